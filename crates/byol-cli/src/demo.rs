@@ -1,0 +1,55 @@
+//! `byol demo`.
+
+use std::path::PathBuf;
+
+use byol::Result;
+use byol::demo::{DemoReport, REQUIRED_GAIN, demo};
+use byol::pretrain::free_numbered;
+
+use crate::device::Compute;
+use crate::{Ending, interrupt, show};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Run folder to create [default: the first free runs/demo-N]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print one JSON object with the accuracies on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    compute: Compute,
+}
+
+pub fn run(arguments: &Arguments) -> Result<Ending> {
+    let device = arguments.compute.open()?;
+    let stop = interrupt::install()?;
+    let out = arguments.out.clone().unwrap_or_else(|| free_numbered("demo"));
+    eprintln!("Drawing 5000 pictures of 8 classes that differ in shape and texture but not in mean colour,");
+    eprintln!("then pretraining a small ResNet on 4000 of them without their labels.");
+    let Some((report, sheet)) = demo(&out, &device, stop)? else {
+        eprintln!("interrupted");
+        return Ok(Ending::Interrupted);
+    };
+    print(&report);
+    eprintln!("nearest neighbours of one test picture per class: {}", sheet.display());
+    if arguments.json {
+        show::json(&serde_json::to_value(&report).expect("plain fields have a JSON form"));
+    }
+    if report.pretraining_won() {
+        return Ok(Ending::Done);
+    }
+    eprintln!("pretraining should win by {REQUIRED_GAIN} points of k-NN accuracy and did not");
+    Ok(Ending::BarMissed)
+}
+
+fn print(report: &DemoReport) {
+    let cell = |text: &str| text.to_owned();
+    eprintln!();
+    show::table(&[
+        vec![cell("test accuracy, 1000 pictures"), cell("pretrained"), cell("random weights")],
+        vec![cell("k-NN (k 200, T 0.1)"), show::percent(report.knn_top1), show::percent(report.knn_top1_random)],
+        vec![cell("linear classifier"), show::percent(report.linear_top1), show::percent(report.linear_top1_random)],
+    ]);
+    eprintln!("\n{:.0} seconds; chance is 12.5 %", report.seconds);
+}

@@ -1,0 +1,26 @@
+//! `--device` and `--threads`.
+
+use byol::ops::Device;
+use byol::{Error, Result};
+
+/// Where and with how many threads to compute.
+#[derive(clap::Args, Clone)]
+pub struct Compute {
+    /// Device to compute on; this build has `cpu`
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// CPU threads that compute [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+impl Compute {
+    /// Opens the device and sets the number of threads.
+    pub fn open(&self) -> Result<Device> {
+        byol::ops::open_device(&self.device, self.threads.map(usize::from)).map_err(|problem| Error::Config {
+            key: "--device".to_owned(),
+            expected: problem,
+            got: self.device.clone(),
+        })
+    }
+}

@@ -1,0 +1,60 @@
+//! `byol embed`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use byol::encoder::Encoder;
+use byol::eval::extract;
+use byol::export::{EmbeddingFormat, write_embeddings};
+use byol::{Error, Result};
+use byol_data::{DataConfig, Dataset};
+
+use crate::device::Compute;
+use crate::{Ending, show};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Run folder, .safetensors file, or random:ARCH[:STEM[:SIZE]]
+    encoder: String,
+    /// Pictures: a folder, a tar archive, or a CIFAR or IDX file set
+    data: PathBuf,
+    /// File to write: .npy (with a .names.csv beside it) or .csv
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+    /// Part of the data to use [default: train if there is one, else everything]
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
+    /// Print one JSON object with what was written on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    compute: Compute,
+}
+
+pub fn run(arguments: &Arguments) -> Result<Ending> {
+    EmbeddingFormat::of(&arguments.out)?;
+    if arguments.out.symlink_metadata().is_ok() {
+        return Err(Error::path(&arguments.out, "already exists and is not overwritten; give another -o"));
+    }
+    let device = arguments.compute.open()?;
+    let mut encoder = Encoder::open(&arguments.encoder, &device)?;
+    let dataset = Arc::new(Dataset::open(&arguments.data, arguments.split.as_deref(), &DataConfig::default())?);
+    let features = extract(&mut encoder, &dataset, 0, &device)?;
+    let files = write_embeddings(&features, &dataset, &arguments.out)?;
+    for bad in &features.bad {
+        eprintln!("left out {}: {}", bad.name, bad.reason);
+    }
+    for file in &files {
+        eprintln!("wrote {} pictures × {} values: {}", features.len(), features.size, file.display());
+    }
+    if arguments.json {
+        show::json(&serde_json::json!({
+            "files": files,
+            "images": features.len(),
+            "size": features.size,
+            "bad_images": features.bad,
+            "training": encoder.info.training,
+        }));
+    }
+    Ok(Ending::Done)
+}

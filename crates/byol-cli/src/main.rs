@@ -1,0 +1,67 @@
+//! The `byol` program: flags → one library call → what the person sees.
+//!
+//! Results for people and progress go to stderr; `--json` prints exactly one JSON object on stdout.
+//! Exit codes: 0 done, 1 finished but a stated bar failed, 2 could not run, 130 interrupted.
+
+mod demo;
+mod device;
+mod embed;
+mod eval;
+mod interrupt;
+mod pretrain;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Pretrain an image encoder without labels (BYOL), see that it learned something, use it.
+#[derive(Parser)]
+#[command(name = "byol", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Draw a small data set, pretrain on it, compare with random weights; needs no data
+    Demo(demo::Arguments),
+    /// Pretrain an encoder on a folder, an archive or a file set of pictures
+    Pretrain(pretrain::PretrainArguments),
+    /// Go on with an interrupted run
+    Resume(pretrain::ResumeArguments),
+    /// Measure an encoder, beside random weights of the same architecture
+    Eval(eval::Arguments),
+    /// Write the representation of every picture to a file
+    Embed(embed::Arguments),
+}
+
+/// How a command ended, when it could run at all.
+enum Ending {
+    /// Everything asked for is done.
+    Done,
+    /// It finished, but missed a bar it states itself.
+    BarMissed,
+    /// Ctrl-C; everything is saved.
+    Interrupted,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Pretrain(arguments) => pretrain::run(arguments),
+        Command::Resume(arguments) => pretrain::resume(&arguments),
+        Command::Eval(arguments) => eval::run(arguments),
+        Command::Embed(arguments) => embed::run(&arguments),
+    };
+    match result {
+        Ok(Ending::Done) => ExitCode::SUCCESS,
+        Ok(Ending::BarMissed) => ExitCode::from(1),
+        Ok(Ending::Interrupted) => ExitCode::from(130),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! `byol pretrain` and `byol resume`.
+
+use std::path::{Path, PathBuf};
+
+use byol::Result;
+use byol::config::Preset;
+use byol::pretrain::{PreparedRun, PretrainRequest};
+use byol::train::{COLLAPSE_SHARE, Outcome, StepMetrics, TrainReport, train};
+
+use crate::device::Compute;
+use crate::{Ending, interrupt, show};
+
+#[derive(clap::Args)]
+pub struct PretrainArguments {
+    /// Pictures: a folder, a tar archive (plain, gz, xz, zst), or a CIFAR or IDX file set
+    data: PathBuf,
+    /// Run folder to create [default: the first free runs/NAME-N]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Recipe: imagenet-40, -100, -300, -1000, imagenette-128 or cifar10 [default: by the size of the pictures]
+    #[arg(long, value_name = "NAME")]
+    preset: Option<Preset>,
+    /// TOML file with settings over the preset
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting over preset and file, for example train.batch_size=128; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Where all randomness starts; short for --set seed=N
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Part of the data to use [default: train if there is one, else everything]
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
+    /// Print one JSON object with the result on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    compute: Compute,
+}
+
+#[derive(clap::Args)]
+pub struct ResumeArguments {
+    /// Run folder of an interrupted or killed run
+    run: PathBuf,
+    /// Threads that decode and augment; changes no result [default: as the run]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    loader_threads: Option<u16>,
+    /// Print one JSON object with the result on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    compute: Compute,
+}
+
+pub fn run(arguments: PretrainArguments) -> Result<Ending> {
+    let mut settings = arguments.settings;
+    settings.extend(arguments.seed.map(|seed| format!("seed={seed}")));
+    let device = arguments.compute.open()?;
+    let request = PretrainRequest {
+        data: arguments.data,
+        split: arguments.split,
+        out: arguments.out,
+        preset: arguments.preset,
+        config: arguments.config,
+        settings,
+        device: arguments.compute.device,
+    };
+    let stop = interrupt::install()?;
+    let prepared = request.prepare()?;
+    introduce(&prepared);
+    let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), &device, stop)?;
+    conclude(&prepared, &report, arguments.json)
+}
+
+pub fn resume(arguments: &ResumeArguments) -> Result<Ending> {
+    let device = arguments.compute.open()?;
+    let stop = interrupt::install()?;
+    let mut prepared = PreparedRun::reopen(&arguments.run)?;
+    if let Some(threads) = arguments.loader_threads {
+        prepared.config.train.loader_threads = usize::from(threads);
+    }
+    introduce(&prepared);
+    let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), &device, stop)?;
+    conclude(&prepared, &report, arguments.json)
+}
+
+fn introduce(prepared: &PreparedRun) {
+    let config = &prepared.config;
+    let schedule = config.schedule(prepared.dataset.len());
+    let batch = config.train.batch_size;
+    eprintln!("data        {}", prepared.dataset.description());
+    if let Some(reason) = &prepared.preset_reason {
+        eprintln!("preset      {reason}");
+    }
+    eprintln!("encoder     {} ({:?} stem), {} px", config.model.arch, config.model.stem, config.views.size_px);
+    eprintln!(
+        "batch       {batch} pictures in {} pass(es) of {}",
+        config.train.accumulation_steps,
+        config.micro_batch_size()
+    );
+    eprintln!(
+        "steps       {} ({} epochs), {} of them warm-up",
+        schedule.total_steps, config.schedule.epochs, schedule.warmup_steps
+    );
+    eprintln!(
+        "rate        peak {:.5} = base {} × batch {batch} / 256, {:?}",
+        schedule.peak_learning_rate, config.schedule.base_learning_rate, config.optimizer.kind
+    );
+    eprintln!("run folder  {} (all settings in config.toml)", prepared.folder.path().display());
+}
+
+fn conclude(prepared: &PreparedRun, report: &TrainReport, json: bool) -> Result<Ending> {
+    let path = prepared.folder.path();
+    if json {
+        show::json(&summary(path, report));
+    }
+    if report.bad_images > 0 {
+        eprintln!("{} picture(s) could not be read: {}", report.bad_images, prepared.folder.bad_images().display());
+    }
+    if report.outcome == Outcome::Interrupted {
+        eprintln!(
+            "stopped after step {}; everything is saved. Go on with:\n  byol resume {}",
+            report.step,
+            path.display()
+        );
+        return Ok(Ending::Interrupted);
+    }
+    let healthy = 1.0 / (prepared.config.model.projection_size as f32).sqrt();
+    if let Some(last) = &report.last
+        && last.projection_std < COLLAPSE_SHARE * healthy
+    {
+        warn_of_collapse(last, healthy);
+        return Ok(Ending::BarMissed);
+    }
+    eprintln!("done after {} steps. See what it learned, if there are labels:", report.step);
+    eprintln!("  byol eval knn {} --data {}", path.display(), prepared.folder.info()?.data.display());
+    Ok(Ending::Done)
+}
+
+fn warn_of_collapse(last: &StepMetrics, healthy: f32) {
+    eprintln!(
+        "the representation has collapsed: projection_std is {:.5}, healthy is about {healthy:.4}; the encoder is of little use.",
+        last.projection_std
+    );
+    eprintln!("Lower schedule.base_learning_rate first; keep the predictor, batch norm and the moving-average target.");
+}
+
+fn summary(path: &Path, report: &TrainReport) -> serde_json::Value {
+    serde_json::json!({
+        "run": path,
+        "finished": report.outcome == Outcome::Finished,
+        "steps": report.step,
+        "seconds": report.seconds,
+        "bad_images": report.bad_images,
+        "last": report.last,
+    })
+}

@@ -1,0 +1,78 @@
+//! The `[data]` table of a run's configuration.
+
+use serde::{Deserialize, Serialize};
+
+use crate::views::InvalidConfig;
+
+/// Limits for reading `DATA`: what counts as too big and how much may be broken. Defaults fit ImageNet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataConfig {
+    /// Largest share of unreadable pictures, in `[0, 1]`, before a run ends. Default 0.01.
+    pub max_bad_fraction: f64,
+    /// Pictures with more pixels than this are refused before anything is allocated for them. Default 178 956 970,
+    /// the figure at which Pillow refuses to open a picture.
+    pub max_image_pixels: u64,
+    /// Larger picture files are refused unread, in bytes. Default 256 MiB.
+    pub max_file_bytes: u64,
+    /// Largest memory for what is kept from a compressed archive or a CIFAR or IDX file, in bytes. Default 4 GiB.
+    pub max_archive_memory_bytes: u64,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            max_bad_fraction: 0.01,
+            max_image_pixels: 178_956_970,
+            max_file_bytes: 256 << 20,
+            max_archive_memory_bytes: 4 << 30,
+        }
+    }
+}
+
+impl DataConfig {
+    /// Checks every key.
+    ///
+    /// # Errors
+    /// The first key that is out of range.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        if !(0.0..=1.0).contains(&self.max_bad_fraction) {
+            return Err(invalid("data.max_bad_fraction", "a number from 0 to 1", self.max_bad_fraction));
+        }
+        let sizes = [
+            ("data.max_image_pixels", self.max_image_pixels),
+            ("data.max_file_bytes", self.max_file_bytes),
+            ("data.max_archive_memory_bytes", self.max_archive_memory_bytes),
+        ];
+        match sizes.into_iter().find(|&(_, value)| value == 0) {
+            Some((key, value)) => Err(invalid(key, "a whole number of at least 1", value)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn invalid(key: &str, expected: &str, got: impl ToString) -> InvalidConfig {
+    InvalidConfig { key: key.into(), expected: expected.into(), got: got.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_wrong_values_name_their_key() {
+        let good = DataConfig::default();
+        assert!(good.validate().is_ok());
+        let cases = [
+            (DataConfig { max_bad_fraction: 1.5, ..good.clone() }, "data.max_bad_fraction"),
+            (DataConfig { max_bad_fraction: f64::NAN, ..good.clone() }, "data.max_bad_fraction"),
+            (DataConfig { max_image_pixels: 0, ..good.clone() }, "data.max_image_pixels"),
+            (DataConfig { max_file_bytes: 0, ..good.clone() }, "data.max_file_bytes"),
+            (DataConfig { max_archive_memory_bytes: 0, ..good }, "data.max_archive_memory_bytes"),
+        ];
+        for (config, key) in cases {
+            let message = config.validate().unwrap_err().to_string();
+            assert!(message.starts_with(key) && message.contains("expected"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Pictures with names, labels and a split.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::source::{self, Source};
+use crate::splits::Layout;
+use crate::{BadImage, DataConfig, DataError, Image};
+
+/// A set of pictures, each read and decoded when asked for. Cloning and taking subsets share the source.
+///
+/// # Layout of `DATA`
+/// A folder of any depth; a tar archive (plain, gz, xz, zst); CIFAR-10/100 in binary form or IDX files, alone, in a
+/// folder or in an archive; one picture. `train` beside `test`, `val` or `validation` are splits; labels come from the
+/// first level that has more than one folder. Pictures are sorted bytewise by their path.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    shared: Arc<Shared>,
+    /// Places in the source.
+    images: Vec<u32>,
+    /// Labels of `images`, of equal length.
+    labels: Vec<Option<u32>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    source: Source,
+    classes: Vec<String>,
+    split: Option<String>,
+    splits_present: Vec<String>,
+    config: DataConfig,
+}
+
+impl Dataset {
+    /// Opens what is at `path`, whose content decides how it is read. Without a wish for a `split`, data that has
+    /// splits gives its training part. Pictures are not decoded yet.
+    ///
+    /// # Errors
+    /// See [`DataError`]: nothing there, no pictures, no such split, a damaged archive or set.
+    pub fn open(path: &Path, split: Option<&str>, config: &DataConfig) -> Result<Self, DataError> {
+        config.validate()?;
+        let (source, layout) = source::open(path, split, config)?;
+        Ok(Self::new(source, layout, config.clone()))
+    }
+
+    /// A dataset of pictures in memory. Picture `i` is called `names[i]`, has the label `labels[i]` (if there are
+    /// labels), and that is a place in `classes`.
+    ///
+    /// # Panics
+    /// When the lists differ in length or a label is no place in `classes`.
+    pub fn from_images(images: Vec<Image>, labels: Option<Vec<u32>>, classes: Vec<String>, names: Vec<String>) -> Self {
+        assert_eq!(images.len(), names.len(), "one name per picture");
+        let labels = match labels {
+            Some(labels) => labels.into_iter().map(Some).collect(),
+            None => vec![None; images.len()],
+        };
+        assert_eq!(images.len(), labels.len(), "one label per picture");
+        assert!(labels.iter().flatten().all(|&label| (label as usize) < classes.len()), "labels are places in classes");
+        let places = (0u32..).take(images.len()).collect();
+        let layout = Layout { split: None, splits_present: Vec::new(), classes, images: places, labels };
+        Self::new(Source::Images { images, names }, layout, DataConfig::default())
+    }
+
+    fn new(source: Source, layout: Layout, config: DataConfig) -> Self {
+        let Layout { split, splits_present, classes, images, labels } = layout;
+        Self { shared: Arc::new(Shared { source, classes, split, splits_present, config }), images, labels }
+    }
+
+    /// The pictures at `places` of this dataset, in that order.
+    ///
+    /// # Panics
+    /// When a place is not below [`Self::len`].
+    pub fn subset(&self, places: &[u32]) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            images: places.iter().map(|&place| self.images[place as usize]).collect(),
+            labels: places.iter().map(|&place| self.labels[place as usize]).collect(),
+        }
+    }
+
+    /// Number of pictures, broken ones included.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Whether there are no pictures; true only for an empty subset or an empty list of pictures.
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+
+    /// Name of picture `index`: its path below `DATA`, or file and place as in `data_batch_1.bin#17`. Bytes that are
+    /// no text appear as `�`.
+    pub fn name(&self, index: usize) -> String {
+        self.shared.source.name(self.images[index] as usize).into_owned()
+    }
+
+    /// Label of picture `index`, a place in [`Self::classes`]; `None` where the data gives none.
+    pub fn label(&self, index: usize) -> Option<u32> {
+        self.labels[index]
+    }
+
+    /// Class names; empty without labels. The same for every split of the same data.
+    pub fn classes(&self) -> &[String] {
+        &self.shared.classes
+    }
+
+    /// The split in use; `None` if the data has none.
+    pub fn split(&self) -> Option<&str> {
+        self.shared.split.as_deref()
+    }
+
+    /// Every split of the data.
+    pub fn splits_present(&self) -> &[String] {
+        &self.shared.splits_present
+    }
+
+    /// The limits the data was opened with.
+    pub fn config(&self) -> &DataConfig {
+        &self.shared.config
+    }
+
+    /// One line for people: `tar archive, split train (of train, test), 50000 pictures, 10 classes`.
+    pub fn description(&self) -> String {
+        let mut text = self.shared.source.kind().to_owned();
+        if let Some(split) = self.split() {
+            text += &format!(", split {split} (of {})", self.splits_present().join(", "));
+        }
+        text += &format!(", {} picture{}", self.len(), if self.len() == 1 { "" } else { "s" });
+        match self.classes().len() {
+            0 => text + ", no labels",
+            count => text + &format!(", {count} classes"),
+        }
+    }
+
+    /// Reads and decodes picture `index`. Any number of threads may do so at once.
+    ///
+    /// # Errors
+    /// [`BadImage`] if the file cannot be read or is no usable picture.
+    ///
+    /// # Panics
+    /// When `index` is not below [`Self::len`].
+    pub fn load(&self, index: usize) -> Result<Image, BadImage> {
+        let Shared { source, config, .. } = &*self.shared;
+        source.load(self.images[index] as usize, config).map_err(|reason| BadImage { name: self.name(index), reason })
+    }
+
+    /// A number that changes when pictures are added, removed, renamed, relabelled or change their size in bytes.
+    /// Stable across runs and machines; pixels are not read. FNV-1a, 64 bits.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hash = Fnv::default();
+        for (&image, label) in self.images.iter().zip(&self.labels) {
+            hash.add(self.shared.source.name(image as usize).as_bytes());
+            // No name holds this byte, so names cannot run into each other.
+            hash.add(&[0xFF]);
+            hash.add(&self.shared.source.size_bytes(image as usize).to_le_bytes());
+            hash.add(&label.map_or(u64::MAX, u64::from).to_le_bytes());
+        }
+        for class in self.classes() {
+            hash.add(class.as_bytes());
+            hash.add(&[0xFF]);
+        }
+        hash.0
+    }
+}
+
+/// The FNV-1a hash (<http://www.isthe.com/chongo/tech/comp/fnv/>); the standard library's may change with its version.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xCBF2_9CE4_8422_2325)
+    }
+}
+
+impl Fnv {
+    fn add(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grey(value: u8) -> Image {
+        Image::new(2, 1, vec![value; 6])
+    }
+
+    fn three(names: [&str; 3], labels: [u32; 3]) -> Dataset {
+        let images = (0..3).map(grey).collect();
+        Dataset::from_images(
+            images,
+            Some(labels.to_vec()),
+            vec!["a".into(), "b".into()],
+            names.map(str::to_owned).to_vec(),
+        )
+    }
+
+    #[test]
+    fn a_subset_keeps_names_labels_and_pictures_together() {
+        let subset = three(["x", "y", "z"], [0, 1, 0]).subset(&[2, 1]);
+        assert_eq!((subset.len(), subset.name(0), subset.label(1)), (2, "z".into(), Some(1)));
+        assert_eq!(subset.load(0), Ok(grey(2)));
+        assert_eq!(subset.subset(&[1]).name(0), "y");
+    }
+
+    #[test]
+    fn the_fingerprint_sees_names_labels_and_which_pictures() {
+        let base = three(["x", "y", "z"], [0, 1, 0]);
+        assert_eq!(base.fingerprint(), base.clone().fingerprint());
+        let others = [
+            three(["x", "y", "w"], [0, 1, 0]),
+            three(["xy", "", "z"], [0, 1, 0]),
+            three(["x", "y", "z"], [0, 1, 1]),
+            base.subset(&[0, 1]),
+            base.subset(&[1, 0, 2]),
+        ];
+        assert!(others.iter().all(|other| other.fingerprint() != base.fingerprint()));
+    }
+
+    #[test]
+    fn the_hash_is_the_published_one() {
+        let mut hash = Fnv::default();
+        hash.add(b"foobar");
+        assert_eq!(hash.0, 0x8594_4171_F739_67E8);
+    }
+}

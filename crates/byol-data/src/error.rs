@@ -1,0 +1,163 @@
+//! What can go wrong between `DATA` and a batch.
+
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::views::InvalidConfig;
+
+/// A picture that could not be used, for `bad_images.jsonl` and for messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BadImage {
+    /// Name within the dataset, as [`crate::Dataset::name`] gives it.
+    pub name: String,
+    /// Why it could not be used, one line.
+    pub reason: String,
+}
+
+/// Why `DATA` cannot be used. Each message says what, where, expected, got and what to do about it.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A configuration key is out of range.
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+    /// There is nothing at the path.
+    #[error(
+        "no data at {}: expected a folder, an archive or a data file, found nothing; check the spelling of the path",
+        path.display()
+    )]
+    NotFound {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// Something is there but the system does not let us read it.
+    #[error("cannot read {}: {source}; check the permissions and the disk", path.display())]
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The folder holds no files at all.
+    #[error("no pictures in {}: the folder is empty; expected picture files ({READ})", path.display())]
+    EmptyFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There are files, but none is a picture.
+    #[error(
+        "no pictures in {}: expected files ending in {READ}, found {seen}; \
+         give a folder or archive that holds pictures",
+        path.display()
+    )]
+    NoPictures {
+        /// The folder or archive.
+        path: PathBuf,
+        /// Count of the endings found instead.
+        seen: String,
+    },
+    /// A file of a kind we do not read.
+    #[error(
+        "cannot use {} as data: expected a folder, a tar archive (plain, gz, xz, zst), a CIFAR or IDX file or a \
+         picture, got {found}",
+        path.display()
+    )]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What it looks like, and what to do about it.
+        found: String,
+    },
+    /// A CIFAR or IDX file whose content contradicts its kind.
+    #[error("{} is damaged or of another kind: expected {expected}, got {got}; fetch the file again", path.display())]
+    Malformed {
+        /// The file, or the archive and the file in it.
+        path: PathBuf,
+        /// What the format demands.
+        expected: String,
+        /// What was there.
+        got: String,
+    },
+    /// An archive that ends early or is damaged.
+    #[error("cannot read the archive {}: {reason}; it is damaged or cut short, fetch it again", path.display())]
+    BrokenArchive {
+        /// The archive.
+        path: PathBuf,
+        /// What the reader said.
+        reason: String,
+    },
+    /// What must be kept in memory exceeds the limit.
+    #[error(
+        "{} needs more memory than data.max_archive_memory_bytes = {limit_bytes} allows; {remedy}",
+        path.display()
+    )]
+    TooMuchMemory {
+        /// The archive or file.
+        path: PathBuf,
+        /// The limit in force.
+        limit_bytes: u64,
+        /// A way around it.
+        remedy: &'static str,
+    },
+    /// The split asked for does not exist.
+    #[error("no split \"{split}\" in {}: {}", path.display(), splits_sentence(present))]
+    UnknownSplit {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What was asked for.
+        split: String,
+        /// What exists.
+        present: Vec<String>,
+    },
+    /// More pictures than an index can count.
+    #[error("{} holds {count} pictures, at most {} are supported; use parts of it", path.display(), u32::MAX)]
+    TooManyImages {
+        /// The data.
+        path: PathBuf,
+        /// Pictures found.
+        count: usize,
+    },
+    /// More broken pictures than allowed.
+    #[error(
+        "{} of {total} pictures cannot be used, more than data.max_bad_fraction = {max_bad_fraction} allows: {}; \
+         repair or remove them, or raise data.max_bad_fraction",
+        bad.len(), first_few(bad)
+    )]
+    TooManyBad {
+        /// Every bad picture found so far, by place in the dataset.
+        bad: Vec<BadImage>,
+        /// Pictures in the dataset.
+        total: usize,
+        /// The limit in force.
+        max_bad_fraction: f64,
+    },
+    /// A loader thread died of a bug of ours.
+    #[error("a thread that prepares pictures failed: {message}; this is a bug in byol, please report it")]
+    WorkerFailed {
+        /// The panic's message.
+        message: String,
+    },
+}
+
+/// The endings of picture files, for messages.
+const READ: &str = "jpg, jpeg, jpe, jfif, png, webp, bmp, tif, tiff, gif";
+
+fn splits_sentence(present: &[String]) -> String {
+    if present.is_empty() {
+        "this data has no splits; leave the split out, or give data with a train folder beside a test folder".into()
+    } else {
+        format!("expected one of {}", present.join(", "))
+    }
+}
+
+fn first_few(bad: &[BadImage]) -> String {
+    let mut text =
+        bad.iter().take(3).map(|bad| format!("{} ({})", bad.name, bad.reason)).collect::<Vec<_>>().join(", ");
+    if bad.len() > 3 {
+        text += ", …";
+    }
+    text
+}

@@ -1,0 +1,32 @@
+//! Pictures in, batches of views out. Knows no tensor library.
+//!
+//! ```text
+//! DATA → source → decode → views → loader → batches of f32 [batch, height, width, 3]
+//! ```
+
+mod bad;
+mod config;
+mod dataset;
+mod decode;
+pub mod drawn;
+mod error;
+mod evaluation_loader;
+mod image;
+mod loader;
+mod order;
+mod prefetch;
+mod random;
+mod source;
+mod splits;
+pub mod views;
+
+pub use config::DataConfig;
+pub use dataset::Dataset;
+pub use decode::decode;
+pub use error::{BadImage, DataError};
+pub use evaluation_loader::{EvaluationBatch, EvaluationLoader, EvaluationOptions};
+pub use image::Image;
+pub use loader::{Batch, LoaderOptions, PairLoader};
+pub use order::{Order, Sample};
+pub use random::{Random, Stream};
+pub use views::InvalidConfig;

@@ -1,0 +1,258 @@
+//! Pictures in a tar archive: plain, or compressed with gz, xz or zst.
+//!
+//! A plain archive is indexed once and then read in place, at any position and from any thread. A compressed one has
+//! no positions to go to, so it is read through once and the (still encoded) pictures stay in memory.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use super::listing::{Contents, Listing, Member};
+use crate::{DataConfig, DataError};
+
+/// Where the bytes of the members are.
+#[derive(Debug)]
+pub(crate) enum Storage {
+    /// In the archive itself; positions are byte offsets.
+    Plain(File),
+    /// In memory; positions are places in this list.
+    Memory(Vec<Box<[u8]>>),
+}
+
+/// How a file is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compression {
+    Gzip,
+    Xz,
+    Zstd,
+}
+
+impl Compression {
+    /// Judges by the first bytes.
+    pub fn of(head: &[u8]) -> Option<Self> {
+        match head {
+            [0x1F, 0x8B, ..] => Some(Self::Gzip),
+            [0xFD, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
+            [0x28, 0xB5, 0x2F, 0xFD, ..] => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+
+    /// The unpacked content of `file`.
+    pub fn reader(self, file: File) -> Box<dyn Read> {
+        let file = BufReader::with_capacity(1 << 18, file);
+        match self {
+            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+            Self::Xz => Box::new(lzma_rust2::XzReader::new(file, true)),
+            Self::Zstd => Box::new(ZstdFrames { file, frame: ruzstd::decoding::FrameDecoder::new(), open: false }),
+        }
+    }
+}
+
+/// All frames of a zst file one after the other; the decoder by itself stops after the first.
+struct ZstdFrames<R> {
+    file: R,
+    frame: ruzstd::decoding::FrameDecoder,
+    open: bool,
+}
+
+impl<R: BufRead> Read for ZstdFrames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        use ruzstd::decoding::BlockDecodingStrategy::UptoBlocks;
+        use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+        loop {
+            if self.open && self.frame.can_collect() > 0 {
+                return self.frame.read(buffer);
+            }
+            if self.open && !self.frame.is_finished() {
+                self.frame.decode_blocks(&mut self.file, UptoBlocks(1)).map_err(io::Error::other)?;
+            } else if self.file.fill_buf()?.is_empty() {
+                return Ok(0);
+            } else {
+                self.open = match self.frame.reset(&mut self.file) {
+                    Ok(()) => true,
+                    Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                        length, ..
+                    })) => {
+                        io::copy(&mut self.file.by_ref().take(length.into()), &mut io::sink())?;
+                        false
+                    }
+                    Err(error) => return Err(io::Error::other(error)),
+                };
+            }
+        }
+    }
+}
+
+/// Whether these are the first bytes of a tar archive: its mark, or the checksum that older ones have, or no file.
+pub(crate) fn looks_like_tar(head: &[u8]) -> bool {
+    let Some(block) = head.get(..512) else { return false };
+    if &block[257..262] == b"ustar" || block.iter().all(|&byte| byte == 0) {
+        return true;
+    }
+    // The checksum is the sum of all bytes with its own eight taken as spaces.
+    let stated = std::str::from_utf8(&block[148..156]).unwrap_or("").trim_matches(['\0', ' ']);
+    let sum: u32 = block[..148].iter().chain(&[b' '; 8]).chain(&block[156..]).map(|&byte| u32::from(byte)).sum();
+    u32::from_str_radix(stated, 8) == Ok(sum)
+}
+
+/// Indexes the plain archive at `path`.
+pub(crate) fn scan_plain(path: &Path, file: File) -> Result<(Contents, Storage), DataError> {
+    let broken = |error: io::Error| DataError::BrokenArchive { path: path.into(), reason: error.to_string() };
+    let file_bytes = file.metadata().map_err(broken)?.len();
+    let mut found = Found::default();
+    let mut archive = tar::Archive::new(&file);
+    for entry in archive.entries_with_seek().map_err(broken)? {
+        let entry = entry.map_err(broken)?;
+        let (position, size_bytes) = (entry.raw_file_position(), entry.size());
+        if position.checked_add(size_bytes).is_none_or(|end| end > file_bytes) {
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let reason = format!("the file ends within {name}");
+            return Err(DataError::BrokenArchive { path: path.into(), reason });
+        }
+        found.add(&entry, position);
+    }
+    Ok((found.finish(), Storage::Plain(file)))
+}
+
+/// Reads a compressed archive through once and keeps the pictures.
+pub(crate) fn scan_compressed(
+    path: &Path,
+    content: impl Read,
+    config: &DataConfig,
+) -> Result<(Contents, Storage), DataError> {
+    let broken = |error: io::Error| DataError::BrokenArchive { path: path.into(), reason: error.to_string() };
+    let mut found = Found::default();
+    let mut kept: Vec<Box<[u8]>> = Vec::new();
+    let mut kept_bytes = 0u64;
+    let mut archive = tar::Archive::new(content);
+    for entry in archive.entries().map_err(broken)? {
+        let mut entry = entry.map_err(broken)?;
+        let member = found.add(&entry, kept.len() as u64);
+        if !matches!(member, Some(Member::Picture | Member::Part)) {
+            continue;
+        }
+        let size_bytes = entry.size();
+        let mut bytes = Vec::new();
+        // A picture beyond the limit is refused when it is asked for, so its bytes are not needed.
+        if member == Some(Member::Part) || size_bytes <= config.max_file_bytes {
+            kept_bytes = kept_bytes.saturating_add(size_bytes);
+            if kept_bytes > config.max_archive_memory_bytes {
+                return Err(DataError::TooMuchMemory {
+                    path: path.into(),
+                    limit_bytes: config.max_archive_memory_bytes,
+                    remedy: "decompress it to a plain .tar, which is read in place and needs no memory, or raise the limit",
+                });
+            }
+            entry.read_to_end(&mut bytes).map_err(broken)?;
+        }
+        kept.push(bytes.into_boxed_slice());
+    }
+    Ok((found.finish(), Storage::Memory(kept)))
+}
+
+/// What the entries of an archive have been so far.
+#[derive(Default)]
+struct Found {
+    contents: Contents,
+    /// Hard links: name and the name they stand for, to be looked up when all names are known.
+    links: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Found {
+    /// Takes an entry in; returns what it is if it is a file.
+    fn add<R: Read>(&mut self, entry: &tar::Entry<'_, R>, position: u64) -> Option<Member> {
+        let name = clean(&entry.path_bytes());
+        let kind = entry.header().entry_type();
+        if kind.is_file() || kind.is_contiguous() {
+            let member = Member::of(&name);
+            self.contents.add(member, &name, entry.size(), position);
+            Some(member)
+        } else {
+            if let (true, Some(target)) = (kind.is_hard_link(), entry.link_name_bytes()) {
+                self.links.push((name, clean(&target)));
+            }
+            None
+        }
+    }
+
+    fn finish(self) -> Contents {
+        let Self { mut contents, links } = self;
+        contents.pictures.sort();
+        contents.parts.sort();
+        let resolved: Vec<_> = links
+            .into_iter()
+            .filter(|(name, _)| Member::of(name) == Member::Picture)
+            .filter_map(|(name, target)| Some((name, contents.pictures.find(&target)?)))
+            .collect();
+        for (name, target) in resolved.iter().rev() {
+            let (size_bytes, position) = (contents.pictures.size_bytes(*target), contents.pictures.position(*target));
+            contents.pictures.push(name, size_bytes, position);
+        }
+        if !resolved.is_empty() {
+            contents.pictures.sort();
+        }
+        contents
+    }
+}
+
+/// A member's name without `./` at the front and doubled slashes.
+fn clean(name: &[u8]) -> Vec<u8> {
+    let parts: Vec<&[u8]> = name.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
+    parts.join(&b'/')
+}
+
+impl Storage {
+    /// The bytes of the member at `position`.
+    pub fn read(&self, position: u64, size_bytes: u64) -> io::Result<Cow<'_, [u8]>> {
+        match self {
+            Self::Memory(kept) => Ok(Cow::Borrowed(&kept[position as usize])),
+            Self::Plain(file) => {
+                let mut bytes = vec![0; usize::try_from(size_bytes).map_err(io::Error::other)?];
+                read_exact_at(file, &mut bytes, position)?;
+                Ok(Cow::Owned(bytes))
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, bytes: &mut [u8], position: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, position)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut bytes: &mut [u8], mut position: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let count = std::os::windows::fs::FileExt::seek_read(file, bytes, position)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes = &mut bytes[count..];
+        position += count as u64;
+    }
+    Ok(())
+}
+
+/// Pictures in an archive.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    /// The archive, for messages.
+    pub path: PathBuf,
+    /// Its pictures.
+    pub listing: Listing,
+    /// Where they are.
+    pub storage: Storage,
+}
+
+impl Archive {
+    /// The bytes of picture `index`, unless there are more than `max_bytes`.
+    pub fn read(&self, index: usize, max_bytes: u64) -> Result<Cow<'_, [u8]>, String> {
+        let size = self.listing.size_bytes(index);
+        super::check_file_size(size, max_bytes)?;
+        self.storage
+            .read(self.listing.position(index), size)
+            .map_err(|error| format!("cannot be read from {}: {error}", self.path.display()))
+    }
+}

@@ -1,0 +1,187 @@
+//! The names found in a folder or an archive.
+
+use std::collections::BTreeMap;
+
+use super::{cifar, idx};
+
+/// Everything a folder or an archive holds, sorted into what we read and what we do not.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    /// Picture files.
+    pub pictures: Listing,
+    /// Files of a CIFAR or IDX set: name, size in bytes, position.
+    pub parts: Vec<(String, u64, u64)>,
+    /// How many files of which ending were neither.
+    others: BTreeMap<String, usize>,
+}
+
+/// What a file is, judged by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Member {
+    /// A picture, by its ending.
+    Picture,
+    /// Part of a CIFAR or IDX set.
+    Part,
+    /// Neither.
+    Other,
+    /// Hidden, or a folder that macOS adds to archives.
+    Hidden,
+}
+
+impl Member {
+    pub fn of(name: &[u8]) -> Self {
+        let hidden = |part: &[u8]| part.starts_with(b".") || part == b"__MACOSX";
+        if name.split(|&byte| byte == b'/').any(hidden) {
+            return Self::Hidden;
+        }
+        let base = String::from_utf8_lossy(base_name(name));
+        if has_picture_ending(&base) {
+            Self::Picture
+        } else if cifar::is_part(&base) || idx::is_part(&base) {
+            Self::Part
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// Whether the ending is one of a picture format, in any case.
+pub(crate) fn has_picture_ending(name: &str) -> bool {
+    const ENDINGS: [&str; 10] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif"];
+    name.rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)))
+}
+
+/// What follows the last `/`.
+pub(crate) fn base_name(name: &[u8]) -> &[u8] {
+    name.rsplit(|&byte| byte == b'/').next().unwrap_or(name)
+}
+
+impl Contents {
+    /// Adds a file; `position` is whatever its source needs to find it again.
+    pub fn add(&mut self, member: Member, name: &[u8], size_bytes: u64, position: u64) {
+        match member {
+            Member::Picture => self.pictures.push(name, size_bytes, position),
+            Member::Part => self.parts.push((String::from_utf8_lossy(name).into_owned(), size_bytes, position)),
+            Member::Other => {
+                let base = String::from_utf8_lossy(base_name(name)).into_owned();
+                let ending = base.rsplit_once('.').map_or("no ending".into(), |(_, ending)| format!(".{ending}"));
+                *self.others.entry(ending).or_default() += 1;
+            }
+            Member::Hidden => {}
+        }
+    }
+
+    /// Whether nothing at all was found.
+    pub fn is_empty(&self) -> bool {
+        self.pictures.len() == 0 && self.parts.is_empty() && self.others.is_empty()
+    }
+
+    /// The endings of files that are no pictures, most frequent first: `12 × .txt, 1 × .md`.
+    pub fn seen(&self) -> String {
+        let mut others: Vec<_> = self.others.iter().collect();
+        others.sort_by_key(|&(_, count)| std::cmp::Reverse(*count));
+        let text: Vec<_> = others.iter().take(5).map(|(ending, count)| format!("{count} × {ending}")).collect();
+        if text.is_empty() { "none".into() } else { text.join(", ") }
+    }
+}
+
+/// Sorted names with sizes, in one block of memory: a million pictures must not cost a million small strings.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    names: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    name_start: usize,
+    name_len: usize,
+    size_bytes: u64,
+    position: u64,
+}
+
+impl Listing {
+    pub fn push(&mut self, name: &[u8], size_bytes: u64, position: u64) {
+        self.entries.push(Entry { name_start: self.names.len(), name_len: name.len(), size_bytes, position });
+        self.names.extend_from_slice(name);
+    }
+
+    /// Sorts bytewise. Of equal names, which only an archive can have, the last stays, as unpacking would have it.
+    pub fn sort(&mut self) {
+        let Self { names, entries } = self;
+        let name = |entry: &Entry| &names[entry.name_start..][..entry.name_len];
+        entries.reverse();
+        entries.sort_by(|a, b| name(a).cmp(name(b)));
+        entries.dedup_by(|a, b| name(a) == name(b));
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn name(&self, index: usize) -> &[u8] {
+        let entry = &self.entries[index];
+        &self.names[entry.name_start..][..entry.name_len]
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        (0..self.len()).map(|index| self.name(index))
+    }
+
+    pub fn size_bytes(&self, index: usize) -> u64 {
+        self.entries[index].size_bytes
+    }
+
+    pub fn position(&self, index: usize) -> u64 {
+        self.entries[index].position
+    }
+
+    /// The place of `name` in a sorted listing.
+    pub fn find(&self, name: &[u8]) -> Option<usize> {
+        self.entries.binary_search_by(|entry| self.names[entry.name_start..][..entry.name_len].cmp(name)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_what_a_file_is() {
+        for (name, member) in [
+            ("a/b.JPG", Member::Picture),
+            ("x.jfif", Member::Picture),
+            ("notes.txt", Member::Other),
+            ("jpg", Member::Other),
+            ("a/.hidden/b.jpg", Member::Hidden),
+            (".b.jpg", Member::Hidden),
+            ("__MACOSX/a.jpg", Member::Hidden),
+            ("set/data_batch_1.bin", Member::Part),
+            ("t10k-labels-idx1-ubyte.gz", Member::Part),
+        ] {
+            assert_eq!(Member::of(name.as_bytes()), member, "{name}");
+        }
+        assert_eq!(Member::of(b"\xFF\xFE.png"), Member::Picture);
+    }
+
+    #[test]
+    fn a_listing_is_sorted_and_keeps_the_last_of_equal_names() {
+        let mut listing = Listing::default();
+        for (name, position) in [("b", 0), ("a", 1), ("b", 2), ("a/c", 3)] {
+            listing.push(name.as_bytes(), 0, position);
+        }
+        listing.sort();
+        let found: Vec<_> = (0..listing.len()).map(|i| (listing.name(i), listing.position(i))).collect();
+        assert_eq!(found, [(&b"a"[..], 1), (b"a/c", 3), (b"b", 2)]);
+        assert_eq!((listing.find(b"a/c"), listing.find(b"c")), (Some(1), None));
+    }
+
+    #[test]
+    fn what_else_was_there_is_counted_by_ending() {
+        let mut contents = Contents::default();
+        for name in ["a.txt", "b.txt", "c.csv", "README"] {
+            contents.add(Member::of(name.as_bytes()), name.as_bytes(), 1, 0);
+        }
+        assert_eq!(contents.seen(), "2 × .txt, 1 × .csv, 1 × no ending");
+    }
+}

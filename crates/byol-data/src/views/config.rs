@@ -1,0 +1,282 @@
+//! The `[views]` table of a run's configuration.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Channel means of ImageNet in `[0, 1]`, as the reference subtracts them (`dataset.py`).
+pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+
+/// Channel standard deviations of ImageNet, as the reference divides by them (`dataset.py`).
+pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
+
+/// A configuration key that is out of range.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{key}: expected {expected}, got {got}; correct it in the config file or with --set {key}=…")]
+pub struct InvalidConfig {
+    /// Dotted key, such as `views.view1.crop_area_min`.
+    pub key: String,
+    /// What the key takes.
+    pub expected: String,
+    /// What it held.
+    pub got: String,
+}
+
+/// Whose arithmetic the operations follow where the reference and torchvision differ.
+///
+/// | operation | `reference` (TensorFlow) | `torchvision` |
+/// |---|---|---|
+/// | crop box | one draw, sides clamped | 10 tries, then a centre crop |
+/// | bicubic | no antialias | antialias |
+/// | brightness | `x + δ` | `x · f` |
+/// | contrast | about each channel's mean | about the mean of the grey image |
+/// | saturation | `S · f` in HSV | blend with the grey image |
+/// | blur | zero padding | reflected padding |
+///
+/// torchvision on PIL images rounds to 8 bits after every operation. We compute in `f32` throughout under both
+/// semantics and clip to `[0, 1]` where TensorFlow or the 8 bits would.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Semantics {
+    /// The paper's own code, deepmind-research `byol/utils/{dataset,augmentations}.py`.
+    Reference,
+    /// `torchvision.transforms`, which most other implementations use.
+    Torchvision,
+}
+
+/// Both views of an image. The default is the paper's, at 224 px (App. B, Table 6).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewsConfig {
+    /// Side of a view in pixels, 1 to 8192.
+    pub size_px: usize,
+    /// Whose arithmetic the operations follow.
+    pub semantics: Semantics,
+    /// Subtracted from each channel, after the values are in `[0, 1]`.
+    pub mean: [f32; 3],
+    /// Each channel is divided by this; positive.
+    pub std: [f32; 3],
+    /// The distribution of view 1: T in the paper.
+    pub view1: ViewConfig,
+    /// The distribution of view 2: T′ in the paper.
+    pub view2: ViewConfig,
+}
+
+/// The distribution one view is drawn from. Bounds are inclusive, `_p` are probabilities.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewConfig {
+    /// Smallest area of the crop, as a fraction of the image; in `(0, crop_area_max]`. Paper: 0.08.
+    pub crop_area_min: f32,
+    /// Largest area of the crop, at most 1. Paper: 1.
+    pub crop_area_max: f32,
+    /// Smallest width / height of the crop, positive; drawn uniformly in its logarithm. Paper: 3/4.
+    pub crop_aspect_min: f32,
+    /// Largest width / height of the crop. Paper: 4/3.
+    pub crop_aspect_max: f32,
+    /// Probability of a horizontal flip. Paper: 0.5.
+    pub flip_p: f32,
+    /// Probability that brightness, contrast, saturation and hue change, all four in a random order. Paper: 0.8.
+    pub jitter_p: f32,
+    /// Largest change of brightness, in `[0, 1]`: an offset (reference) or the factor's distance from 1
+    /// (torchvision). Paper: 0.4.
+    pub brightness: f32,
+    /// Largest distance of the contrast factor from 1, in `[0, 1]`. Paper: 0.4.
+    pub contrast: f32,
+    /// Largest distance of the saturation factor from 1, in `[0, 1]`. Paper: 0.2.
+    pub saturation: f32,
+    /// Largest shift of the hue in turns, in `[0, 0.5]`. Paper: 0.1.
+    pub hue: f32,
+    /// Probability that the colours turn grey. Paper: 0.2.
+    pub grayscale_p: f32,
+    /// Probability of a Gaussian blur. Paper: 1 in T, 0.1 in T′.
+    pub blur_p: f32,
+    /// Smallest σ of the blur in pixels, positive. Paper: 0.1.
+    pub blur_sigma_min: f32,
+    /// Largest σ of the blur in pixels. Paper: 2.
+    pub blur_sigma_max: f32,
+    /// Probability of solarising. Paper: 0 in T, 0.2 in T′.
+    pub solarise_p: f32,
+    /// Values from here on, in `[0, 1]`, are inverted by solarising. Paper: 0.5.
+    pub solarise_threshold: f32,
+}
+
+impl Default for ViewsConfig {
+    fn default() -> Self {
+        Self {
+            size_px: 224,
+            semantics: Semantics::Reference,
+            mean: IMAGENET_MEAN,
+            std: IMAGENET_STD,
+            view1: ViewConfig::t(),
+            view2: ViewConfig::t_prime(),
+        }
+    }
+}
+
+impl ViewConfig {
+    /// The paper's T: always blurred, never solarised (Table 6).
+    pub fn t() -> Self {
+        Self {
+            crop_area_min: 0.08,
+            crop_area_max: 1.0,
+            crop_aspect_min: 3.0 / 4.0,
+            crop_aspect_max: 4.0 / 3.0,
+            flip_p: 0.5,
+            jitter_p: 0.8,
+            brightness: 0.4,
+            contrast: 0.4,
+            saturation: 0.2,
+            hue: 0.1,
+            grayscale_p: 0.2,
+            blur_p: 1.0,
+            blur_sigma_min: 0.1,
+            blur_sigma_max: 2.0,
+            solarise_p: 0.0,
+            solarise_threshold: 0.5,
+        }
+    }
+
+    /// The paper's T′: seldom blurred, sometimes solarised (Table 6).
+    pub fn t_prime() -> Self {
+        Self { blur_p: 0.1, solarise_p: 0.2, ..Self::t() }
+    }
+
+    /// Crop and flip only: what the linear evaluation trains on (App. C.1).
+    pub fn crop_and_flip() -> Self {
+        Self { jitter_p: 0.0, grayscale_p: 0.0, blur_p: 0.0, solarise_p: 0.0, ..Self::t() }
+    }
+
+    /// Checks every key; `table` is the dotted name of the table it sits in, such as `views.view1`.
+    ///
+    /// # Errors
+    /// The first key that is out of range.
+    pub fn validate(&self, table: &str) -> Result<(), InvalidConfig> {
+        let in_range = |key: &str, value: f32, low: f32, high: f32| {
+            check(table, key, (low..=high).contains(&value), value, || format!("a number from {low} to {high}"))
+        };
+        let positive = |key: &str, value: f32, max_key: &str, high: f32| {
+            check(table, key, value > 0.0 && value <= high, value, || {
+                format!("a number above 0 and at most {max_key} = {high}")
+            })
+        };
+        let finite = |key: &str, value: f32| {
+            check(table, key, value.is_finite() && value > 0.0, value, || "a finite number above 0".into())
+        };
+        in_range("crop_area_max", self.crop_area_max, f32::MIN_POSITIVE, 1.0)
+            .map_err(|error| InvalidConfig { expected: "a number above 0 and at most 1".into(), ..error })?;
+        positive("crop_area_min", self.crop_area_min, "crop_area_max", self.crop_area_max)?;
+        finite("crop_aspect_max", self.crop_aspect_max)?;
+        positive("crop_aspect_min", self.crop_aspect_min, "crop_aspect_max", self.crop_aspect_max)?;
+        for (key, value, high) in [
+            ("flip_p", self.flip_p, 1.0),
+            ("jitter_p", self.jitter_p, 1.0),
+            ("brightness", self.brightness, 1.0),
+            ("contrast", self.contrast, 1.0),
+            ("saturation", self.saturation, 1.0),
+            ("hue", self.hue, 0.5),
+            ("grayscale_p", self.grayscale_p, 1.0),
+            ("blur_p", self.blur_p, 1.0),
+            ("solarise_p", self.solarise_p, 1.0),
+            ("solarise_threshold", self.solarise_threshold, 1.0),
+        ] {
+            in_range(key, value, 0.0, high)?;
+        }
+        finite("blur_sigma_max", self.blur_sigma_max)?;
+        positive("blur_sigma_min", self.blur_sigma_min, "blur_sigma_max", self.blur_sigma_max)
+    }
+}
+
+impl ViewsConfig {
+    /// Checks every key.
+    ///
+    /// # Errors
+    /// The first key that is out of range, with its dotted name (`views.view1.crop_area_min`).
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        check_frame("views", self.size_px, self.mean, self.std)?;
+        self.view1.validate("views.view1")?;
+        self.view2.validate("views.view2")
+    }
+}
+
+/// Checks what every rendered picture has: a side and the constants of its normalisation.
+pub(super) fn check_frame(table: &str, size_px: usize, mean: [f32; 3], std: [f32; 3]) -> Result<(), InvalidConfig> {
+    check(table, "size_px", (1..=8192).contains(&size_px), size_px, || "a whole number from 1 to 8192".into())?;
+    check(table, "mean", mean.iter().all(|mean| mean.is_finite()), format!("{mean:?}"), || {
+        "three finite numbers".into()
+    })?;
+    check(table, "std", std.iter().all(|&std| std.is_finite() && std > 0.0), format!("{std:?}"), || {
+        "three finite numbers above 0".into()
+    })
+}
+
+pub(super) fn check(
+    table: &str,
+    key: &str,
+    holds: bool,
+    got: impl ToString,
+    expected: impl FnOnce() -> String,
+) -> Result<(), InvalidConfig> {
+    if holds {
+        return Ok(());
+    }
+    Err(InvalidConfig { key: format!("{table}.{key}"), expected: expected(), got: got.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_table_6_of_the_paper() {
+        let config = ViewsConfig::default();
+        config.validate().unwrap();
+        assert_eq!(config.size_px, 224);
+        let table = |view: &ViewConfig| {
+            let ViewConfig { flip_p, jitter_p, brightness, contrast, saturation, hue, .. } = *view;
+            let rest = [view.grayscale_p, view.blur_p, view.solarise_p];
+            ([flip_p, jitter_p, brightness, contrast, saturation, hue], rest)
+        };
+        assert_eq!(table(&config.view1), ([0.5, 0.8, 0.4, 0.4, 0.2, 0.1], [0.2, 1.0, 0.0]));
+        assert_eq!(table(&config.view2), ([0.5, 0.8, 0.4, 0.4, 0.2, 0.1], [0.2, 0.1, 0.2]));
+    }
+
+    #[test]
+    fn a_wrong_value_is_reported_under_its_dotted_key() {
+        type Spoil = fn(&mut ViewsConfig);
+        let cases: [(&str, Spoil); 14] = [
+            ("views.size_px", |c| c.size_px = 0),
+            ("views.size_px", |c| c.size_px = 100_000),
+            ("views.mean", |c| c.mean[1] = f32::NAN),
+            ("views.std", |c| c.std[2] = 0.0),
+            ("views.view1.crop_area_min", |c| c.view1.crop_area_min = 0.0),
+            ("views.view1.crop_area_min", |c| c.view1.crop_area_max = 0.05),
+            ("views.view2.crop_area_max", |c| c.view2.crop_area_max = 1.5),
+            ("views.view2.crop_aspect_min", |c| c.view2.crop_aspect_min = 2.0),
+            ("views.view1.crop_aspect_max", |c| c.view1.crop_aspect_max = f32::INFINITY),
+            ("views.view1.flip_p", |c| c.view1.flip_p = -0.1),
+            ("views.view2.solarise_p", |c| c.view2.solarise_p = f32::NAN),
+            ("views.view1.hue", |c| c.view1.hue = 0.6),
+            ("views.view1.blur_sigma_min", |c| c.view1.blur_sigma_min = 3.0),
+            ("views.view2.blur_sigma_max", |c| c.view2.blur_sigma_max = 0.0),
+        ];
+        for (key, spoil) in cases {
+            let mut config = ViewsConfig::default();
+            spoil(&mut config);
+            let error = config.validate().unwrap_err();
+            assert_eq!(error.key, key);
+            assert!(error.to_string().contains("expected") && error.to_string().contains("got"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_serialised_form_needs_every_key_and_takes_no_other() {
+        let config = ViewsConfig::default();
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<ViewsConfig>(&text).unwrap(), config);
+        assert!(text.contains(r#""semantics":"reference""#));
+        let missing = text.replacen(r#""hue":0.1,"#, "", 1);
+        assert!(missing != text && serde_json::from_str::<ViewsConfig>(&missing).is_err());
+        let unknown = text.replacen(r#""hue":0.1,"#, r#""hue":0.1,"hues":0.1,"#, 1);
+        assert!(serde_json::from_str::<ViewsConfig>(&unknown).is_err());
+    }
+}

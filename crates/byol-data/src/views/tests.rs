@@ -1,0 +1,345 @@
+//! Each operation against its formula written out pixel by pixel, and the statistics of the draws.
+
+use super::*;
+
+const SIZE: usize = 40;
+const CLOSE: f32 = 1e-4;
+
+/// Smooth colours, noise, exact greys and saturated pixels, so that every branch of a formula is met.
+fn picture(width: usize, height: usize) -> Image {
+    let mut random = Random::new(7, Stream::Drawing, 0, 0);
+    let pixels = (0..width * height)
+        .flat_map(|i| {
+            let (x, y) = (i % width, i / width);
+            let noise = random.below(64) as usize;
+            match i % 7 {
+                0 => [random.below(256) as u8; 3],
+                1 => [random.bits() as u8, 0, 255],
+                2 => [random.bits() as u8, random.bits() as u8, random.bits() as u8],
+                _ => [(x * 190 / width + noise) as u8, (y * 190 / height + noise) as u8, (255 - x * 200 / width) as u8],
+            }
+        })
+        .collect();
+    Image::new(width, height, pixels)
+}
+
+fn plain(semantics: Semantics) -> Views {
+    let config = ViewsConfig { size_px: SIZE, semantics, mean: [0.0; 3], std: [1.0; 3], ..Default::default() };
+    Views::new(config).unwrap()
+}
+
+fn planes_of(image: &Image) -> Planes {
+    [0, 1, 2].map(|c| image.pixels().iter().skip(c).step_by(3).map(|&v| f32::from(v) / 255.0).collect())
+}
+
+fn assert_close(got: &Planes, expected: &Planes, what: &str) {
+    for (got, expected) in got.iter().flatten().zip(expected.iter().flatten()) {
+        assert!((got - expected).abs() < CLOSE, "{what}: got {got}, expected {expected}");
+    }
+}
+
+/// Applies `formula` to each pixel in `f64`.
+fn by_pixel(planes: &Planes, formula: impl Fn([f64; 3]) -> [f64; 3]) -> Planes {
+    let mut out = planes.clone();
+    for i in 0..planes[0].len() {
+        let pixel = formula([0, 1, 2].map(|c| f64::from(planes[c][i])));
+        (0..3).for_each(|c| out[c][i] = pixel[c] as f32);
+    }
+    out
+}
+
+fn textbook_rgb_to_hsv([r, g, b]: [f64; 3]) -> [f64; 3] {
+    let (high, low) = (r.max(g).max(b), r.min(g).min(b));
+    let chroma = high - low;
+    let sixths = if chroma == 0.0 {
+        0.0
+    } else if high == r {
+        ((g - b) / chroma).rem_euclid(6.0)
+    } else if high == g {
+        (b - r) / chroma + 2.0
+    } else {
+        (r - g) / chroma + 4.0
+    };
+    [sixths / 6.0, if high == 0.0 { 0.0 } else { chroma / high }, high]
+}
+
+fn textbook_hsv_to_rgb([h, s, v]: [f64; 3]) -> [f64; 3] {
+    let sector = (h * 6.0).floor();
+    let fraction = h * 6.0 - sector;
+    let (p, q, t) = (v * (1.0 - s), v * (1.0 - s * fraction), v * (1.0 - s * (1.0 - fraction)));
+    match sector as usize % 6 {
+        0 => [v, t, p],
+        1 => [q, v, p],
+        2 => [p, v, t],
+        3 => [p, q, v],
+        4 => [t, p, v],
+        _ => [v, p, q],
+    }
+}
+
+fn grey([r, g, b]: [f64; 3]) -> f64 {
+    0.2989 * r + 0.5870 * g + 0.1140 * b
+}
+
+fn channel_mean(plane: &[f32]) -> f64 {
+    plane.iter().map(|&x| f64::from(x)).sum::<f64>() / plane.len() as f64
+}
+
+#[test]
+fn colour_operations_match_their_formulas() {
+    let before = planes_of(&picture(37, 29));
+    let means = [0, 1, 2].map(|c| channel_mean(&before[c]));
+    let grey_mean = grey(means);
+    let clip = |pixel: [f64; 3]| pixel.map(|x| x.clamp(0.0, 1.0));
+    let check = |what: &str, op: &dyn Fn(&mut Planes), formula: &dyn Fn([f64; 3]) -> [f64; 3]| {
+        let mut after = before.clone();
+        op(&mut after);
+        assert_close(&after, &by_pixel(&before, formula), what);
+    };
+    for f in [0.0f32, 0.6, 0.93, 1.0, 1.4, 2.0] {
+        let (d, f64_) = (f - 1.0, f64::from(f));
+        check("brightness offset", &|p| colour::add_brightness(p, d), &|x| clip(x.map(|x| x + f64::from(d))));
+        check("brightness factor", &|p| colour::scale_brightness(p, f), &|x| clip(x.map(|x| x * f64_)));
+        check("contrast about channels", &|p| colour::contrast_about_channel_means(p, f), &|x| {
+            clip([0, 1, 2].map(|c| (x[c] - means[c]) * f64_ + means[c]))
+        });
+        check("contrast about grey", &|p| colour::contrast_about_grey_mean(p, f), &|x| {
+            clip(x.map(|x| f64_ * x + (1.0 - f64_) * grey_mean))
+        });
+        check("saturation in HSV", &|p| colour::scale_saturation(p, f), &|x| {
+            let [h, s, v] = textbook_rgb_to_hsv(x);
+            textbook_hsv_to_rgb([h, (s * f64_).clamp(0.0, 1.0), v])
+        });
+        check("saturation by blending", &|p| colour::blend_with_grey(p, f), &|x| {
+            clip(x.map(|c| f64_ * c + (1.0 - f64_) * grey(x)))
+        });
+    }
+    for turns in [-0.5f32, -0.1, -0.03, 0.0, 0.07, 0.1, 0.5] {
+        check("hue", &|p| colour::shift_hue(p, turns), &|x| {
+            let [h, s, v] = textbook_rgb_to_hsv(x);
+            textbook_hsv_to_rgb([(h + f64::from(turns)).rem_euclid(1.0), s, v])
+        });
+    }
+    check("grey", &colour::grayscale, &|x| [grey(x); 3]);
+    check("solarise", &|p| colour::solarise(p, 0.5), &|x| x.map(|x| if x < 0.5 { x } else { 1.0 - x }));
+}
+
+#[test]
+fn solarise_inverts_the_threshold_itself() {
+    let mut planes = [vec![0.25, 0.5], vec![0.75, 1.0], vec![0.0, 0.499]];
+    colour::solarise(&mut planes, 0.5);
+    assert_eq!(planes, [vec![0.25, 0.5], vec![0.25, 0.0], vec![0.0, 0.499]]);
+    colour::solarise(&mut planes, 0.25);
+    assert_eq!(planes[0], [0.75, 0.5]);
+}
+
+#[test]
+fn blur_matches_the_two_dimensional_sum() {
+    for (size, radius) in [(19, 0), (20, 1), (40, 2), (50, 2), (64, 3)] {
+        assert_eq!(blur::radius_px(size), radius);
+        let before = planes_of(&picture(size, size));
+        for semantics in [Semantics::Reference, Semantics::Torchvision] {
+            for sigma in [0.1f32, 0.4, 1.1, 2.0] {
+                let mut after = before.clone();
+                blur::Blur::default().apply(&mut after, size, sigma, semantics);
+                let expected = [0, 1, 2].map(|c| blur_by_sum(&before[c], size, radius as i64, sigma, semantics));
+                assert_close(&after, &expected, &format!("blur {size} px, σ {sigma}, {semantics:?}"));
+            }
+        }
+    }
+}
+
+fn blur_by_sum(plane: &[f32], size: usize, radius: i64, sigma: f32, semantics: Semantics) -> Vec<f32> {
+    let gauss = |k: i64| (-((k * k) as f64) / (2.0 * f64::from(sigma).powi(2))).exp();
+    let total: f64 = (-radius..=radius).map(gauss).sum();
+    let side = size as i64;
+    let at = |y: i64, x: i64| {
+        let reflect = |i: i64| {
+            if i < 0 {
+                -i
+            } else if i >= side {
+                2 * (side - 1) - i
+            } else {
+                i
+            }
+        };
+        let inside = (0..side).contains(&y) && (0..side).contains(&x);
+        match semantics {
+            Semantics::Reference if !inside => 0.0,
+            _ => f64::from(plane[(reflect(y) * side + reflect(x)) as usize]),
+        }
+    };
+    let sum = |y: i64, x: i64| -> f64 {
+        (-radius..=radius)
+            .flat_map(|dy| (-radius..=radius).map(move |dx| (dy, dx)))
+            .map(|(dy, dx)| gauss(dy) * gauss(dx) * at(y + dy, x + dx))
+            .sum()
+    };
+    (0..side * side).map(|i| (sum(i / side, i % side) / (total * total)) as f32).collect()
+}
+
+#[test]
+fn the_kernel_has_23_taps_at_224_px() {
+    for (size, taps) in [(224, 23), (160, 17), (128, 13), (96, 9), (64, 7), (32, 3)] {
+        assert_eq!(2 * blur::radius_px(size) + 1, taps);
+    }
+}
+
+/// One output value of a bicubic resize, over all inputs of the crop.
+fn bicubic_by_sum(image: &Image, crop: CropBox, x: usize, y: usize, channel: usize, antialias: bool) -> f32 {
+    let keys = |t: f64| match t.abs() {
+        t if t < 1.0 => 1.5 * t.powi(3) - 2.5 * t.powi(2) + 1.0,
+        t if t < 2.0 => -0.5 * t.powi(3) + 2.5 * t.powi(2) - 4.0 * t + 2.0,
+        _ => 0.0,
+    };
+    let weights = |output: usize, length: usize| -> Vec<f64> {
+        let scale = length as f64 / SIZE as f64;
+        let stretch = if antialias { scale.max(1.0) } else { 1.0 };
+        let raw = (0..length).map(|i| keys((i as f64 + 0.5 - (output as f64 + 0.5) * scale) / stretch));
+        let total: f64 = raw.clone().sum();
+        raw.map(|w| w / total).collect()
+    };
+    let (across, down) = (weights(x, crop.width_px), weights(y, crop.height_px));
+    let mut sum = 0.0;
+    for (row, wy) in down.iter().enumerate() {
+        for (column, wx) in across.iter().enumerate() {
+            let at = (crop.top_px + row) * image.width_px() + crop.left_px + column;
+            sum += wy * wx * f64::from(image.pixels()[at * 3 + channel]) / 255.0;
+        }
+    }
+    sum.clamp(0.0, 1.0) as f32
+}
+
+#[test]
+fn crop_resize_and_flip_match_the_full_sum() {
+    let image = picture(83, 97);
+    let mut scratch = ViewScratch::default();
+    let crops = [(0, 0, 83, 97), (5, 9, 40, 40), (70, 3, 13, 50), (20, 90, 60, 7), (82, 96, 1, 1), (3, 4, 2, 3)];
+    for (left_px, top_px, width_px, height_px) in crops {
+        let crop = CropBox { left_px, top_px, width_px, height_px };
+        for (semantics, flip) in
+            [(Semantics::Reference, false), (Semantics::Torchvision, false), (Semantics::Reference, true)]
+        {
+            let views = plain(semantics);
+            let mut out = vec![f32::NAN; views.values()];
+            let parameters = ViewParameters { flip, ..ViewParameters::crop_only(crop) };
+            views.render(&image, &parameters, &mut out, &mut scratch);
+            for (i, &got) in out.iter().enumerate() {
+                let (x, y, channel) = (i / 3 % SIZE, i / 3 / SIZE, i % 3);
+                let x = if flip { SIZE - 1 - x } else { x };
+                let expected = bicubic_by_sum(&image, crop, x, y, channel, semantics == Semantics::Torchvision);
+                assert!((got - expected).abs() < CLOSE, "{crop:?} {semantics:?} ({x}, {y}): {got}, {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_view_is_clipped_then_normalised() {
+    let image = picture(60, 50);
+    for semantics in [Semantics::Reference, Semantics::Torchvision] {
+        let normalised = Views::new(ViewsConfig { size_px: SIZE, semantics, ..Default::default() }).unwrap();
+        let raw = plain(semantics);
+        let mut scratch = ViewScratch::default();
+        for index in 0..50 {
+            let [mut a, mut b, mut c, mut d] = [(); 4].map(|()| vec![f32::NAN; raw.values()]);
+            raw.pair(&image, 1, 2, index, &mut a, &mut b, &mut scratch);
+            normalised.pair(&image, 1, 2, index, &mut c, &mut d, &mut scratch);
+            for (i, (&x, &y)) in a.iter().zip(&c).chain(b.iter().zip(&d)).enumerate() {
+                assert!((0.0..=1.0).contains(&x), "{x}");
+                assert!((y - (x - IMAGENET_MEAN[i % 3]) / IMAGENET_STD[i % 3]).abs() < 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pair_is_a_function_of_seed_epoch_and_index() {
+    let (image, views) = (picture(60, 50), plain(Semantics::Reference));
+    let pair = |seed, epoch, index, scratch: &mut ViewScratch| {
+        let [mut one, mut two] = [(); 2].map(|()| vec![0.0; views.values()]);
+        views.pair(&image, seed, epoch, index, &mut one, &mut two, scratch);
+        (one, two)
+    };
+    let mut used = ViewScratch::default();
+    let base = pair(1, 2, 3, &mut used);
+    assert_ne!(base.0, base.1);
+    for other in [(2, 2, 3), (1, 3, 3), (1, 2, 4)] {
+        assert_ne!(pair(other.0, other.1, other.2, &mut used).0, base.0);
+    }
+    assert_eq!(pair(1, 2, 3, &mut used), base, "what the scratch held before does not matter");
+    assert_eq!(pair(1, 2, 3, &mut ViewScratch::default()), base);
+}
+
+#[test]
+fn draws_follow_the_configured_distributions() {
+    const DRAWS: usize = 10_000;
+    // Large, and with crops small enough that no side is clamped and no try fails.
+    let (width, height) = (2000, 1500);
+    for semantics in [Semantics::Reference, Semantics::Torchvision] {
+        let t = ViewConfig { crop_area_max: 0.5, ..ViewConfig::t() };
+        let t_prime = ViewConfig { crop_area_max: 0.5, ..ViewConfig::t_prime() };
+        for (view, config) in [(0, t), (1, t_prime)] {
+            let draws: Vec<ViewParameters> = (0..DRAWS as u64)
+                .map(|item| {
+                    let mut random = Random::new(5, Stream::View(view), 0, item);
+                    ViewParameters::draw(&config, semantics, width, height, &mut random)
+                })
+                .collect();
+            let sides = |p: &ViewParameters| (p.crop.width_px as f64, p.crop.height_px as f64);
+            let area = |p: &ViewParameters| sides(p).0 * sides(p).1 / (width * height) as f64;
+            assert_uniform("area", draws.iter().map(area), 0.08, 0.5);
+            let log_aspect = |p: &ViewParameters| (sides(p).0 / sides(p).1).ln();
+            assert_uniform("log aspect", draws.iter().map(log_aspect), 0.75f64.ln(), (4.0f64 / 3.0).ln());
+            let place = |p: &ViewParameters| p.crop.left_px as f64 / (width - p.crop.width_px) as f64;
+            assert_uniform("place", draws.iter().map(place), 0.0, 1.0);
+
+            let share = |what: &str, p: f32, holds: &dyn Fn(&ViewParameters) -> bool| {
+                let got = draws.iter().filter(|draw| holds(draw)).count() as f64 / DRAWS as f64;
+                let four_sigma = 4.0 * (f64::from(p) * (1.0 - f64::from(p)) / DRAWS as f64).sqrt();
+                assert!((got - f64::from(p)).abs() <= four_sigma + 1e-7, "{what}: {got} for p = {p}");
+            };
+            share("flip", config.flip_p, &|draw| draw.flip);
+            share("jitter", config.jitter_p, &|draw| draw.jitter.is_some());
+            share("grey", config.grayscale_p, &|draw| draw.grayscale);
+            share("blur", config.blur_p, &|draw| draw.blur_sigma.is_some());
+            share("solarise", config.solarise_p, &|draw| draw.solarise_threshold.is_some());
+            let jittered: Vec<_> = draws.iter().filter_map(|draw| draw.jitter).collect();
+            let neutral = if semantics == Semantics::Reference { 0.0 } else { 1.0 };
+            let pick = |pick: fn(&JitterStep) -> Option<f32>| {
+                let values: Vec<f64> = jittered.iter().flatten().filter_map(pick).map(f64::from).collect();
+                assert_eq!(values.len(), jittered.len(), "each step once");
+                values.into_iter()
+            };
+            let is = |value: &JitterStep| if let JitterStep::Brightness(x) = value { Some(*x) } else { None };
+            assert_uniform("brightness", pick(is), neutral - 0.4, neutral + 0.4);
+            let is = |value: &JitterStep| if let JitterStep::Contrast(x) = value { Some(*x) } else { None };
+            assert_uniform("contrast", pick(is), 0.6, 1.4);
+            let is = |value: &JitterStep| if let JitterStep::Saturation(x) = value { Some(*x) } else { None };
+            assert_uniform("saturation", pick(is), 0.8, 1.2);
+            let is = |value: &JitterStep| if let JitterStep::Hue(x) = value { Some(*x) } else { None };
+            assert_uniform("hue", pick(is), -0.1, 0.1);
+            assert_uniform("σ", draws.iter().filter_map(|p| p.blur_sigma).map(f64::from), 0.1, 2.0);
+            let mut orders = std::collections::HashMap::<_, usize>::new();
+            for steps in &jittered {
+                *orders.entry(steps.map(|step| std::mem::discriminant(&step))).or_default() += 1;
+            }
+            assert_eq!(orders.len(), 24, "every order occurs");
+            let expected = jittered.len() as f64 / 24.0;
+            assert!(orders.values().all(|&n| (n as f64 - expected).abs() < 5.0 * expected.sqrt()), "{orders:?}");
+        }
+    }
+}
+
+/// Mean within four standard errors, extremes within 2 % of the range from the bounds, none outside them (but for the
+/// rounding of a crop to whole pixels).
+fn assert_uniform(what: &str, values: impl Iterator<Item = f64>, low: f64, high: f64) {
+    let values: Vec<f64> = values.collect();
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let range = high - low;
+    assert!((mean - (low + high) / 2.0).abs() < 4.0 * range / (12.0 * count).sqrt(), "{what}: mean {mean}");
+    let (least, most) = values.iter().fold((f64::MAX, f64::MIN), |(a, b), &x| (a.min(x), b.max(x)));
+    assert!(least > low - 0.005 * range && least < low + 0.02 * range, "{what}: least {least}");
+    assert!(most < high + 0.005 * range && most > high - 0.02 * range, "{what}: most {most}");
+}

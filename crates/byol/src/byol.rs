@@ -1,0 +1,166 @@
+//! The method (paper §3.1, Algorithm 1): online and target network, predictor, loss, target update.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::config::ModelConfig;
+use crate::model::{BatchNormMode, Mlp, ResNet, Role, initialize, map_tensors, visit_tensors, zero_init_residual};
+use crate::ops;
+
+/// The network trained by gradient: `f_θ`, `g_θ` and `q_θ`.
+#[derive(Module, Debug)]
+pub struct Online {
+    /// `f_θ`, the network that is handed over.
+    pub encoder: ResNet,
+    /// `g_θ`.
+    pub projector: Mlp,
+    /// `q_θ`; absent only in the ablation without predictor.
+    pub predictor: Option<Mlp>,
+}
+
+/// The slowly averaged network: `f_ξ` and `g_ξ`. It has no predictor and never sees a gradient.
+#[derive(Module, Debug)]
+pub struct Target {
+    /// `f_ξ`.
+    pub encoder: ResNet,
+    /// `g_ξ`.
+    pub projector: Mlp,
+}
+
+/// What the online prediction is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetKind {
+    /// The moving average of the online network: BYOL.
+    MovingAverage,
+    /// The online network itself, without gradient (τ = 0; paper Table 5a).
+    StopGradient,
+    /// The online network itself, with gradient: collapses (paper Table 5b).
+    Gradient,
+    /// The random network the target starts as (τ = 1; paper Table 5a).
+    Fixed,
+}
+
+/// The pair of networks and how they are used.
+#[derive(Clone, Debug)]
+pub struct Byol {
+    /// Parameters θ, on a device with autodiff.
+    pub online: Online,
+    /// Parameters ξ, on the same device without autodiff.
+    pub target: Target,
+    target_kind: TargetKind,
+}
+
+/// The loss of a batch and what is watched beside it.
+pub struct Losses {
+    /// `L` summed over both directions, mean over the batch; in `[0, 8]`, about 4 for unrelated networks.
+    pub loss: Tensor<1>,
+    /// Online projections of the two views `[batch, size]`, without gradient.
+    pub projections: [Tensor<2>; 2],
+}
+
+impl Byol {
+    /// Builds both networks and fills them from `seed`; the target's draws are its own unless the config says `copy`.
+    pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Self {
+        let online_device = device.clone().autodiff();
+        let size = config.arch.representation_size();
+        let encoder = |device: &Device| ResNet::new(config.arch, config.stem, device);
+        let projector = |device: &Device| Mlp::new(size, config.projector_hidden, config.projection_size, device);
+        let predictor = config
+            .predictor
+            .then(|| Mlp::new(config.projection_size, config.predictor_hidden, config.projection_size, &online_device));
+        let online = Online { encoder: encoder(&online_device), projector: projector(&online_device), predictor };
+        let target = Target { encoder: encoder(device), projector: projector(device) };
+        let target_name = if config.copy_online_to_target { "online" } else { "target" };
+        let mut byol = Self {
+            online: initialize(online, seed, "online"),
+            target: initialize(target, seed, target_name),
+            target_kind: config.target,
+        };
+        if config.zero_init_residual {
+            zero_init_residual(&mut byol.online.encoder);
+            zero_init_residual(&mut byol.target.encoder);
+        }
+        byol
+    }
+
+    /// The loss of one batch of view pairs `[batch, height, width, 3]`.
+    ///
+    /// The views go through each network one after the other, each normalised by its own batch statistics, in the
+    /// target too (spec §2.2).
+    pub fn losses(&mut self, view1: Tensor<4>, view2: Tensor<4>, modes: PassModes) -> Losses {
+        let (z1, p1) = self.online.forward(view1.clone(), modes.first);
+        let (z2, p2) = self.online.forward(view2.clone(), modes.second);
+        let [t1, t2] = match self.target_kind {
+            TargetKind::MovingAverage | TargetKind::Fixed => {
+                [self.target.forward(view1, modes.first), self.target.forward(view2, modes.second)]
+            }
+            TargetKind::StopGradient => [z1.clone().without_autodiff(), z2.clone().without_autodiff()],
+            TargetKind::Gradient => [z1.clone(), z2.clone()],
+        };
+        Losses {
+            loss: regression_loss(p1, t2) + regression_loss(p2, t1),
+            projections: [z1.without_autodiff(), z2.without_autodiff()],
+        }
+    }
+
+    /// `ξ ← ξ + (1 − τ)(θ − ξ)`, to be called after the optimiser's step; batch-norm statistics stay each network's own.
+    pub fn update_target(&mut self, tau: f64) {
+        if self.target_kind != TargetKind::MovingAverage {
+            return;
+        }
+        let mut online = std::collections::HashMap::new();
+        visit_tensors(&self.online, |tensor| {
+            online.insert(tensor.name.to_owned(), tensor.values);
+        });
+        self.target = map_tensors(self.target.clone(), |name, role, target| match role {
+            Role::Buffer => target,
+            _ => target.clone() + (online[name].clone() - target) * (1.0 - tau) as f32,
+        });
+    }
+}
+
+/// Batch-norm modes of the two passes of a step: the running averages are updated twice, view 1 then view 2.
+#[derive(Clone, Copy, Debug)]
+pub struct PassModes {
+    /// Mode while view 1 passes.
+    pub first: BatchNormMode,
+    /// Mode while view 2 passes.
+    pub second: BatchNormMode,
+}
+
+impl Online {
+    /// Projection `z = g(f(v))` and prediction `q(z)` (`z` itself without a predictor).
+    fn forward(&mut self, view: Tensor<4>, mode: BatchNormMode) -> (Tensor<2>, Tensor<2>) {
+        let z = self.projector.forward(self.encoder.forward(view, mode), mode);
+        let prediction = match &mut self.predictor {
+            Some(predictor) => predictor.forward(z.clone(), mode),
+            None => z.clone(),
+        };
+        (z, prediction)
+    }
+}
+
+impl Target {
+    fn forward(&mut self, view: Tensor<4>, mode: BatchNormMode) -> Tensor<2> {
+        self.projector.forward(self.encoder.forward(view, mode), mode)
+    }
+}
+
+/// `‖p̄ − z̄′‖² = 2 − 2·⟨p, z′⟩ / (‖p‖·‖z′‖)` (paper eq. 2), mean over the batch.
+pub fn regression_loss(prediction: Tensor<2>, target: Tensor<2>) -> Tensor<1> {
+    let difference = ops::l2_normalize(prediction) - ops::l2_normalize(target);
+    difference.square().sum_dim(1).mean()
+}
+
+/// Mean over dimensions of the standard deviation over the batch of unit-length projections: 1/√size when they are
+/// spread evenly, 0 when all are equal (collapse; spec §7.2).
+pub fn projection_std(projection: Tensor<2>) -> Tensor<1> {
+    ops::l2_normalize(projection).var_bias(0).sqrt().mean()
+}
+
+/// Mean cosine between the online projections of the two views, in `[−1, 1]`.
+pub fn positive_cosine(z1: Tensor<2>, z2: Tensor<2>) -> Tensor<1> {
+    (ops::l2_normalize(z1) * ops::l2_normalize(z2)).sum_dim(1).mean()
+}

@@ -1,0 +1,307 @@
+//! One tree of settings: preset, then file, then `--set key=value`; unknown keys fail; the result is stored with the run.
+
+use std::path::Path;
+
+use byol_data::DataConfig;
+use byol_data::views::{EvaluationConfig, ViewsConfig};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::byol::TargetKind;
+use crate::error::{Error, Result};
+use crate::model::{Arch, Stem};
+use crate::optim::{OptimizerConfig, RunLength, Schedule};
+pub use crate::preset::Preset;
+
+/// Every setting of a pretraining run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where all randomness starts.
+    pub seed: u64,
+    /// Networks and what the online one is compared with.
+    pub model: ModelConfig,
+    /// Update rule.
+    pub optimizer: OptimizerConfig,
+    /// Length of the run and its rates.
+    pub schedule: ScheduleConfig,
+    /// Batches, logging, checkpoints.
+    pub train: TrainConfig,
+    /// Limits on the input.
+    pub data: DataConfig,
+    /// Augmentations of the two views.
+    pub views: ViewsConfig,
+    /// Preprocessing of evaluation and of the exported encoder.
+    pub evaluation: EvaluationConfig,
+}
+
+/// Networks (spec §1) and the roles they play (§2).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Encoder, for example `resnet50` or `resnet18x0.25`.
+    pub arch: Arch,
+    /// `imagenet` or `cifar`.
+    pub stem: Stem,
+    /// Hidden units of the projector.
+    pub projector_hidden: usize,
+    /// Hidden units of the predictor.
+    pub predictor_hidden: usize,
+    /// Outputs of projector and predictor.
+    pub projection_size: usize,
+    /// Decay of the running batch-norm averages.
+    pub batch_norm_decay: f64,
+    /// Start the last norm of each bottleneck at 0, as the public reference code; the paper's numbers had it at 1.
+    pub zero_init_residual: bool,
+    /// Start the target as a copy of the online network (paper J.5) rather than from its own draws (reference code).
+    pub copy_online_to_target: bool,
+    /// Whether the online network has a predictor; without one BYOL collapses (paper Table 5b).
+    pub predictor: bool,
+    /// What the prediction is compared with.
+    pub target: TargetKind,
+}
+
+/// Length of the run and its rates (spec §4.2).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleConfig {
+    /// Passes over the data; may be a fraction.
+    pub epochs: f64,
+    /// Passes over the data during which the learning rate rises from 0.
+    pub warmup_epochs: f64,
+    /// Learning rate at batch 256; the peak is this times batch / 256.
+    pub base_learning_rate: f64,
+    /// `τ_base`, from which the target's averaging rises to 1.
+    pub target_ema: f64,
+}
+
+/// Batches, logging, checkpoints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Pictures per optimiser step, over all micro-batches.
+    pub batch_size: usize,
+    /// Micro-batches per optimiser step; batch norm sees one micro-batch at a time.
+    pub accumulation_steps: usize,
+    /// A line of metrics every so many steps.
+    pub log_every_steps: u64,
+    /// A checkpoint every so many steps, besides the one at the end.
+    pub checkpoint_every_steps: u64,
+    /// Checkpoints kept; older ones are deleted.
+    pub checkpoints_kept: usize,
+    /// Threads that decode and augment; 0 means one per core. Changes no result.
+    pub loader_threads: usize,
+    /// Batches prepared ahead of the model.
+    pub prefetch_batches: usize,
+}
+
+impl Config {
+    /// Puts a configuration together: `preset`, overlaid by the TOML `file`, overlaid by `key=value` settings.
+    ///
+    /// # Errors
+    /// [`Error::ConfigSyntax`] for unreadable TOML, unknown keys and wrong types, [`Error::Config`] for values out of range.
+    pub fn resolve(preset: Preset, file: Option<&Path>, settings: &[String]) -> Result<Self> {
+        let mut preset = preset;
+        let mut overlays = Vec::new();
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+            let mut table = parse_toml(&text, &path.display().to_string())?;
+            if let Some(name) = table.remove("preset") {
+                preset = Preset::from_value(&name, path)?;
+            }
+            overlays.push((path.display().to_string(), table));
+        }
+        for setting in settings {
+            overlays.push((format!("--set {setting}"), parse_setting(setting)?));
+        }
+        let mut config = preset.config();
+        for (origin, overlay) in overlays {
+            config = config.overlay(overlay, &origin)?;
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Reads the resolved configuration of a run.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        from_table(parse_toml(&text, &path.display().to_string())?, &path.display().to_string())
+    }
+
+    /// The whole tree as TOML.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("every setting has a TOML form")
+    }
+
+    /// `base · batch / 256` and the step counts for `images` training pictures.
+    pub fn schedule(&self, images: usize) -> Schedule {
+        let lengths = RunLength {
+            images,
+            batch_size: self.train.batch_size,
+            epochs: self.schedule.epochs,
+            warmup_epochs: self.schedule.warmup_epochs,
+        };
+        Schedule::new(lengths, self.schedule.base_learning_rate, self.schedule.target_ema)
+    }
+
+    /// Pictures per micro-batch.
+    pub fn micro_batch_size(&self) -> usize {
+        self.train.batch_size / self.train.accumulation_steps
+    }
+
+    fn overlay(&self, overlay: Table, origin: &str) -> Result<Self> {
+        let mut tree = Table::try_from(self).expect("every setting has a TOML form");
+        merge(&mut tree, overlay);
+        from_table(tree, origin)
+    }
+
+    /// Checks every range.
+    pub fn validate(&self) -> Result<()> {
+        let positive = |key: &str, value: usize| check(value > 0, key, "a whole number above 0", value);
+        let finite =
+            |key: &str, value: f64| check(value.is_finite() && value >= 0.0, key, "a number of 0 or more", value);
+        let fraction = |key: &str, value: f64| check((0.0..=1.0).contains(&value), key, "a number from 0 to 1", value);
+        let below_one =
+            |key: &str, value: f64| check((0.0..1.0).contains(&value), key, "a number from 0 to below 1", value);
+        positive("model.projector_hidden", self.model.projector_hidden)?;
+        positive("model.predictor_hidden", self.model.predictor_hidden)?;
+        positive("model.projection_size", self.model.projection_size)?;
+        below_one("model.batch_norm_decay", self.model.batch_norm_decay)?;
+        below_one("optimizer.momentum", self.optimizer.momentum)?;
+        finite("optimizer.weight_decay", self.optimizer.weight_decay)?;
+        finite("optimizer.trust_coefficient", self.optimizer.trust_coefficient)?;
+        below_one("optimizer.beta1", self.optimizer.beta1)?;
+        below_one("optimizer.beta2", self.optimizer.beta2)?;
+        finite("optimizer.epsilon", self.optimizer.epsilon)?;
+        finite("schedule.epochs", self.schedule.epochs)?;
+        finite("schedule.warmup_epochs", self.schedule.warmup_epochs)?;
+        finite("schedule.base_learning_rate", self.schedule.base_learning_rate)?;
+        fraction("schedule.target_ema", self.schedule.target_ema)?;
+        let batch = self.train.batch_size;
+        check(batch >= 2, "train.batch_size", "2 or more (batch norm needs more than one picture)", batch)?;
+        positive("train.accumulation_steps", self.train.accumulation_steps)?;
+        let micro = self.train.accumulation_steps;
+        check(
+            batch.is_multiple_of(micro) && batch / micro >= 2,
+            "train.accumulation_steps",
+            &format!("a divisor of train.batch_size = {batch} that leaves at least 2 pictures"),
+            micro,
+        )?;
+        check(
+            self.train.log_every_steps > 0,
+            "train.log_every_steps",
+            "a whole number above 0",
+            self.train.log_every_steps,
+        )?;
+        let every = self.train.checkpoint_every_steps;
+        check(every > 0, "train.checkpoint_every_steps", "a whole number above 0", every)?;
+        positive("train.checkpoints_kept", self.train.checkpoints_kept)?;
+        positive("train.prefetch_batches", self.train.prefetch_batches)?;
+        check(self.train.loader_threads <= 1024, "train.loader_threads", "0 to 1024", self.train.loader_threads)?;
+        self.data.validate().map_err(invalid)?;
+        self.views.validate().map_err(invalid)?;
+        self.evaluation.validate("evaluation").map_err(invalid)
+    }
+}
+
+pub(crate) fn invalid(error: byol_data::InvalidConfig) -> Error {
+    Error::Config { key: error.key, expected: error.expected, got: error.got }
+}
+
+fn check(good: bool, key: &str, expected: &str, got: impl ToString) -> Result<()> {
+    if good {
+        return Ok(());
+    }
+    Err(Error::Config { key: key.to_owned(), expected: expected.to_owned(), got: got.to_string() })
+}
+
+fn parse_toml(text: &str, origin: &str) -> Result<Table> {
+    text.parse().map_err(|error: toml::de::Error| syntax(origin, error.to_string().trim_end()))
+}
+
+/// `a.b.c=value` as a tree; a value that is no TOML is taken as text, so that `model.arch=resnet18` needs no quotes.
+fn parse_setting(setting: &str) -> Result<Table> {
+    let origin = format!("--set {setting}");
+    let (key, value) = setting
+        .split_once('=')
+        .filter(|(key, _)| !key.is_empty() && key.split('.').all(|part| !part.trim().is_empty()))
+        .ok_or_else(|| syntax(&origin, "expected key=value, for example train.batch_size=128"))?;
+    let value = format!("x = {value}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut table| table.remove("x"))
+        .unwrap_or_else(|| Value::String(value.trim().to_owned()));
+    let mut parts = key.split('.').map(str::trim).rev();
+    let leaf = parts.next().unwrap_or_default();
+    let tree = Table::from_iter([(leaf.to_owned(), value)]);
+    Ok(parts.fold(tree, |tree, part| Table::from_iter([(part.to_owned(), Value::Table(tree))])))
+}
+
+fn merge(tree: &mut Table, overlay: Table) {
+    for (key, value) in overlay {
+        match (tree.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(value)) => merge(below, value),
+            (_, value) => {
+                tree.insert(key, value);
+            }
+        }
+    }
+}
+
+fn from_table(table: Table, origin: &str) -> Result<Config> {
+    serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
+        let key = error.path().to_string();
+        let problem = error.into_inner().to_string();
+        syntax(origin, &format!("key `{key}`: {}", problem.trim_end().replace('\n', " ")))
+    })
+}
+
+fn syntax(origin: &str, problem: &str) -> Error {
+    Error::ConfigSyntax { origin: origin.to_owned(), problem: problem.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(settings: &[&str]) -> Result<Config> {
+        Config::resolve(Preset::Cifar10, None, &settings.iter().map(|&s| s.to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn settings_override_the_preset_and_text_needs_no_quotes() {
+        let config = resolve(&["model.arch=resnet18x0.25", "train.batch_size=128", "schedule.epochs=3"]).unwrap();
+        assert_eq!(config.model.arch.to_string(), "resnet18x0.25");
+        assert_eq!((config.train.batch_size, config.schedule.epochs), (128, 3.0));
+    }
+
+    #[test]
+    fn mistakes_name_the_key_and_what_is_allowed() {
+        let cases = [
+            ("train.batchsize=3", "batch_size"),
+            ("nonsense=1", "unknown field `nonsense`"),
+            ("train.batch_size=many", "train.batch_size"),
+            ("train.batch_size=-1", "train.batch_size"),
+            ("train.batch_size=1", "2 or more"),
+            ("train.accumulation_steps=7", "divisor"),
+            ("model.arch=vgg", "resnet18"),
+            ("schedule.epochs=-2", "0 or more"),
+            ("views.view1.blur_p=2", "views.view1.blur_p"),
+            ("=3", "key=value"),
+            ("train", "key=value"),
+        ];
+        for (setting, expected) in cases {
+            let message = resolve(&[setting]).unwrap_err().to_string();
+            assert!(message.contains(expected), "{setting}: {message}");
+        }
+    }
+
+    #[test]
+    fn every_preset_is_valid_and_survives_its_own_toml() {
+        for preset in Preset::ALL {
+            let config = Config::resolve(preset, None, &[]).unwrap();
+            let again = from_table(parse_toml(&config.to_toml(), "test").unwrap(), "test").unwrap();
+            assert_eq!(config, again, "{preset}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The demonstration: a drawn data set, a short pretraining, and the comparison with random weights.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use burn::tensor::Device;
+use byol_data::{Dataset, drawn};
+use serde::Serialize;
+
+use crate::config::{Config, Preset};
+use crate::encoder::Encoder;
+use crate::error::Result;
+use crate::eval::{Features, extract, knn, linear};
+use crate::run::{RunFolder, RunInfo};
+use crate::sheet::{Embedded, write_neighbours};
+use crate::train::{Outcome, train};
+
+/// Side of the drawn pictures.
+const SIZE_PX: usize = 32;
+/// Pictures to learn from.
+const TRAIN_IMAGES: usize = 4000;
+/// Pictures to test on.
+const TEST_IMAGES: usize = 1000;
+/// By how many points of k-NN accuracy pretraining must win.
+pub const REQUIRED_GAIN: f64 = 10.0;
+
+/// What the demonstration found; accuracies in percent.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DemoReport {
+    /// k-NN accuracy of the pretrained encoder.
+    pub knn_top1: f64,
+    /// k-NN accuracy of the same network with random weights.
+    pub knn_top1_random: f64,
+    /// Linear accuracy of the pretrained encoder.
+    pub linear_top1: f64,
+    /// Linear accuracy of the same network with random weights.
+    pub linear_top1_random: f64,
+    /// Wall-clock time of everything.
+    pub seconds: f64,
+}
+
+impl DemoReport {
+    /// Whether pretraining won by [`REQUIRED_GAIN`] points.
+    pub fn pretraining_won(&self) -> bool {
+        self.knn_top1 >= self.knn_top1_random + REQUIRED_GAIN
+    }
+}
+
+/// The report and where its files are; `None` for an interrupted run.
+pub type DemoResult = Option<(DemoReport, PathBuf)>;
+
+/// Draws, pretrains, evaluates and writes `neighbours.png` into the run folder `out`.
+///
+/// # Errors
+/// As for any run: an existing `out`, a full disk.
+pub fn demo(out: &Path, device: &Device, stop: &AtomicBool) -> Result<DemoResult> {
+    let started = Instant::now();
+    let (train_set, test_set) = (dataset(TRAIN_IMAGES, 1), dataset(TEST_IMAGES, 2));
+    let config = config()?;
+    let info = RunInfo {
+        data: PathBuf::from("drawn"),
+        split: None,
+        data_fingerprint: train_set.fingerprint(),
+        images: train_set.len(),
+        device: "cpu".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let run = RunFolder::create(out, &config, &info)?;
+    if train(&run, &config, train_set.clone(), device, stop)?.outcome == Outcome::Interrupted {
+        return Ok(None);
+    }
+    let mut pretrained = Encoder::open(&out.to_string_lossy(), device)?;
+    let mut random = Encoder::random_like(&pretrained.info, config.seed, device);
+    let measured = Measured::of(&mut pretrained, &train_set, &test_set, device)?;
+    let baseline = Measured::of(&mut random, &train_set, &test_set, device)?;
+    let sheet = out.join("neighbours.png");
+    write_sheet(&measured, &train_set, &test_set, &sheet, device)?;
+    let report = DemoReport {
+        knn_top1: measured.knn_top1,
+        knn_top1_random: baseline.knn_top1,
+        linear_top1: measured.linear_top1,
+        linear_top1_random: baseline.linear_top1,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    Ok(Some((report, sheet)))
+}
+
+/// The CIFAR recipe with a network, a batch and a length that two cores finish in about two minutes.
+fn config() -> Result<Config> {
+    let settings = [
+        "model.arch=resnet18x0.25",
+        "model.projector_hidden=256",
+        "model.predictor_hidden=256",
+        "schedule.epochs=6",
+        "schedule.warmup_epochs=1",
+        "schedule.base_learning_rate=3e-3",
+        "train.batch_size=128",
+        "train.log_every_steps=1",
+        "train.checkpoints_kept=1",
+    ];
+    Config::resolve(Preset::Cifar10, None, &settings.map(str::to_owned))
+}
+
+fn dataset(count: usize, seed: u64) -> Arc<Dataset> {
+    let (images, labels): (Vec<_>, Vec<_>) = drawn::draw(count, seed, SIZE_PX).into_iter().unzip();
+    let names = (0..count).map(|index| format!("drawn-{seed}-{index:05}")).collect();
+    Arc::new(Dataset::from_images(images, Some(labels), drawn::CLASSES.map(str::to_owned).to_vec(), names))
+}
+
+struct Measured {
+    train: Features,
+    test: Features,
+    knn_top1: f64,
+    linear_top1: f64,
+}
+
+impl Measured {
+    fn of(encoder: &mut Encoder, train: &Arc<Dataset>, test: &Arc<Dataset>, device: &Device) -> Result<Self> {
+        let train = extract(encoder, train, 0, device)?;
+        let test = extract(encoder, test, 0, device)?;
+        let knn_top1 = knn::evaluate(&train, &test, knn::KnnOptions::default(), device)?.top1;
+        let linear_top1 = linear::evaluate(&train, &test, &linear::LinearOptions::default(), device)?.top1;
+        Ok(Self { train, test, knn_top1, linear_top1 })
+    }
+}
+
+/// One row for each class: its first test picture and the eight nearest training pictures.
+fn write_sheet(measured: &Measured, train: &Dataset, test: &Dataset, path: &Path, device: &Device) -> Result<()> {
+    const NEIGHBOURS: usize = 8;
+    let nearest = knn::neighbours(&measured.train, &measured.test, NEIGHBOURS, device);
+    let first_of = |class: u32| measured.test.labels.iter().position(|&label| label == Some(class));
+    let rows: Vec<_> =
+        (0..drawn::CLASSES.len() as u32).filter_map(first_of).map(|query| (query, nearest[query].clone())).collect();
+    let queries = Embedded { dataset: test, features: &measured.test };
+    write_neighbours(&queries, &Embedded { dataset: train, features: &measured.train }, &rows, path)
+}

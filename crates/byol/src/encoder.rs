@@ -1,0 +1,145 @@
+//! The encoder that is handed over: weights in torchvision's names and what must travel with them.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use byol_data::views::EvaluationConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::files::write_atomically;
+use crate::model::{Arch, BatchNormMode, ResNet, Stem, initialize};
+use crate::weights::{self, StoredTensor, StoredTensors, Values};
+
+/// An encoder with its preprocessing, ready for evaluation.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    /// `f_θ`.
+    pub network: ResNet,
+    /// What it is and how pictures are prepared for it.
+    pub info: EncoderInfo,
+}
+
+/// `encoder.json`: what must travel with the weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderInfo {
+    /// Architecture, for example `resnet18`.
+    pub arch: Arch,
+    /// `imagenet` or `cifar`.
+    pub stem: Stem,
+    /// Preprocessing: input size, crop, interpolation, mean and standard deviation.
+    pub preprocessing: EvaluationConfig,
+    /// Number type of the activations.
+    pub precision: String,
+    /// Size of the representation.
+    pub representation_size: usize,
+    /// How it was trained, in one line.
+    pub training: String,
+    /// Optimiser steps it was trained for.
+    pub steps: u64,
+    /// Batches seen by each batch norm; torchvision's `num_batches_tracked`.
+    pub batch_norm_updates: u64,
+}
+
+impl Encoder {
+    /// Opens a run folder, or a `.safetensors` file with its `.json` beside it, or `random:ARCH[:STEM[:SIZE]]`.
+    ///
+    /// # Errors
+    /// [`Error::Path`] or [`Error::Io`] for missing or malformed files, [`Error::Evaluation`] for a wrong `random:`.
+    pub fn open(text: &str, device: &Device) -> Result<Self> {
+        if let Some(description) = text.strip_prefix("random:") {
+            return Self::parse_random(description, device);
+        }
+        let path = Path::new(text);
+        if path.is_dir() {
+            let weights = path.join("encoder.safetensors");
+            if !weights.exists() {
+                let problem = "no encoder.safetensors in this folder; expected a run folder with at least one checkpoint, \
+                               a .safetensors file, or random:ARCH";
+                return Err(Error::path(path, problem));
+            }
+            return Self::load(&weights, device);
+        }
+        if !path.exists() {
+            let problem =
+                "no such encoder; expected a run folder, a .safetensors file, or random:ARCH (random:resnet18)";
+            return Err(Error::path(path, problem));
+        }
+        Self::load(path, device)
+    }
+
+    /// A network of random weights with the same architecture and preprocessing: the baseline.
+    pub fn random_like(info: &EncoderInfo, seed: u64, device: &Device) -> Self {
+        let network = initialize(ResNet::new(info.arch, info.stem, device), seed, "online.encoder");
+        let training = format!("none (random weights, seed {seed})");
+        let info = EncoderInfo { training, steps: 0, batch_norm_updates: 0, ..info.clone() };
+        Self { network, info }
+    }
+
+    /// Representations `y [batch, size]` of prepared pictures `[batch, height, width, 3]`; statistics stay frozen.
+    pub fn represent(&mut self, images: Tensor<4>) -> Tensor<2> {
+        self.network.forward(images, BatchNormMode::Running)
+    }
+
+    /// Writes `encoder.safetensors` and `encoder.json` into `folder`.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        let mut tensors = StoredTensors::new();
+        weights::collect(&self.network, "", &mut tensors);
+        let norms: Vec<String> =
+            tensors.keys().filter_map(|name| Some(name.strip_suffix("running_mean")?.to_owned())).collect();
+        for norm in norms {
+            let updates = Values::I64(vec![self.info.batch_norm_updates as i64]);
+            tensors.insert(format!("{norm}num_batches_tracked"), StoredTensor { shape: vec![], values: updates });
+        }
+        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        weights::save(&folder.join("encoder.safetensors"), &tensors, metadata)?;
+        let json = serde_json::to_string_pretty(&self.info).expect("plain fields have a JSON form");
+        write_atomically(&folder.join("encoder.json"), |writer| writeln!(writer, "{json}"))
+    }
+
+    fn load(weights_path: &Path, device: &Device) -> Result<Self> {
+        let json_path = weights_path.with_extension("json");
+        let json = std::fs::read_to_string(&json_path).map_err(Error::io("read", &json_path))?;
+        let info: EncoderInfo = serde_json::from_str(&json)
+            .map_err(|error| Error::path(&json_path, format!("not an encoder description: {error}")))?;
+        let (tensors, _) = weights::load(weights_path)?;
+        let network = weights::fill(ResNet::new(info.arch, info.stem, device), "", &tensors, weights_path)?;
+        Ok(Self { network, info })
+    }
+
+    fn parse_random(description: &str, device: &Device) -> Result<Self> {
+        let wrong = |problem: String| {
+            Error::Evaluation(format!(
+                "random:{description}: {problem}; expected random:ARCH[:STEM[:SIZE]], for example random:resnet18:cifar:32"
+            ))
+        };
+        let mut parts = description.split(':');
+        let arch: Arch = parts.next().unwrap_or_default().parse().map_err(wrong)?;
+        let stem = match parts.next() {
+            None | Some("imagenet") => Stem::Imagenet,
+            Some("cifar") => Stem::Cifar,
+            Some(other) => return Err(wrong(format!("unknown stem {other:?}"))),
+        };
+        let mut preprocessing = EvaluationConfig::default();
+        if let Some(size) = parts.next() {
+            preprocessing.size_px = size.parse().map_err(|_| wrong(format!("{size:?} is no size in pixels")))?;
+        }
+        if parts.next().is_some() {
+            return Err(wrong("too many parts".to_owned()));
+        }
+        let info = EncoderInfo {
+            arch,
+            stem,
+            preprocessing,
+            precision: "f32".to_owned(),
+            representation_size: arch.representation_size(),
+            training: String::new(),
+            steps: 0,
+            batch_norm_updates: 0,
+        };
+        Ok(Self::random_like(&info, 0, device))
+    }
+}

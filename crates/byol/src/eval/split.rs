@@ -1,0 +1,84 @@
+//! Which pictures train a probe and which test it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use byol_data::{DataConfig, Dataset, Random, Stream};
+
+use crate::error::{Error, Result};
+
+/// Training and test pictures of an evaluation.
+#[derive(Clone, Debug)]
+pub struct LabelledParts {
+    /// Pictures with labels to learn from.
+    pub train: Arc<Dataset>,
+    /// Pictures to be tested on, once.
+    pub test: Arc<Dataset>,
+    /// Where the two come from, for the protocol line.
+    pub description: String,
+}
+
+/// Names of a test part, in the order of preference.
+const TEST_SPLITS: [&str; 3] = ["test", "val", "validation"];
+
+/// Share of the pictures that is tested on when the data has no test part.
+const HELD_OUT: f64 = 0.2;
+
+/// Opens `data` and, if given, `test`. Without `test` the data's own test part is used, and without one a fifth of the
+/// pictures, chosen by seed 0, is held out.
+///
+/// # Errors
+/// Data errors, and [`Error::Evaluation`] when the two parts do not have the same classes.
+pub fn open_parts(data: &Path, test: Option<&Path>, limits: &DataConfig) -> Result<LabelledParts> {
+    let train = Dataset::open(data, None, limits)?;
+    let Some(test_path) = test else {
+        let split = TEST_SPLITS.into_iter().find(|name| train.splits_present().iter().any(|present| present == name));
+        return match split {
+            Some(split) => {
+                let test = Dataset::open(data, Some(split), limits)?;
+                let trained_on = train.split().unwrap_or("all");
+                let description =
+                    format!("trained on the `{trained_on}` part, tested on the `{split}` part of {}", data.display());
+                parts(train, test, description)
+            }
+            None => hold_out(&train, data),
+        };
+    };
+    let present = Dataset::open(test_path, None, limits)?;
+    let split = TEST_SPLITS.into_iter().find(|name| present.splits_present().iter().any(|split| split == name));
+    let test = match split {
+        Some(split) => Dataset::open(test_path, Some(split), limits)?,
+        None => present,
+    };
+    parts(train, test, format!("trained on {}, tested on {}", data.display(), test_path.display()))
+}
+
+fn parts(train: Dataset, test: Dataset, description: String) -> Result<LabelledParts> {
+    if train.classes() != test.classes() {
+        return Err(Error::Evaluation(format!(
+            "training and test pictures must have the same classes, in folders of the same names; got {:?} and {:?}",
+            preview(train.classes()),
+            preview(test.classes())
+        )));
+    }
+    Ok(LabelledParts { train: Arc::new(train), test: Arc::new(test), description })
+}
+
+fn preview(classes: &[String]) -> &[String] {
+    &classes[..classes.len().min(5)]
+}
+
+fn hold_out(all: &Dataset, data: &Path) -> Result<LabelledParts> {
+    let mut order: Vec<u32> = (0..all.len() as u32).collect();
+    Random::new(0, Stream::Evaluation, u64::MAX, 0).shuffle(&mut order);
+    let held_out = (all.len() as f64 * HELD_OUT) as usize;
+    if held_out == 0 {
+        let problem = format!("an evaluation needs at least 5 pictures, got {}", all.len());
+        return Err(Error::path(data, problem));
+    }
+    let (test, train) = order.split_at_mut(held_out);
+    test.sort_unstable();
+    train.sort_unstable();
+    let description = format!("no test part in {}: a fifth of it held out (seed 0)", data.display());
+    parts(all.subset(train), all.subset(test), description)
+}

@@ -1,0 +1,131 @@
+//! ResNet encoder `f`: post-activation blocks, torchvision's parameter names and padding.
+//!
+//! Two deliberate differences from the reference: symmetric padding (the reference pads as TensorFlow's "SAME"), and no
+//! projection shortcut in the first group of ResNet-18 and -34. Both are torchvision's choice, so that weights carry over.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use super::arch::{Arch, BlockKind, Stem};
+use super::layers::{BatchNorm, BatchNormMode, Conv2d};
+use crate::ops;
+
+/// An encoder without classifier: pictures `[batch, height, width, 3]` → representation `y [batch, size]`.
+#[derive(Module, Debug)]
+pub struct ResNet {
+    conv1: Conv2d,
+    bn1: BatchNorm,
+    layer1: Vec<Block>,
+    layer2: Vec<Block>,
+    layer3: Vec<Block>,
+    layer4: Vec<Block>,
+    #[module(skip)]
+    stem: Stem,
+}
+
+impl ResNet {
+    /// Builds the network with zero weights; [`super::initialize`] fills them.
+    pub fn new(arch: Arch, stem: Stem, device: &Device) -> Self {
+        let channels = arch.stem_channels();
+        let (kernel, stride) = match stem {
+            Stem::Imagenet => (7, 2),
+            Stem::Cifar => (3, 1),
+        };
+        let mut inputs = channels;
+        let mut group = |index: usize| {
+            let inner = channels << index;
+            (0..arch.blocks()[index])
+                .map(|block| {
+                    let stride = if index > 0 && block == 0 { 2 } else { 1 };
+                    let block = Block::new(arch.block_kind(), inputs, inner, stride, device);
+                    inputs = inner * arch.block_kind().expansion();
+                    block
+                })
+                .collect()
+        };
+        Self {
+            conv1: Conv2d::new(3, channels, kernel, stride, device),
+            bn1: BatchNorm::new(channels, device),
+            layer1: group(0),
+            layer2: group(1),
+            layer3: group(2),
+            layer4: group(3),
+            stem,
+        }
+    }
+
+    /// The representation: global average pool of the last group.
+    pub fn forward(&mut self, images: Tensor<4>, mode: BatchNormMode) -> Tensor<2> {
+        let mut x = self.bn1.forward(self.conv1.forward(images), None, true, mode);
+        if self.stem == Stem::Imagenet {
+            x = ops::max_pool_3x3_stride_2(x);
+        }
+        for block in self.blocks_mut() {
+            x = block.forward(x, mode);
+        }
+        ops::global_average_pool(x)
+    }
+
+    /// All blocks in the order of the forward pass.
+    pub(super) fn blocks_mut(&mut self) -> impl Iterator<Item = &mut Block> {
+        let Self { layer1, layer2, layer3, layer4, .. } = self;
+        [layer1, layer2, layer3, layer4].into_iter().flatten()
+    }
+}
+
+/// A residual block; `conv3` and `bn3` exist in bottlenecks only.
+///
+/// The stride sits on the first convolution of a basic block and on the 3×3 of a bottleneck ("v1.5").
+#[derive(Module, Debug)]
+pub(super) struct Block {
+    conv1: Conv2d,
+    bn1: BatchNorm,
+    conv2: Conv2d,
+    bn2: BatchNorm,
+    conv3: Option<Conv2d>,
+    bn3: Option<BatchNorm>,
+    downsample: Option<(Conv2d, BatchNorm)>,
+}
+
+impl Block {
+    fn new(kind: BlockKind, inputs: usize, inner: usize, stride: usize, device: &Device) -> Self {
+        let outputs = inner * kind.expansion();
+        let downsample = (stride != 1 || inputs != outputs)
+            .then(|| (Conv2d::new(inputs, outputs, 1, stride, device), BatchNorm::new(outputs, device)));
+        let (first, second) = match kind {
+            BlockKind::Basic => ((3, stride), 1),
+            BlockKind::Bottleneck => ((1, 1), stride),
+        };
+        let bottleneck = kind == BlockKind::Bottleneck;
+        Self {
+            conv1: Conv2d::new(inputs, inner, first.0, first.1, device),
+            bn1: BatchNorm::new(inner, device),
+            conv2: Conv2d::new(inner, inner, 3, second, device),
+            bn2: BatchNorm::new(inner, device),
+            conv3: bottleneck.then(|| Conv2d::new(inner, outputs, 1, 1, device)),
+            bn3: bottleneck.then(|| BatchNorm::new(outputs, device)),
+            downsample,
+        }
+    }
+
+    fn forward(&mut self, x: Tensor<4>, mode: BatchNormMode) -> Tensor<4> {
+        let shortcut = match &mut self.downsample {
+            Some((conv, norm)) => norm.forward(conv.forward(x.clone()), None, false, mode),
+            None => x.clone(),
+        };
+        let x = self.bn1.forward(self.conv1.forward(x), None, true, mode);
+        let x = self.conv2.forward(x);
+        match (&self.conv3, &mut self.bn3) {
+            (Some(conv3), Some(bn3)) => {
+                let x = self.bn2.forward(x, None, true, mode);
+                bn3.forward(conv3.forward(x), Some(shortcut), true, mode)
+            }
+            _ => self.bn2.forward(x, Some(shortcut), true, mode),
+        }
+    }
+
+    /// The batch norm before the addition, in bottlenecks only: the one Haiku initialises with scale 0.
+    pub(super) fn bottleneck_norm_mut(&mut self) -> Option<&mut BatchNorm> {
+        self.bn3.as_mut()
+    }
+}

@@ -1,0 +1,192 @@
+//! Named recipes: the reference's tables by number of epochs, and two small-data ones.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use byol_data::DataConfig;
+use byol_data::views::{EvaluationConfig, Semantics, ViewConfig, ViewsConfig};
+
+use crate::byol::TargetKind;
+use crate::config::{Config, ModelConfig, ScheduleConfig, TrainConfig};
+use crate::error::{Error, Result};
+use crate::model::{Arch, Stem};
+use crate::optim::{OptimizerConfig, OptimizerKind};
+
+/// A recipe with a source; see [`Preset::description`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// ImageNet for 40 epochs (`configs/byol.py`).
+    Imagenet40,
+    /// ImageNet for 100 epochs (`configs/byol.py`).
+    Imagenet100,
+    /// ImageNet for 300 epochs (`configs/byol.py`; the paper's ablations, §5).
+    Imagenet300,
+    /// ImageNet for 1000 epochs (the paper's headline, §3.3).
+    Imagenet1000,
+    /// Imagenette at 128 px (the reference's README).
+    Imagenette128,
+    /// CIFAR-10 with Adam (Ermolov et al. 2021).
+    Cifar10,
+}
+
+impl Preset {
+    /// All presets.
+    pub const ALL: [Self; 6] = [
+        Self::Imagenet40,
+        Self::Imagenet100,
+        Self::Imagenet300,
+        Self::Imagenet1000,
+        Self::Imagenette128,
+        Self::Cifar10,
+    ];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Imagenet40 => "imagenet-40",
+            Self::Imagenet100 => "imagenet-100",
+            Self::Imagenet300 => "imagenet-300",
+            Self::Imagenet1000 => "imagenet-1000",
+            Self::Imagenette128 => "imagenette-128",
+            Self::Cifar10 => "cifar10",
+        }
+    }
+
+    /// One line for people, with the source.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Imagenet40 => "ResNet-50, 224 px, 40 epochs, batch 4096 (reference configs/byol.py)",
+            Self::Imagenet100 => "ResNet-50, 224 px, 100 epochs, batch 4096 (reference configs/byol.py)",
+            Self::Imagenet300 => "ResNet-50, 224 px, 300 epochs, batch 4096 (reference configs/byol.py; paper §5)",
+            Self::Imagenet1000 => "ResNet-50, 224 px, 1000 epochs, batch 4096 (paper §3.3)",
+            Self::Imagenette128 => "ResNet-18, 128 px, 1000 epochs, batch 256 (reference README)",
+            Self::Cifar10 => {
+                "ResNet-18 CIFAR stem, 32 px, 1000 epochs, batch 512, Adam (Ermolov et al. 2021, cosine decay)"
+            }
+        }
+    }
+
+    /// The complete configuration.
+    pub fn config(self) -> Config {
+        match self {
+            Self::Imagenet40 => imagenet(40.0, 0.45, 1e-6, 0.97),
+            Self::Imagenet100 => imagenet(100.0, 0.45, 1e-6, 0.99),
+            Self::Imagenet300 => imagenet(300.0, 0.3, 1e-6, 0.99),
+            Self::Imagenet1000 => imagenet(1000.0, 0.2, 1.5e-6, 0.996),
+            Self::Imagenette128 => imagenette(),
+            Self::Cifar10 => cifar10(),
+        }
+    }
+
+    /// The preset named by a configuration file's `preset` key.
+    pub(crate) fn from_value(value: &toml::Value, origin: &Path) -> Result<Self> {
+        let problem = |problem: String| Error::ConfigSyntax { origin: origin.display().to_string(), problem };
+        let name = value.as_str().ok_or_else(|| problem(format!("key `preset`: expected a name, got {value}")))?;
+        name.parse().map_err(|message| problem(format!("key `preset`: {message}")))
+    }
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Preset {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        Self::ALL.into_iter().find(|preset| preset.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.into_iter().map(Self::name).collect();
+            format!("unknown preset {name:?}; expected one of {}", names.join(", "))
+        })
+    }
+}
+
+/// Spec §4.2: the three tables of `configs/byol.py`; warm-up is 10 epochs for every length.
+fn imagenet(epochs: f64, base_learning_rate: f64, weight_decay: f64, target_ema: f64) -> Config {
+    Config {
+        seed: 0,
+        model: ModelConfig {
+            arch: arch("resnet50"),
+            stem: Stem::Imagenet,
+            projector_hidden: 4096,
+            predictor_hidden: 4096,
+            projection_size: 256,
+            batch_norm_decay: 0.9,
+            zero_init_residual: true,
+            copy_online_to_target: false,
+            predictor: true,
+            target: TargetKind::MovingAverage,
+        },
+        optimizer: OptimizerConfig { weight_decay, ..OptimizerConfig::default() },
+        schedule: ScheduleConfig { epochs, warmup_epochs: 10.0, base_learning_rate, target_ema },
+        train: TrainConfig {
+            batch_size: 4096,
+            accumulation_steps: 1,
+            log_every_steps: 10,
+            checkpoint_every_steps: 500,
+            checkpoints_kept: 2,
+            loader_threads: 0,
+            prefetch_batches: 2,
+        },
+        data: DataConfig::default(),
+        views: ViewsConfig::default(),
+        evaluation: EvaluationConfig::default(),
+    }
+}
+
+/// The reference README's small recipe (spec §4.3): the 1000-epoch preset with base rate 2.0 and wd 1e-6.
+fn imagenette() -> Config {
+    let mut config = imagenet(1000.0, 2.0, 1e-6, 0.996);
+    config.model.arch = arch("resnet18");
+    config.train.batch_size = 256;
+    config.views.size_px = 128;
+    config.evaluation.size_px = 128;
+    config
+}
+
+/// Ermolov et al. 2021 (spec §7.4): Adam 3e-3 at batch 512, 500 steps of warm-up, small heads, mild crops, no blur.
+/// Two differences: cosine decay instead of two drops at the end, and jitter after the crop as in BYOL.
+fn cifar10() -> Config {
+    let mut config = imagenet(1000.0, 1.5e-3, 1e-6, 0.99);
+    config.model = ModelConfig {
+        arch: arch("resnet18"),
+        stem: Stem::Cifar,
+        projector_hidden: 1024,
+        predictor_hidden: 1024,
+        projection_size: 64,
+        copy_online_to_target: true,
+        ..config.model
+    };
+    config.optimizer = OptimizerConfig {
+        kind: OptimizerKind::Adam,
+        weight_decay: 1e-6,
+        exclude_bias_and_norm: false,
+        ..OptimizerConfig::default()
+    };
+    config.schedule.warmup_epochs = 5.12; // 500 steps of 512 of 50 000 pictures
+    config.train.batch_size = 512;
+    let view = ViewConfig {
+        crop_area_min: 0.2,
+        hue: 0.1,
+        brightness: 0.4,
+        contrast: 0.4,
+        saturation: 0.4,
+        grayscale_p: 0.1,
+        blur_p: 0.0,
+        solarise_p: 0.0,
+        ..ViewConfig::t()
+    };
+    let (mean, std) = ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]);
+    config.views =
+        ViewsConfig { size_px: 32, semantics: Semantics::Torchvision, mean, std, view1: view.clone(), view2: view };
+    config.evaluation.size_px = 32;
+    config.evaluation.crop_fraction = 1.0;
+    config
+}
+
+fn arch(name: &str) -> Arch {
+    name.parse().expect("presets name known architectures")
+}

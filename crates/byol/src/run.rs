@@ -1,0 +1,129 @@
+//! The run folder: `config.toml`, `run.json`, `metrics.jsonl`, `checkpoints/`, `encoder.*`, `bad_images.jsonl`.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::files::write_atomically;
+
+/// A folder that holds one pretraining run.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+/// `run.json`: what is needed to go on, besides the configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunInfo {
+    /// Absolute path of `DATA`.
+    pub data: PathBuf,
+    /// `--split`, if given.
+    pub split: Option<String>,
+    /// Fingerprint of names, sizes and labels of the data.
+    pub data_fingerprint: u64,
+    /// Pictures.
+    pub images: usize,
+    /// Device the run was started on.
+    pub device: String,
+    /// Version of this program.
+    pub version: String,
+}
+
+impl RunFolder {
+    /// Creates the folder with its configuration. An existing one is never touched, nor is a folder inside `data`.
+    ///
+    /// # Errors
+    /// [`Error::Path`] when `path` exists or lies inside the data, [`Error::Io`] when it cannot be written; then nothing
+    /// is left behind.
+    pub fn create(path: &Path, config: &Config, info: &RunInfo) -> Result<Self> {
+        Self::check_free(path, &info.data)?;
+        let run = Self { path: path.to_owned() };
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        }
+        fs::create_dir(path).map_err(Error::io("create", path))?;
+        run.fill(config, info).inspect_err(|_| {
+            // Only what was just made; the reason is reported by the error itself.
+            let _ = fs::remove_dir_all(path);
+        })?;
+        Ok(run)
+    }
+
+    /// Checks that `path` may become a run folder for `data`.
+    pub fn check_free(path: &Path, data: &Path) -> Result<()> {
+        if path.symlink_metadata().is_ok() {
+            let problem = "already exists, and a run never overwrites; give another --out, or go on with `byol resume`";
+            return Err(Error::path(path, problem));
+        }
+        let absolute = std::path::absolute(path).map_err(Error::io("resolve", path))?;
+        let parent = absolute.ancestors().find_map(|ancestor| ancestor.canonicalize().ok()).unwrap_or(absolute);
+        let data = data.canonicalize().unwrap_or_else(|_| data.to_owned());
+        if data.is_dir() && parent.starts_with(&data) {
+            let problem = format!("lies inside the data folder {}; choose --out outside of it", data.display());
+            return Err(Error::path(path, problem));
+        }
+        Ok(())
+    }
+
+    /// Opens an existing run folder.
+    pub fn open(path: &Path) -> Result<Self> {
+        let run = Self { path: path.to_owned() };
+        if run.config_path().is_file() && run.info_path().is_file() {
+            return Ok(run);
+        }
+        Err(Error::path(path, "not a run folder: expected config.toml and run.json in it"))
+    }
+
+    fn fill(&self, config: &Config, info: &RunInfo) -> Result<()> {
+        fs::create_dir(self.checkpoints()).map_err(Error::io("create", &self.checkpoints()))?;
+        write_atomically(&self.config_path(), |writer| writer.write_all(config.to_toml().as_bytes()))?;
+        let json = serde_json::to_string_pretty(info).expect("plain fields have a JSON form");
+        write_atomically(&self.info_path(), |writer| writeln!(writer, "{json}"))?;
+        fs::File::create(self.metrics()).map(drop).map_err(Error::io("create", &self.metrics()))
+    }
+
+    /// Reads `run.json`.
+    pub fn info(&self) -> Result<RunInfo> {
+        let path = self.info_path();
+        let json = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        serde_json::from_str(&json).map_err(|error| Error::path(&path, format!("not a run description: {error}")))
+    }
+
+    /// Reads `config.toml`.
+    pub fn config(&self) -> Result<Config> {
+        Config::load(&self.config_path())
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `checkpoints/`.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// `metrics.jsonl`.
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    /// `bad_images.jsonl`.
+    pub fn bad_images(&self) -> PathBuf {
+        self.path.join("bad_images.jsonl")
+    }
+
+    fn config_path(&self) -> PathBuf {
+        self.path.join("config.toml")
+    }
+
+    fn info_path(&self) -> PathBuf {
+        self.path.join("run.json")
+    }
+}

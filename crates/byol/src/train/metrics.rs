@@ -1,0 +1,95 @@
+//! `metrics.jsonl`: one line per logged step.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::files::write_atomically;
+
+/// What is logged of one step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepMetrics {
+    /// Optimiser steps taken before this one.
+    pub step: u64,
+    /// Passes over the data, as a fraction.
+    pub epoch: f64,
+    /// Loss of this step, mean over the batch, in `[0, 8]`.
+    pub loss: f32,
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// τ of this step.
+    pub target_ema: f64,
+    /// Pictures per second since the last logged step.
+    pub images_per_second: f64,
+    /// Share of that time spent waiting for pictures.
+    pub data_wait: f64,
+    /// See [`crate::byol::projection_std`]; compare with 1/√`projection_size`.
+    pub projection_std: f32,
+    /// See [`crate::byol::positive_cosine`].
+    pub positive_cosine: f32,
+    /// Euclidean norm of the gradient of all parameters.
+    pub grad_norm: f32,
+}
+
+/// The open file.
+#[derive(Debug)]
+pub struct MetricsLog {
+    file: File,
+    path: PathBuf,
+}
+
+impl MetricsLog {
+    /// Opens the log of a run that continues at `step`; lines of steps at or after it are dropped, since these steps will
+    /// be taken again.
+    pub fn continue_at(path: &Path, step: u64) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let mut kept = text.lines().filter(|line| is_kept(line, step));
+        write_atomically(path, |writer| kept.try_for_each(|line| writeln!(writer, "{line}")))?;
+        Self::open(path)
+    }
+
+    /// Opens an existing log to append to it.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = OpenOptions::new().append(true).open(path).map_err(Error::io("write", path))?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Appends one line.
+    pub fn append(&mut self, metrics: &impl Serialize) -> Result<()> {
+        let line = serde_json::to_string(metrics).expect("plain fields have a JSON form");
+        writeln!(self.file, "{line}").map_err(Error::io("write", &self.path))
+    }
+}
+
+/// All step lines of a log.
+pub fn read(path: &Path) -> Result<Vec<StepMetrics>> {
+    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+/// Evaluations stay; of the steps, those before `step`. A line cut short by a crash goes.
+fn is_kept(line: &str, step: u64) -> bool {
+    let Ok(value) = serde_json::from_str::<serde_json::Value>(line) else { return false };
+    value.get("eval").is_some()
+        || value.get("step").and_then(|logged| logged.as_u64()).is_some_and(|logged| logged < step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn continuing_drops_later_steps_and_torn_lines_but_keeps_evaluations() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let lines = [r#"{"step":0}"#, r#"{"step":10}"#, r#"{"eval":"knn","step":20}"#, r#"{"step":20}"#, r#"{"st"#];
+        fs::write(&path, lines.join("\n")).unwrap();
+        MetricsLog::continue_at(&path, 20).unwrap().append(&serde_json::json!({"step": 20, "again": true})).unwrap();
+        let kept =
+            [lines[0], lines[1], lines[2], r#"{"again":true,"step":20}"#].map(|line| format!("{line}\n")).concat();
+        assert_eq!(fs::read_to_string(&path).unwrap(), kept);
+    }
+}

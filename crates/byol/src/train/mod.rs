@@ -1,0 +1,273 @@
+//! The training loop, written out.
+
+mod metrics;
+mod progress;
+mod state;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use byol_data::views::Views;
+use byol_data::{Batch, Dataset, LoaderOptions, PairLoader};
+use serde::Serialize;
+
+use crate::bad_images::BadImageLog;
+use crate::byol::{Losses, positive_cosine, projection_std};
+use crate::config::Config;
+use crate::encoder::{Encoder, EncoderInfo};
+use crate::error::{Error, Result};
+use crate::model::{NamedGradients, add_gradients};
+use crate::optim::Schedule;
+use crate::run::RunFolder;
+pub use metrics::{MetricsLog, StepMetrics, read as read_metrics};
+pub use progress::{Progress, duration};
+pub use state::{TrainState, checkpoints};
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All steps are done.
+    Finished,
+    /// Stopped on request; a checkpoint holds everything.
+    Interrupted,
+}
+
+/// What [`train`] has to say at its end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainReport {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Optimiser steps taken since the run began.
+    pub step: u64,
+    /// The last logged step of this process.
+    pub last: Option<StepMetrics>,
+    /// Distinct pictures that could not be read, since the run began.
+    pub bad_images: usize,
+    /// Wall-clock time of this process.
+    pub seconds: f64,
+}
+
+/// Below this share of 1/√size the projections count as collapsed.
+pub const COLLAPSE_SHARE: f32 = 0.1;
+
+/// Trains from the newest checkpoint of `run`, or from the start, until the schedule ends or `stop` is set.
+///
+/// # Errors
+/// Data errors, file errors, and [`Error::NonFinite`] when the loss is NaN or infinite.
+pub fn train(
+    run: &RunFolder,
+    config: &Config,
+    dataset: Arc<Dataset>,
+    device: &Device,
+    stop: &AtomicBool,
+) -> Result<TrainReport> {
+    let started = Instant::now();
+    let schedule = config.schedule(dataset.len());
+    let mut state = match TrainState::load_latest(&run.checkpoints(), config, device)? {
+        Some(state) => state,
+        None => TrainState::new(config, device),
+    };
+    let mut log = MetricsLog::continue_at(&run.metrics(), state.step)?;
+    let mut bad_images = BadImageLog::open(&run.bad_images())?;
+    let mut loader = start_loader(config, &dataset, &schedule, state.step)?;
+    let mut progress = Progress::start(state.step, schedule.total_steps);
+    let mut stopwatch = Stopwatch::start();
+    let mut last = None;
+
+    while state.step < schedule.total_steps {
+        let learning_rate = schedule.learning_rate(state.step);
+        let tau = schedule.target_ema(state.step);
+
+        // Gradients of the micro-batches are averaged; the views pass one after the other.
+        let mut gradients = NamedGradients::new();
+        let mut measured = Measured::default();
+        for _ in 0..config.train.accumulation_steps {
+            let batch = stopwatch.waiting(|| next_batch(&mut loader))?;
+            bad_images.append(&batch.bad)?;
+            let losses = backward(&mut state, config, &batch, device, &mut gradients);
+            measured.add(&losses, config.train.accumulation_steps);
+            loader.recycle(batch);
+        }
+        if !measured.loss.is_finite() {
+            progress.finish();
+            return Err(non_finite(run, state.step, measured.loss));
+        }
+
+        let metrics = (state.step.is_multiple_of(config.train.log_every_steps)).then(|| StepMetrics {
+            step: state.step,
+            epoch: (state.step * config.train.batch_size as u64) as f64 / dataset.len() as f64,
+            loss: measured.loss,
+            learning_rate,
+            target_ema: tau,
+            images_per_second: stopwatch.steps_per_second(state.step + 1) * config.train.batch_size as f64,
+            data_wait: stopwatch.waiting_share(),
+            projection_std: measured.projection_std,
+            positive_cosine: measured.positive_cosine,
+            grad_norm: norm(&gradients),
+        });
+
+        state.byol.online = state.optimizer.step(state.byol.online, gradients, learning_rate);
+        state.byol.update_target(tau);
+        state.step += 1;
+
+        if let Some(metrics) = metrics {
+            log.append(&metrics)?;
+            progress.show(&metrics);
+            stopwatch.restart(state.step);
+            last = Some(metrics);
+        }
+        let stopping = stop.load(Ordering::Relaxed);
+        if stopping
+            || state.step.is_multiple_of(config.train.checkpoint_every_steps)
+            || state.step == schedule.total_steps
+        {
+            save(run, config, &state)?;
+        }
+        if stopping {
+            break;
+        }
+    }
+    progress.finish();
+    let finished = state.step >= schedule.total_steps;
+    Ok(TrainReport {
+        outcome: if finished { Outcome::Finished } else { Outcome::Interrupted },
+        step: state.step,
+        last,
+        bad_images: bad_images.len(),
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+/// Adds a line to the metrics of a run, for example the result of an evaluation.
+pub fn append_metrics(path: &Path, line: &impl Serialize) -> Result<()> {
+    MetricsLog::open(path)?.append(line)
+}
+
+/// Loss and gradients of one micro-batch; the gradients are added to `sum`, divided by the number of micro-batches.
+fn backward(
+    state: &mut TrainState,
+    config: &Config,
+    batch: &Batch,
+    device: &Device,
+    sum: &mut NamedGradients,
+) -> Losses {
+    let size = config.views.size_px;
+    let images = |pixels: &[f32]| -> Tensor<4> {
+        let data = TensorData::new(pixels.to_vec(), [pixels.len() / (size * size * 3), size, size, 3]);
+        Tensor::from_data(data, device)
+    };
+    let modes = state.next_passes(config.model.batch_norm_decay);
+    let losses = state.byol.losses(images(&batch.view1), images(&batch.view2), modes);
+    let mut gradients = losses.loss.backward();
+    add_gradients(&state.byol.online, &mut gradients, 1.0 / config.train.accumulation_steps as f32, sum);
+    losses
+}
+
+fn start_loader(config: &Config, dataset: &Arc<Dataset>, schedule: &Schedule, step: u64) -> Result<PairLoader> {
+    let options = LoaderOptions {
+        seed: config.seed,
+        batch_size: config.micro_batch_size(),
+        first_sample: step * config.train.batch_size as u64,
+        total_samples: schedule.total_steps * config.train.batch_size as u64,
+        threads: config.train.loader_threads,
+        prefetch_batches: config.train.prefetch_batches,
+        max_bad_fraction: config.data.max_bad_fraction,
+    };
+    let views = Views::new(config.views.clone()).map_err(crate::config::invalid)?;
+    Ok(PairLoader::start(dataset.clone(), views, options))
+}
+
+fn next_batch(loader: &mut PairLoader) -> Result<Batch> {
+    Ok(loader.next().expect("the loader holds every sample of the schedule")?)
+}
+
+fn save(run: &RunFolder, config: &Config, state: &TrainState) -> Result<()> {
+    state.save(&run.checkpoints(), config.train.checkpoints_kept)?;
+    encoder(config, state).save(run.path())
+}
+
+/// The online encoder as it is handed over.
+pub fn encoder(config: &Config, state: &TrainState) -> Encoder {
+    use burn::module::Module;
+    let info = EncoderInfo {
+        arch: config.model.arch,
+        stem: config.model.stem,
+        preprocessing: config.evaluation.clone(),
+        precision: "f32".to_owned(),
+        representation_size: config.model.arch.representation_size(),
+        training: format!(
+            "BYOL, {} of {} epochs, batch {}, seed {}",
+            config.schedule.epochs, config.schedule.epochs, config.train.batch_size, config.seed
+        ),
+        steps: state.step,
+        batch_norm_updates: state.passes,
+    };
+    Encoder { network: state.byol.online.encoder.valid(), info }
+}
+
+fn non_finite(run: &RunFolder, step: u64, loss: f32) -> Error {
+    let newest = checkpoints(&run.checkpoints()).unwrap_or_default().pop();
+    let kept = newest.map_or("none yet (no checkpoint was due)".to_owned(), |path| path.display().to_string());
+    Error::NonFinite { step, loss, kept }
+}
+
+fn norm(gradients: &NamedGradients) -> f32 {
+    let squares: f32 = gradients.values().map(|gradient| gradient.clone().square().sum().into_scalar::<f32>()).sum();
+    squares.sqrt()
+}
+
+/// Means over the micro-batches of a step.
+#[derive(Default)]
+struct Measured {
+    loss: f32,
+    projection_std: f32,
+    positive_cosine: f32,
+}
+
+impl Measured {
+    fn add(&mut self, losses: &Losses, micro_batches: usize) {
+        let share = 1.0 / micro_batches as f32;
+        let [z1, z2] = losses.projections.clone();
+        let spread = (projection_std(z1.clone()) + projection_std(z2.clone())) * 0.5;
+        self.loss += share * losses.loss.clone().into_scalar::<f32>();
+        self.projection_std += share * spread.into_scalar::<f32>();
+        self.positive_cosine += share * positive_cosine(z1, z2).into_scalar::<f32>();
+    }
+}
+
+/// Time since the last logged step and how much of it was waiting for pictures.
+struct Stopwatch {
+    since: Instant,
+    first_step: Option<u64>,
+    waited_secs: f64,
+}
+
+impl Stopwatch {
+    fn start() -> Self {
+        Self { since: Instant::now(), first_step: None, waited_secs: 0.0 }
+    }
+
+    fn restart(&mut self, step: u64) {
+        *self = Self { first_step: Some(step), ..Self::start() };
+    }
+
+    fn waiting<T>(&mut self, wait: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let value = wait();
+        self.waited_secs += start.elapsed().as_secs_f64();
+        value
+    }
+
+    /// Steps up to `step` per second; the first window of a process holds one step.
+    fn steps_per_second(&self, step: u64) -> f64 {
+        let steps = step - self.first_step.unwrap_or(step - 1);
+        steps as f64 / self.since.elapsed().as_secs_f64()
+    }
+
+    fn waiting_share(&self) -> f64 {
+        (self.waited_secs / self.since.elapsed().as_secs_f64()).min(1.0)
+    }
+}

@@ -1,0 +1,101 @@
+//! What the person sees while a run goes on: a bar on a terminal, plain lines elsewhere. Always on stderr.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::metrics::StepMetrics;
+
+/// Progress of the training loop.
+#[derive(Debug)]
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    total_steps: u64,
+    first_step: u64,
+    started: Instant,
+    last_line: Option<Instant>,
+}
+
+/// Plain lines come no faster than this.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+impl Progress {
+    /// Starts the display of steps `first_step .. total_steps`.
+    pub fn start(first_step: u64, total_steps: u64) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(total_steps).with_position(first_step);
+            let style =
+                ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}").expect("the template is well formed");
+            bar.set_style(style);
+            bar
+        });
+        Self { bar, total_steps, first_step, started: Instant::now(), last_line: None }
+    }
+
+    /// Shows a logged step.
+    pub fn show(&mut self, metrics: &StepMetrics) {
+        let done = metrics.step + 1;
+        let message = format!(
+            "epoch {:.2}  loss {:.3}  std {:.4}  {:.0} images/s  data wait {:.0} %  left {}",
+            metrics.epoch,
+            metrics.loss,
+            metrics.projection_std,
+            metrics.images_per_second,
+            metrics.data_wait * 100.0,
+            self.time_left(done),
+        );
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+            bar.set_message(message);
+        } else if self.last_line.is_none_or(|at| at.elapsed() >= LINE_INTERVAL) || done == self.total_steps {
+            self.last_line = Some(Instant::now());
+            eprintln!("step {done}/{}  {message}", self.total_steps);
+        }
+    }
+
+    /// Prints a line without disturbing the bar.
+    pub fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Steps left at the mean speed since this process started.
+    fn time_left(&self, done: u64) -> String {
+        let secs_per_step = self.started.elapsed().as_secs_f64() / (done - self.first_step).max(1) as f64;
+        duration(secs_per_step * self.total_steps.saturating_sub(done) as f64)
+    }
+}
+
+/// `43 s`, `12 min`, `3 h 20 min`, `2 d 5 h`.
+pub fn duration(secs: f64) -> String {
+    let secs = secs.round() as u64;
+    match secs {
+        0..120 => format!("{secs} s"),
+        120..7200 => format!("{} min", secs / 60),
+        7200..172_800 => format!("{} h {} min", secs / 3600, secs / 60 % 60),
+        _ => format!("{} d {} h", secs / 86_400, secs / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::duration;
+
+    #[test]
+    fn durations_read_well() {
+        let cases = [(43.2, "43 s"), (600.0, "10 min"), (12_000.0, "3 h 20 min"), (190_800.0, "2 d 5 h")];
+        for (secs, text) in cases {
+            assert_eq!(duration(secs), text);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Everything a run is at one moment: what a checkpoint holds.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor};
+
+use crate::byol::{Byol, PassModes};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::model::{BatchNormMode, running_weight};
+use crate::optim::Optimizer;
+use crate::weights::{self, StoredTensor, StoredTensors, Values};
+
+/// The state of a run between two optimiser steps.
+#[derive(Clone, Debug)]
+pub struct TrainState {
+    /// Online and target network with their batch-norm statistics.
+    pub byol: Byol,
+    /// The optimiser with its moments.
+    pub optimizer: Optimizer,
+    /// Optimiser steps taken.
+    pub step: u64,
+    /// Training batches every batch norm has seen: two per micro-batch.
+    pub passes: u64,
+}
+
+impl TrainState {
+    /// The state before the first step.
+    pub fn new(config: &Config, device: &Device) -> Self {
+        Self {
+            byol: Byol::new(&config.model, config.seed, device),
+            optimizer: Optimizer::new(config.optimizer.clone()),
+            step: 0,
+            passes: 0,
+        }
+    }
+
+    /// Batch-norm modes of the next pair of passes, and counts them.
+    pub fn next_passes(&mut self, decay: f64) -> PassModes {
+        let mode = |pass| BatchNormMode::Batch { running_weight: running_weight(decay, pass) };
+        self.passes += 2;
+        PassModes { first: mode(self.passes - 1), second: mode(self.passes) }
+    }
+
+    /// Writes `step-NNNNNNNN.safetensors` into `folder`, then deletes all but the newest `kept` checkpoints.
+    pub fn save(&self, folder: &Path, kept: usize) -> Result<PathBuf> {
+        let mut tensors = StoredTensors::new();
+        weights::collect(&self.byol.online, "online.", &mut tensors);
+        weights::collect(&self.byol.target, "target.", &mut tensors);
+        let moments =
+            [("first_moment.", self.optimizer.first_moments()), ("second_moment.", self.optimizer.second_moments())];
+        for (prefix, moments) in moments {
+            for (name, moment) in moments {
+                let values = weights::to_vec(moment.clone());
+                let stored = StoredTensor { shape: vec![values.len()], values: Values::F32(values) };
+                tensors.insert(format!("{prefix}{name}"), stored);
+            }
+        }
+        let metadata =
+            HashMap::from([("step".to_owned(), self.step.to_string()), ("passes".to_owned(), self.passes.to_string())]);
+        let path = folder.join(format!("step-{:08}.safetensors", self.step));
+        weights::save(&path, &tensors, metadata)?;
+        for old in checkpoints(folder)?.into_iter().rev().skip(kept) {
+            fs::remove_file(&old).map_err(Error::io("delete", &old))?;
+        }
+        Ok(path)
+    }
+
+    /// Reads the newest checkpoint in `folder`; `None` when there is none.
+    pub fn load_latest(folder: &Path, config: &Config, device: &Device) -> Result<Option<Self>> {
+        match checkpoints(folder)?.pop() {
+            Some(path) => Self::load(&path, config, device).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn load(path: &Path, config: &Config, device: &Device) -> Result<Self> {
+        let (tensors, metadata) = weights::load(path)?;
+        let number = |key: &str| {
+            let value = metadata.get(key).and_then(|value| value.parse::<u64>().ok());
+            value.ok_or_else(|| {
+                Error::path(path, format!("not a checkpoint of a run: `{key}` is missing from its header"))
+            })
+        };
+        let (step, passes) = (number("step")?, number("passes")?);
+        let mut byol = Byol::new(&config.model, config.seed, device);
+        byol.online = weights::fill(byol.online, "online.", &tensors, path)?;
+        byol.target = weights::fill(byol.target, "target.", &tensors, path)?;
+        let moments = |prefix: &str| -> BTreeMap<String, Tensor<1>> {
+            let moments = tensors.iter().filter_map(|(name, stored)| match &stored.values {
+                Values::F32(values) => {
+                    Some((name.strip_prefix(prefix)?.to_owned(), Tensor::from_floats(values.as_slice(), device)))
+                }
+                Values::I64(_) => None,
+            });
+            moments.collect()
+        };
+        let (first, second) = (moments("first_moment."), moments("second_moment."));
+        let optimizer = Optimizer::restore(config.optimizer.clone(), first, second, step);
+        Ok(Self { byol, optimizer, step, passes })
+    }
+}
+
+/// Checkpoints in `folder`, oldest first.
+pub fn checkpoints(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).map_err(Error::io("read", folder))?;
+    let mut paths: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
+        .collect();
+    paths.sort();
+    Ok(paths)
+}

@@ -1,0 +1,121 @@
+//! Networks to and from safetensors, by name.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::error::{Error, Result};
+use crate::files::write_atomically;
+use crate::model::{map_tensors, visit_tensors};
+
+/// One tensor on its way to or from a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredTensor {
+    /// Shape; empty for a single number.
+    pub shape: Vec<usize>,
+    /// Values, row-major.
+    pub values: Values,
+}
+
+/// The number types that occur in our files.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// Weights, statistics, moments.
+    F32(Vec<f32>),
+    /// Counters such as `num_batches_tracked`.
+    I64(Vec<i64>),
+}
+
+/// Tensors by name, in the order they are written.
+pub type StoredTensors = BTreeMap<String, StoredTensor>;
+
+/// Adds all tensors of `module` under `prefix`.
+pub fn collect(module: &impl Module, prefix: &str, into: &mut StoredTensors) {
+    visit_tensors(module, |tensor| {
+        let stored = StoredTensor { shape: tensor.shape.clone(), values: Values::F32(to_vec(tensor.values)) };
+        into.insert(format!("{prefix}{}", tensor.name), stored);
+    });
+}
+
+/// The values of a flat tensor.
+pub fn to_vec(tensor: Tensor<1>) -> Vec<f32> {
+    tensor.try_into_vec_as().expect("a float tensor reads as f32")
+}
+
+/// Fills `module` from the tensors under `prefix`; each must be there with the right number of values.
+///
+/// # Errors
+/// [`Error::Path`] naming the first tensor that is missing or has another size.
+pub fn fill<M: Module>(module: M, prefix: &str, from: &StoredTensors, path: &Path) -> Result<M> {
+    let mut problem = None;
+    let module = map_tensors(module, |name, _, tensor| {
+        let name = format!("{prefix}{name}");
+        let count = tensor.shape().num_elements();
+        match from.get(&name).map(|stored| &stored.values) {
+            Some(Values::F32(values)) if values.len() == count => {
+                Tensor::from_floats(values.as_slice(), &tensor.device())
+            }
+            Some(Values::F32(values)) => {
+                let got = values.len();
+                problem.get_or_insert(format!(
+                    "tensor `{name}` has {got} values, expected {count}: another architecture?"
+                ));
+                tensor
+            }
+            Some(Values::I64(_)) => {
+                problem.get_or_insert(format!("tensor `{name}` holds whole numbers, expected f32"));
+                tensor
+            }
+            None => {
+                problem.get_or_insert(format!("tensor `{name}` is missing: another architecture?"));
+                tensor
+            }
+        }
+    });
+    match problem {
+        Some(problem) => Err(Error::path(path, problem)),
+        None => Ok(module),
+    }
+}
+
+/// Writes `tensors` and `metadata` as one safetensors file, atomically.
+pub fn save(path: &Path, tensors: &StoredTensors, metadata: HashMap<String, String>) -> Result<()> {
+    let bytes: Vec<(Dtype, Vec<u8>)> = tensors
+        .values()
+        .map(|tensor| match &tensor.values {
+            Values::F32(values) => (Dtype::F32, values.iter().flat_map(|x| x.to_le_bytes()).collect()),
+            Values::I64(values) => (Dtype::I64, values.iter().flat_map(|x| x.to_le_bytes()).collect()),
+        })
+        .collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, tensor), (dtype, bytes))| {
+        let view = TensorView::new(*dtype, tensor.shape.clone(), bytes).expect("bytes match the shape");
+        (name, view)
+    });
+    let file = safetensors::serialize(views, Some(metadata)).expect("names and shapes are well formed");
+    write_atomically(path, |writer| writer.write_all(&file))
+}
+
+/// Reads a safetensors file of f32 and i64 tensors, with its metadata.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read, [`Error::Path`] when it is no such file.
+pub fn load(path: &Path) -> Result<(StoredTensors, HashMap<String, String>)> {
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let malformed = |error| Error::path(path, format!("not a safetensors file, or a damaged one ({error})"));
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(malformed)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(malformed)?;
+    let mut tensors = StoredTensors::new();
+    for (name, view) in file.iter() {
+        let values = match view.dtype() {
+            Dtype::F32 => Values::F32(view.data().as_chunks().0.iter().map(|&x| f32::from_le_bytes(x)).collect()),
+            Dtype::I64 => Values::I64(view.data().as_chunks().0.iter().map(|&x| i64::from_le_bytes(x)).collect()),
+            other => return Err(Error::path(path, format!("tensor `{name}` is {other:?}, expected F32 or I64"))),
+        };
+        tensors.insert(name.to_owned(), StoredTensor { shape: view.shape().to_vec(), values });
+    }
+    Ok((tensors, header.metadata().clone().unwrap_or_default()))
+}

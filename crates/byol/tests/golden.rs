@@ -1,0 +1,399 @@
+//! Parity with the independent PyTorch programs in `tests/golden/` at the root of the repository.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use byol::byol::{Byol, PassModes, TargetKind};
+use byol::config::{Config, ModelConfig, Preset};
+use byol::model::{
+    Arch, BatchNormMode, NamedGradients, ResNet, Role, Stem, add_gradients, map_tensors, running_weight, visit_tensors,
+};
+use byol::optim::{Optimizer, OptimizerConfig, OptimizerKind, RunLength, Schedule};
+use byol::train::TrainState;
+use byol::weights::{StoredTensors, Values, load, to_vec};
+use serde_json::Value;
+
+fn data(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+fn json(name: &str) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(data(name)).unwrap()).unwrap()
+}
+
+fn tensors(name: &str) -> StoredTensors {
+    load(&data(name)).unwrap().0
+}
+
+fn values(tensors: &StoredTensors, name: &str) -> Vec<f32> {
+    match &tensors.get(name).unwrap_or_else(|| panic!("no tensor {name}")).values {
+        Values::F32(values) => values.clone(),
+        Values::I64(_) => panic!("{name} holds whole numbers"),
+    }
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+}
+
+/// ‖actual − expected‖ / ‖expected‖.
+fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(actual.len(), expected.len());
+    let difference: f64 = actual.iter().zip(expected).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    let size: f64 = expected.iter().map(|b| f64::from(*b).powi(2)).sum();
+    (difference / size.max(1e-30)).sqrt()
+}
+
+/// Uniform values in `[0, 1)`: SplitMix64 seeded by the FNV-1a hash of the name, as `weights.py`.
+fn uniform(name: &str, count: usize) -> Vec<f64> {
+    let mut state = name
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
+    let mut draw = || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 40) as f64 / (1u64 << 24) as f64
+    };
+    (0..count).map(|_| draw()).collect()
+}
+
+/// The value rule of `weights.py` for a tensor of this name and shape.
+fn fill(name: &str, shape: &[usize]) -> Vec<f32> {
+    let leaf = name.rsplit('.').next().unwrap();
+    let symmetric = |scale: f64| move |u: f64| ((2.0 * u - 1.0) * scale) as f32;
+    let shifted = |u: f64| (0.5 + u) as f32;
+    let draws = uniform(name, shape.iter().product()).into_iter();
+    match (leaf, shape.len()) {
+        ("running_var", _) | ("weight", 1) => draws.map(shifted).collect(),
+        ("running_mean" | "bias", _) => draws.map(symmetric(0.1)).collect(),
+        _ => draws.map(symmetric((3.0 / shape[1..].iter().product::<usize>() as f64).sqrt())).collect(),
+    }
+}
+
+fn input(name: &str, batch: usize, side: usize, device: &Device) -> Tensor<4> {
+    let pixels: Vec<f32> =
+        uniform(name, batch * side * side * 3).iter().map(|u| ((2.0 * u - 1.0) * 3f64.sqrt()) as f32).collect();
+    Tensor::from_data(TensorData::new(pixels, [batch, side, side, 3]), device)
+}
+
+fn filled<M: Module>(module: M, prefix: &str) -> M {
+    let mut shapes = BTreeMap::new();
+    visit_tensors(&module, |tensor| {
+        shapes.insert(tensor.name.to_owned(), tensor.shape);
+    });
+    map_tensors(module, |name, _, tensor| {
+        Tensor::from_floats(fill(&format!("{prefix}{name}"), &shapes[name]).as_slice(), &tensor.device())
+    })
+}
+
+#[test]
+fn the_fill_rule_is_the_one_of_the_python_side() {
+    let rows = json("fill.json");
+    let rows = rows.as_array().or_else(|| rows["rows"].as_array()).unwrap();
+    assert!(rows.len() >= 8);
+    for row in rows {
+        let shape: Vec<usize> = numbers(&row["shape"]).iter().map(|&x| x as usize).collect();
+        let name = row["name"].as_str().unwrap();
+        if name.starts_with("input") {
+            continue;
+        }
+        let value = fill(name, &shape)[row["index"].as_u64().unwrap() as usize];
+        assert!((f64::from(value) - row["value"].as_f64().unwrap()).abs() < 1e-7, "{row}");
+    }
+}
+
+#[test]
+fn resnet_features_match_torchvision_within_1e_4() {
+    let device = Device::flex();
+    let golden = tensors("features.safetensors");
+    let cases = [
+        ("resnet18", Stem::Imagenet, "imagenet", 64),
+        ("resnet50", Stem::Imagenet, "imagenet", 64),
+        ("resnet18", Stem::Cifar, "cifar", 32),
+    ];
+    for (arch, stem, stem_name, side) in cases {
+        let mut network = filled(ResNet::new(arch.parse::<Arch>().unwrap(), stem, &device), "");
+        let images = input("input", 2, side, &device);
+        let modes = [("running", BatchNormMode::Running), ("batch", BatchNormMode::Batch { running_weight: 1.0 })];
+        for (mode_name, mode) in modes {
+            let features = network.forward(images.clone(), mode);
+            let count = features.shape().num_elements();
+            let error = relative_error(
+                &to_vec(features.reshape([count])),
+                &values(&golden, &format!("{arch}.{stem_name}.{mode_name}")),
+            );
+            assert!(error <= 1e-4, "{arch} {stem_name} {mode_name}: {error}");
+        }
+    }
+}
+
+const TINY_SIDE: usize = 16;
+const TINY_BATCH: usize = 8;
+
+fn tiny_model() -> ModelConfig {
+    ModelConfig {
+        arch: "resnet18x0.125".parse().unwrap(),
+        stem: Stem::Cifar,
+        projector_hidden: 32,
+        predictor_hidden: 32,
+        projection_size: 16,
+        zero_init_residual: false,
+        target: TargetKind::MovingAverage,
+        ..Preset::Imagenet1000.config().model
+    }
+}
+
+fn tiny_byol(device: &Device) -> Byol {
+    let mut byol = Byol::new(&tiny_model(), 0, device);
+    byol.online = filled(byol.online, "online.");
+    byol.target = filled(byol.target, "target.");
+    byol
+}
+
+/// Every k-th value, k such that at most 512 remain, as the Python side stores large tensors.
+fn sample(values: &[f32]) -> Vec<f32> {
+    values.iter().copied().step_by(values.len().div_ceil(512).max(1)).collect()
+}
+
+fn norm(values: &[f32]) -> f64 {
+    values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
+}
+
+#[test]
+fn loss_and_gradients_of_one_step_match_within_1e_3() {
+    let device = Device::flex();
+    let golden = tensors("byol_step.safetensors");
+    let mut byol = tiny_byol(&device);
+    let mode = BatchNormMode::Batch { running_weight: 1.0 };
+    let [view1, view2] = ["input.view1", "input.view2"].map(|name| input(name, TINY_BATCH, TINY_SIDE, &device));
+    let losses = byol.losses(view1, view2, PassModes { first: mode, second: mode });
+    let loss = losses.loss.clone().into_scalar::<f32>();
+    let expected = values(&golden, "loss")[0];
+    assert!((loss - expected).abs() <= 1e-3 * expected, "{loss} {expected}");
+
+    let mut sum = NamedGradients::new();
+    add_gradients(&byol.online, &mut losses.loss.backward(), 1.0, &mut sum);
+    let mut compared = 0;
+    visit_tensors(&byol.online, |tensor| {
+        if tensor.role == Role::Buffer {
+            return;
+        }
+        let gradient = to_vec(sum[tensor.name].clone());
+        let expected_norm = f64::from(values(&golden, &format!("norm.online.{}", tensor.name))[0]);
+        if tensor.name.ends_with("linear1.bias") {
+            // It feeds a batch norm, which takes every constant away: the true gradient is 0.
+            assert!(norm(&gradient) < 1e-5 && expected_norm < 1e-5, "{}", tensor.name);
+        } else {
+            let error = relative_error(&sample(&gradient), &values(&golden, &format!("grad.online.{}", tensor.name)));
+            assert!(error <= 1e-3, "{}: {error}", tensor.name);
+            assert!((norm(&gradient) / expected_norm - 1.0).abs() <= 1e-3, "{}", tensor.name);
+        }
+        compared += 1;
+    });
+    assert_eq!(compared, sum.len());
+    assert!(compared > 60, "only {compared} tensors were compared");
+}
+
+#[test]
+fn ten_lars_steps_match_with_and_without_accumulation() {
+    let device = Device::flex();
+    let golden = json("trajectory.json");
+    let stored = tensors("trajectory.safetensors");
+    for run in golden["runs"].as_array().unwrap() {
+        let accumulation = run["accumulation"].as_u64().unwrap() as usize;
+        let mut config = Config { model: tiny_model(), ..Preset::Imagenet1000.config() };
+        config.optimizer.trust_coefficient = golden["trust_coefficient"].as_f64().unwrap();
+        config.optimizer.weight_decay = golden["weight_decay"].as_f64().unwrap();
+        let schedule = Schedule {
+            total_steps: golden["steps"].as_u64().unwrap(),
+            warmup_steps: golden["warmup_steps"].as_u64().unwrap(),
+            peak_learning_rate: golden["peak_lr"].as_f64().unwrap(),
+            target_ema_base: golden["target_ema_base"].as_f64().unwrap(),
+        };
+        let mut state = TrainState { byol: tiny_byol(&device), ..TrainState::new(&config, &device) };
+        let initial = state.byol.clone();
+        let steps = run["steps"].as_array().unwrap();
+        assert_eq!(steps.len(), 10);
+        for (step, expected) in (0..).zip(steps) {
+            let (rate, tau) = (schedule.learning_rate(step), schedule.target_ema(step));
+            assert!(
+                (rate - expected["lr"].as_f64().unwrap()).abs() < 1e-12
+                    && (tau - expected["tau"].as_f64().unwrap()).abs() < 1e-12
+            );
+            let mut gradients = NamedGradients::new();
+            let mut loss = 0.0;
+            for micro in 0..accumulation {
+                let prefix = golden["input"].as_str().unwrap();
+                let view =
+                    |view| input(&format!("{prefix}.d.step{step}.micro{micro}.{view}"), TINY_BATCH, TINY_SIDE, &device);
+                let modes = state.next_passes(0.9);
+                let losses = state.byol.losses(view("view1"), view("view2"), modes);
+                loss += f64::from(losses.loss.clone().into_scalar::<f32>()) / accumulation as f64;
+                add_gradients(
+                    &state.byol.online,
+                    &mut losses.loss.backward(),
+                    1.0 / accumulation as f32,
+                    &mut gradients,
+                );
+            }
+            let expected = expected["loss"].as_f64().unwrap();
+            assert!(
+                (loss / expected - 1.0).abs() <= 1e-3,
+                "accumulation {accumulation}, step {step}: {loss} {expected}"
+            );
+            state.byol.online = state.optimizer.step(state.byol.online, gradients, rate);
+            state.byol.update_target(tau);
+        }
+        let prefix = format!("accumulation{accumulation}");
+        let networks = [
+            compare(&state.byol.online, &initial.online, "online", &prefix, &stored),
+            compare(&state.byol.target, &initial.target, "target", &prefix, &stored),
+        ];
+        assert!(networks.iter().all(|&compared| compared > 90), "{networks:?}");
+    }
+}
+
+/// Compares every tensor of a network after the trajectory, and how far the trained ones have moved.
+fn compare<M: Module>(network: &M, initial: &M, which: &str, prefix: &str, golden: &StoredTensors) -> usize {
+    let mut start = BTreeMap::new();
+    visit_tensors(initial, |tensor| {
+        start.insert(tensor.name.to_owned(), to_vec(tensor.values));
+    });
+    let mut compared = 0;
+    visit_tensors(network, |tensor| {
+        let name = format!("{which}.{}", tensor.name);
+        let actual = to_vec(tensor.values);
+        let error = relative_error(&sample(&actual), &values(golden, &format!("{prefix}.value.{name}")));
+        assert!(error <= 1e-3, "{prefix} {name}: {error}");
+        let moved = format!("{prefix}.delta_norm.{name}");
+        if golden.contains_key(&moved) && !tensor.name.ends_with("linear1.bias") {
+            let delta: Vec<f32> = actual.iter().zip(&start[tensor.name]).map(|(a, b)| a - b).collect();
+            let expected = f64::from(values(golden, &moved)[0]);
+            assert!(
+                (norm(&delta) - expected).abs() <= 1e-2 * expected + 1e-7,
+                "{prefix} {name}: moved {} expected {expected}",
+                norm(&delta)
+            );
+        }
+        compared += 1;
+    });
+    compared
+}
+
+#[test]
+fn optimisers_match_step_by_step() {
+    let device = Device::flex();
+    let golden = json("optimisers.json");
+    let cases = golden.as_array().or_else(|| golden["cases"].as_array()).unwrap();
+    assert_eq!(cases.len(), 14);
+    for case in cases {
+        let number = |key: &str, default: f64| case.get(key).and_then(Value::as_f64).unwrap_or(default);
+        let kind = match case["optimiser"].as_str().unwrap() {
+            "lars" => OptimizerKind::Lars,
+            "sgd" => OptimizerKind::Sgd,
+            "adam" => OptimizerKind::Adam,
+            "adamw" => OptimizerKind::Adamw,
+            other => panic!("{other}"),
+        };
+        let rates = numbers(&case["lr"]);
+        for tensor in case["tensors"].as_array().unwrap() {
+            let shape = numbers(&tensor["shape"]);
+            let config = OptimizerConfig {
+                kind,
+                momentum: number("momentum", 0.9),
+                nesterov: case.get("nesterov").and_then(Value::as_bool).unwrap_or(false),
+                weight_decay: tensor["weight_decay"].as_f64().unwrap(),
+                exclude_bias_and_norm: kind == OptimizerKind::Lars,
+                trust_coefficient: number("trust_coefficient", 1e-3),
+                ..OptimizerConfig::default()
+            };
+            let initial: Vec<f32> = numbers(&tensor["initial"]).iter().map(|&x| x as f32).collect();
+            let mut optimizer = Optimizer::new(config);
+            let mut parameter = OneTensor::new(&initial, shape.len(), &device);
+            for (step, rate) in rates.iter().enumerate() {
+                let gradient: Vec<f32> = numbers(&tensor["gradients"][step]).iter().map(|&x| x as f32).collect();
+                let gradients = NamedGradients::from([(
+                    parameter.name().to_owned(),
+                    Tensor::from_floats(gradient.as_slice(), &device),
+                )]);
+                parameter = optimizer.step(parameter, gradients, *rate);
+                let expected: Vec<f32> = numbers(&tensor["after"][step]).iter().map(|&x| x as f32).collect();
+                let error = relative_error(&parameter.values(), &expected);
+                assert!(
+                    error < 1e-5 || norm(&expected) < 1e-12,
+                    "{} {} step {step}: {error}",
+                    case["case"],
+                    tensor["name"]
+                );
+            }
+        }
+    }
+}
+
+/// A module of one parameter: a weight if its rank is two or more, else a bias.
+#[derive(Module, Debug)]
+struct OneTensor {
+    weight: Option<burn::module::Param<Tensor<2>>>,
+    bias: Option<burn::module::Param<Tensor<1>>>,
+}
+
+impl OneTensor {
+    fn new(values: &[f32], rank: usize, device: &Device) -> Self {
+        let flat = Tensor::<1>::from_floats(values, device);
+        let param = |flat: Tensor<1>| burn::module::Param::from_tensor(flat);
+        match rank {
+            0 | 1 => Self { weight: None, bias: Some(param(flat)) },
+            _ => Self { weight: Some(burn::module::Param::from_tensor(flat.unsqueeze::<2>())), bias: None },
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        if self.weight.is_some() { "weight" } else { "bias" }
+    }
+
+    fn values(&self) -> Vec<f32> {
+        let mut values = Vec::new();
+        visit_tensors(self, |tensor| values = to_vec(tensor.values));
+        values
+    }
+}
+
+#[test]
+fn schedules_and_presets_match_step_by_step() {
+    let golden = json("schedules.json");
+    let presets = golden.as_array().or_else(|| golden["presets"].as_array()).unwrap();
+    let mut known = 0;
+    for row in presets {
+        let number = |key: &str| row[key].as_f64().unwrap();
+        let lengths = RunLength {
+            images: number("images") as usize,
+            batch_size: number("batch") as usize,
+            epochs: number("epochs"),
+            warmup_epochs: number("warmup_epochs"),
+        };
+        let schedule = Schedule::new(lengths, number("base_lr"), number("target_ema_base"));
+        assert_eq!(schedule.total_steps as f64, number("steps"), "{row}");
+        assert_eq!(schedule.warmup_steps as f64, number("warmup_steps"));
+        assert!((schedule.peak_learning_rate - number("peak_lr")).abs() < 1e-12);
+        for at in row["at"].as_array().unwrap() {
+            let step = at["k"].as_u64().unwrap();
+            assert!((schedule.learning_rate(step) - at["lr"].as_f64().unwrap()).abs() < 1e-9, "{row} {at}");
+            assert!((schedule.target_ema(step) - at["tau"].as_f64().unwrap()).abs() < 1e-9, "{row} {at}");
+        }
+        if let Ok(preset) = row["name"].as_str().unwrap().parse::<Preset>() {
+            known += 1;
+            assert_eq!(preset.config().schedule(lengths.images), schedule, "{preset}");
+        }
+    }
+    assert_eq!(known, 5, "imagenet-40, -100, -300, -1000 and imagenette-128");
+}
+
+#[test]
+fn running_weights_are_those_of_a_debiased_average() {
+    assert!((running_weight(0.9, 1) - 1.0).abs() < 1e-12);
+    assert!((running_weight(0.9, 2) - 0.1 / 0.19).abs() < 1e-12);
+}
