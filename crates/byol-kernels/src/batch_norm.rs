@@ -237,40 +237,55 @@ impl InputGradient<'_> {
 
 /// Mean and biased variance of each channel.
 ///
-/// Each chunk sums the deviations from its own first row and their squares; the chunks' means and sums of squared
-/// deviations are combined by the pairwise formula of Chan, Golub and LeVeque (1983).
+/// Each chunk computes its own mean and then, still in cache, the squared deviations from it; the chunks are combined by
+/// the formula of Chan, Golub and LeVeque (1983).
 fn moments(norm: &BatchNorm, arch: Arch, x: &[f32], mean: &mut [f32], variance: &mut [f32]) {
     let channels = norm.channels;
-    let partials: Vec<(Vec<f32>, Vec<f32>)> = x
-        .par_chunks(norm.chunk_len())
-        .map(|x| {
-            let (mut sum, mut square) = (vec![0.0; channels], vec![0.0; channels]);
-            let pivot = &x[..channels];
-            arch.dispatch(
-                #[inline(always)]
-                || {
-                    add_rows(channels, &[x], [&mut sum, &mut square], |[x], c| {
-                        let deviation = x - pivot[c];
-                        [deviation, deviation * deviation]
-                    });
-                },
-            );
-            (sum, square)
-        })
-        .collect();
+    let partials: Vec<ChunkMoments> =
+        x.par_chunks(norm.chunk_len()).map(|x| ChunkMoments::new(arch, channels, x)).collect();
     for c in 0..channels {
         let (mut rows, mut total_mean, mut total_square) = (0.0, 0.0, 0.0);
-        for (x, (sum, square)) in x.chunks(norm.chunk_len()).zip(&partials) {
-            let chunk_rows = (x.len() / channels) as f64;
-            let (sum, square) = (f64::from(sum[c]), f64::from(square[c]));
-            let difference = f64::from(x[c]) + sum / chunk_rows - total_mean;
-            total_square +=
-                square - sum * sum / chunk_rows + difference * difference * rows * chunk_rows / (rows + chunk_rows);
-            rows += chunk_rows;
-            total_mean += difference * chunk_rows / rows;
+        for chunk in &partials {
+            let pivot_to_mean = f64::from(chunk.deviation[c]) / chunk.rows;
+            let difference = f64::from(chunk.pivot[c]) + pivot_to_mean - total_mean;
+            let square = f64::from(chunk.square[c]) - f64::from(chunk.deviation[c]) * pivot_to_mean;
+            total_square += square + difference * difference * rows * chunk.rows / (rows + chunk.rows);
+            rows += chunk.rows;
+            total_mean += difference * chunk.rows / rows;
         }
         mean[c] = total_mean as f32;
         variance[c] = (total_square / rows).max(0.0) as f32;
+    }
+}
+
+/// Sums over the rows of one chunk.
+struct ChunkMoments {
+    rows: f64,
+    /// The chunk's mean up to rounding.
+    pivot: Vec<f32>,
+    /// `Σ (x − pivot)`: what rounding left.
+    deviation: Vec<f32>,
+    /// `Σ (x − pivot)²`
+    square: Vec<f32>,
+}
+
+impl ChunkMoments {
+    fn new(arch: Arch, channels: usize, x: &[f32]) -> Self {
+        let rows = (x.len() / channels) as f32;
+        let zeros = || vec![0.0; channels];
+        let (mut pivot, mut deviation, mut square) = (zeros(), zeros(), zeros());
+        arch.dispatch(
+            #[inline(always)]
+            || {
+                add_rows(channels, &[x], [&mut pivot], |[x], _| [x]);
+                pivot.iter_mut().for_each(|pivot| *pivot /= rows);
+                add_rows(channels, &[x], [&mut deviation, &mut square], |[x], c| {
+                    let deviation = x - pivot[c];
+                    [deviation, deviation * deviation]
+                });
+            },
+        );
+        Self { rows: f64::from(rows), pivot, deviation, square }
     }
 }
 
@@ -312,35 +327,35 @@ fn sum_gradients(
     }
 }
 
-/// Adds the two `terms` of every row of `inputs` to `sums`, channel by channel; rows are added four at a time, so that the
-/// sums are loaded and stored a quarter as often and rounded less.
+/// Adds the `terms` of every row of `inputs` to `sums`, channel by channel; rows are added four at a time, so that the sums
+/// are loaded and stored a quarter as often and rounded less.
 #[inline(always)]
-fn add_rows<const N: usize>(
+fn add_rows<const INPUTS: usize, const SUMS: usize>(
     channels: usize,
-    inputs: &[&[f32]; N],
-    [first, second]: [&mut [f32]; 2],
-    terms: impl Fn([f32; N], usize) -> [f32; 2],
+    inputs: &[&[f32]; INPUTS],
+    sums: [&mut [f32]; SUMS],
+    terms: impl Fn([f32; INPUTS], usize) -> [f32; SUMS],
 ) {
-    let (first, second) = (&mut first[..channels], &mut second[..channels]);
+    let mut sums = sums.map(|sum| &mut sum[..channels]);
     let rows = inputs[0].len() / channels;
-    let mut row = 0;
-    while row + 4 <= rows {
+    let fours = rows / 4 * 4;
+    for row in (0..fours).step_by(4) {
         let block = inputs.map(|input| &input[row * channels..][..4 * channels]);
         let [a, b, c, d] = [0, 1, 2, 3].map(|i| block.map(|block| &block[i * channels..][..channels]));
         for i in 0..channels {
-            let [a, b] = [terms(a.map(|a| a[i]), i), terms(b.map(|b| b[i]), i)];
-            let [c, d] = [terms(c.map(|c| c[i]), i), terms(d.map(|d| d[i]), i)];
-            first[i] += (a[0] + b[0]) + (c[0] + d[0]);
-            second[i] += (a[1] + b[1]) + (c[1] + d[1]);
+            let [a, b, c, d] = [a, b, c, d].map(|row| terms(row.map(|values| values[i]), i));
+            for (s, sum) in sums.iter_mut().enumerate() {
+                sum[i] += (a[s] + b[s]) + (c[s] + d[s]);
+            }
         }
-        row += 4;
     }
-    for row in row..rows {
+    for row in fours..rows {
         let values = inputs.map(|input| &input[row * channels..][..channels]);
         for i in 0..channels {
-            let [a, b] = terms(values.map(|values| values[i]), i);
-            first[i] += a;
-            second[i] += b;
+            let terms = terms(values.map(|values| values[i]), i);
+            for (sum, term) in sums.iter_mut().zip(terms) {
+                sum[i] += term;
+            }
         }
     }
 }

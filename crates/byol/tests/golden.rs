@@ -229,7 +229,7 @@ fn ten_lars_steps_match_with_and_without_accumulation() {
             for micro in 0..accumulation {
                 let prefix = golden["input"].as_str().unwrap();
                 let view =
-                    |view| input(&format!("{prefix}.d.step{step}.micro{micro}.{view}"), TINY_BATCH, TINY_SIDE, &device);
+                    |view| input(&format!("{prefix}.step{step}.micro{micro}.{view}"), TINY_BATCH, TINY_SIDE, &device);
                 let modes = state.next_passes(0.9);
                 let losses = state.byol.losses(view("view1"), view("view2"), modes);
                 loss += f64::from(losses.loss.clone().into_scalar::<f32>()) / accumulation as f64;

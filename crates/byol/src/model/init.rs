@@ -59,7 +59,7 @@ mod tests {
 
     fn weights(seed: u64, network: &str) -> Vec<f32> {
         let layer = initialize(Linear::new(400, 250, true, &Device::flex()), seed, network);
-        layer.weight.val().to_data().to_vec().unwrap()
+        layer.weight.val().to_data().try_to_vec().unwrap()
     }
 
     #[test]

@@ -143,7 +143,7 @@ mod tests {
         let mut norm = BatchNorm::new(1, &device);
         let x = Tensor::<2>::from_floats([[1.0], [3.0]], &device);
         let y = norm.forward(x.clone(), None, false, BatchNormMode::Batch { running_weight: running_weight(0.9, 1) });
-        let values: Vec<f32> = y.to_data().to_vec().unwrap();
+        let values: Vec<f32> = y.to_data().try_to_vec().unwrap();
         assert!((values[0] + 1.0).abs() < 1e-4 && (values[1] - 1.0).abs() < 1e-4, "{values:?}");
         norm.forward(x * 100.0, None, true, BatchNormMode::Running);
         assert_eq!(norm.running_mean.val().into_scalar::<f32>(), 2.0);

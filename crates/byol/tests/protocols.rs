@@ -1,0 +1,65 @@
+//! k-NN against the independent PyTorch program, the linear classifier on data whose answer is known.
+
+use burn::tensor::Device;
+use byol::eval::{Features, knn, linear};
+use serde_json::Value;
+
+fn golden() -> Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/knn_linear.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn features(part: &Value) -> Features {
+    let rows = part["features"].as_array().unwrap();
+    let labels: Vec<Option<u32>> = part["labels"].as_array().unwrap().iter().map(|x| Some(x.as_u64().unwrap() as u32)).collect();
+    let values: Vec<f32> = rows.iter().flat_map(|row| row.as_array().unwrap()).map(|x| x.as_f64().unwrap() as f32).collect();
+    Features { size: values.len() / rows.len(), values, images: (0..rows.len() as u32).collect(), labels, bad: vec![] }
+}
+
+#[test]
+fn knn_accuracy_is_that_of_the_pytorch_program() {
+    let golden = golden();
+    let (train, test) = (features(&golden["train"]), features(&golden["test"]));
+    for case in golden["knn"].as_array().unwrap() {
+        let options = knn::KnnOptions { k: case["k"].as_u64().unwrap() as usize, temperature: 0.1 };
+        let report = knn::evaluate(&train, &test, options, &Device::flex()).unwrap();
+        let expected = case["top1"].as_f64().unwrap();
+        assert!((report.top1 / expected - 1.0).abs() < 1e-9 || (report.top1 - 100.0 * expected).abs() < 1e-9, "{report:?} {expected}");
+    }
+}
+
+/// Two classes on a line: only a classifier with a bias that has learned tells them apart.
+fn shifted_line(count: usize, seed: u64) -> Features {
+    let mut random = byol_data::Random::new(seed, byol_data::Stream::Drawing, 0, 0);
+    let labels: Vec<Option<u32>> = (0..count).map(|_| Some(random.below(2) as u32)).collect();
+    let values = labels.iter().flat_map(|label| [5.0 + label.unwrap() as f32 + 0.2 * random.normal(), random.normal()]).collect();
+    Features { values, size: 2, images: (0..count as u32).collect(), labels, bad: vec![] }
+}
+
+#[test]
+fn the_linear_classifier_separates_what_can_be_separated_and_reports_the_sweep() {
+    let options = linear::LinearOptions { batch_size: 64, ..Default::default() };
+    let report = linear::evaluate(&shifted_line(600, 1), &shifted_line(400, 2), &options, &Device::flex()).unwrap();
+    assert!(report.top1 > 97.0, "{report:?}");
+    assert_eq!(report.top5, 100.0);
+    assert_eq!(report.held_out_top1.len(), 5);
+    let best = report.held_out_top1.iter().map(|(_, top1)| *top1).fold(0.0, f64::max);
+    let chosen = report.held_out_top1.iter().find(|(rate, _)| *rate == report.base_learning_rate).unwrap().1;
+    assert_eq!(chosen, best);
+}
+
+#[test]
+fn evaluations_refuse_what_they_cannot_do() {
+    let mut unlabelled = shifted_line(20, 1);
+    unlabelled.labels[3] = None;
+    let labelled = shifted_line(20, 2);
+    let device = Device::flex();
+    let knn = |k, temperature| knn::evaluate(&labelled, &labelled, knn::KnnOptions { k, temperature }, &device);
+    assert!(knn::evaluate(&unlabelled, &labelled, Default::default(), &device).unwrap_err().to_string().contains("labels"));
+    for (k, temperature) in [(0, 0.1), (5, 0.0), (5, f32::NAN), (5, -1.0)] {
+        assert!(knn(k, temperature).unwrap_err().to_string().contains("expected"));
+    }
+    assert_eq!(knn(1, 0.001).unwrap().top1, 100.0, "each picture is its own nearest neighbour");
+    let no_rates = linear::LinearOptions { base_learning_rates: vec![], ..Default::default() };
+    assert!(linear::evaluate(&labelled, &labelled, &no_rates, &device).is_err());
+}
