@@ -17,9 +17,9 @@ pub struct Compute {
 impl Compute {
     /// Opens the device and sets the number of threads.
     pub fn open(&self) -> Result<Device> {
-        byol::ops::open_device(&self.device, self.threads.map(usize::from)).map_err(|problem| Error::Config {
-            key: "--device".to_owned(),
-            expected: problem,
+        byol::ops::open_device(&self.device, self.threads.map(usize::from)).map_err(|expected| Error::Flag {
+            flag: "--device",
+            expected,
             got: self.device.clone(),
         })
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use byol::encoder::Encoder;
 use byol::eval::extract;
-use byol::export::{EmbeddingFormat, write_embeddings};
-use byol::{Error, Result};
-use byol_data::{DataConfig, Dataset};
+use byol::Result;
+use byol::export::{check_free, write_embeddings};
+use byol_data::Dataset;
 
 use crate::device::Compute;
+use crate::limits::Limits;
 use crate::{Ending, show};
 
 #[derive(clap::Args)]
@@ -28,17 +29,17 @@ pub struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
     compute: Compute,
 }
 
 pub fn run(arguments: &Arguments) -> Result<Ending> {
-    EmbeddingFormat::of(&arguments.out)?;
-    if arguments.out.symlink_metadata().is_ok() {
-        return Err(Error::path(&arguments.out, "already exists and is not overwritten; give another -o"));
-    }
+    check_free(&arguments.out, &arguments.data)?;
     let device = arguments.compute.open()?;
     let mut encoder = Encoder::open(&arguments.encoder, &device)?;
-    let dataset = Arc::new(Dataset::open(&arguments.data, arguments.split.as_deref(), &DataConfig::default())?);
+    let limits = arguments.limits.of(&arguments.encoder)?;
+    let dataset = Arc::new(Dataset::open(&arguments.data, arguments.split.as_deref(), &limits)?);
     let features = extract(&mut encoder, &dataset, 0, &device)?;
     let files = write_embeddings(&features, &dataset, &arguments.out)?;
     for bad in &features.bad {

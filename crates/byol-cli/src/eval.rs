@@ -1,15 +1,18 @@
 //! `byol eval`.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use byol::encoder::Encoder;
 use byol::eval::{Features, LabelledParts, extract, knn, linear, open_parts};
 use byol::ops::Device;
 use byol::run::RunFolder;
 use byol::{Error, Result};
+use byol_data::Dataset;
 use serde_json::{Value, json};
 
 use crate::device::Compute;
+use crate::limits::Limits;
 use crate::{Ending, show};
 
 #[derive(clap::Args)]
@@ -25,10 +28,10 @@ enum Protocol {
         #[command(flatten)]
         common: Common,
         /// Neighbours that vote
-        #[arg(long, default_value_t = 200)]
+        #[arg(long, default_value_t = 200, value_parser = whole_number)]
         k: usize,
         /// Temperature T of the votes exp(cosine / T)
-        #[arg(long, default_value_t = 0.1)]
+        #[arg(long, default_value_t = 0.1, value_parser = positive::<f32>)]
         temperature: f32,
     },
     /// Accuracy of a linear classifier on the frozen representation (paper C.1)
@@ -36,13 +39,13 @@ enum Protocol {
         #[command(flatten)]
         common: Common,
         /// Passes over the training pictures
-        #[arg(long, default_value_t = 80)]
+        #[arg(long, default_value_t = 80, value_parser = whole_number)]
         epochs: usize,
         /// Pictures per step
-        #[arg(long, default_value_t = 1024)]
+        #[arg(long, default_value_t = 1024, value_parser = whole_number)]
         batch_size: usize,
         /// Base learning rates to choose from, each times batch / 256
-        #[arg(long, value_delimiter = ',', default_values_t = [0.4, 0.3, 0.2, 0.1, 0.05])]
+        #[arg(long, value_delimiter = ',', default_values_t = [0.4, 0.3, 0.2, 0.1, 0.05], value_parser = positive::<f64>)]
         learning_rates: Vec<f64>,
         /// Order of the pictures and choice of those held out
         #[arg(long, default_value_t = 0)]
@@ -67,6 +70,8 @@ struct Common {
     /// Print one JSON object with the numbers and their protocol on stdout
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    limits: Limits,
     #[command(flatten)]
     compute: Compute,
 }
@@ -101,7 +106,9 @@ struct FeatureParts {
 fn measure(common: &Common, name: &str, protocol: impl Fn(&FeatureParts, &Device) -> Result<Value>) -> Result<Ending> {
     let device = common.compute.open()?;
     let mut encoder = Encoder::open(&common.encoder, &device)?;
-    let parts = open_parts(&common.data, common.test.as_deref(), &byol_data::DataConfig::default())?;
+    let parts = open_parts(&common.data, common.test.as_deref(), &common.limits.of(&common.encoder)?)?;
+    check_labels(&parts.train, &common.data)?;
+    check_labels(&parts.test, common.test.as_ref().unwrap_or(&common.data))?;
     eprintln!("{}", parts.description);
     let encoded = protocol(&represent(&mut encoder, &parts, &device)?, &device)?;
     let with_baseline = !common.no_baseline && !common.encoder.starts_with("random:");
@@ -129,6 +136,17 @@ fn measure(common: &Common, name: &str, protocol: impl Fn(&FeatureParts, &Device
         show::json(&record);
     }
     Ok(Ending::Done)
+}
+
+/// Every picture needs a label; said before the time is spent on representations.
+fn check_labels(dataset: &Dataset, path: &Path) -> Result<()> {
+    let Some(first) = (0..dataset.len()).find(|&index| dataset.label(index).is_none()) else { return Ok(()) };
+    let problem = format!(
+        "an evaluation needs a label for every picture, and {} has none; expected one folder per class \
+         (train/cat/1.jpg) or a labelled file set such as CIFAR or IDX",
+        dataset.name(first)
+    );
+    Err(Error::path(path, problem))
 }
 
 fn represent(encoder: &mut Encoder, parts: &LabelledParts, device: &Device) -> Result<FeatureParts> {
@@ -176,6 +194,15 @@ fn remember(encoder: &Path, record: &Value) -> Result<()> {
         true => byol::train::append_metrics(&RunFolder::open(encoder)?.metrics(), record),
         false => Ok(()),
     }
+}
+
+fn whole_number(text: &str) -> std::result::Result<usize, &'static str> {
+    text.parse().ok().filter(|&number| number > 0).ok_or("expected a whole number above 0")
+}
+
+fn positive<T: FromStr + Copy + Into<f64>>(text: &str) -> std::result::Result<T, &'static str> {
+    let positive = |&number: &T| number.into() > 0.0 && number.into().is_finite();
+    text.parse().ok().filter(positive).ok_or("expected a number above 0")
 }
 
 fn to_json(report: impl serde::Serialize) -> Result<Value> {

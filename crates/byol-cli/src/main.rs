@@ -8,11 +8,13 @@ mod device;
 mod embed;
 mod eval;
 mod interrupt;
+mod limits;
 mod pretrain;
 mod show;
 
 use std::process::ExitCode;
 
+use byol_data::DataError;
 use clap::{Parser, Subcommand};
 
 /// Pretrain an image encoder without labels (BYOL), see that it learned something, use it.
@@ -60,8 +62,18 @@ fn main() -> ExitCode {
         Ok(Ending::BarMissed) => ExitCode::from(1),
         Ok(Ending::Interrupted) => ExitCode::from(130),
         Err(error) => {
+            list_bad_images(&error);
             eprintln!("error: {error}");
             ExitCode::from(2)
+        }
+    }
+}
+
+/// The message names the first few; whoever must repair them needs all.
+fn list_bad_images(error: &byol::Error) {
+    if let byol::Error::Data(DataError::TooManyBad { bad, .. }) = error {
+        for image in bad {
+            eprintln!("cannot use {}: {}", image.name, image.reason);
         }
     }
 }

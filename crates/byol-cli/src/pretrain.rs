@@ -69,7 +69,8 @@ pub fn run(arguments: PretrainArguments) -> Result<Ending> {
     let stop = interrupt::install()?;
     let prepared = request.prepare()?;
     introduce(&prepared);
-    let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), &device, stop)?;
+    let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), &device, stop)
+        .inspect_err(|error| prepared.clean_up_after(error))?;
     conclude(&prepared, &report, arguments.json)
 }
 

@@ -33,7 +33,11 @@ impl BatchNorm {
     fn check(&self, rows: &[(&str, usize)], per_channel: &[(&str, usize)]) {
         assert!(self.channels > 0, "batch norm needs at least one channel");
         let len = rows[0].1;
-        assert!(len > 0 && len % self.channels == 0, "batch norm of {len} values in {} channels", self.channels);
+        assert!(
+            len > 0 && len.is_multiple_of(self.channels),
+            "batch norm of {len} values in {} channels",
+            self.channels
+        );
         for (name, actual) in rows {
             assert_eq!(*actual, len, "length of {name} in batch norm");
         }
@@ -277,7 +281,9 @@ impl ChunkMoments {
         arch.dispatch(
             #[inline(always)]
             || {
-                add_rows(channels, &[x], [&mut pivot], |[x], _| [x]);
+                for x in x.chunks_exact(channels) {
+                    pivot.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
+                }
                 pivot.iter_mut().for_each(|pivot| *pivot /= rows);
                 add_rows(channels, &[x], [&mut deviation, &mut square], |[x], c| {
                     let deviation = x - pivot[c];
@@ -327,35 +333,34 @@ fn sum_gradients(
     }
 }
 
-/// Adds the `terms` of every row of `inputs` to `sums`, channel by channel; rows are added four at a time, so that the sums
-/// are loaded and stored a quarter as often and rounded less.
+/// Adds the two `terms` of every row of `inputs` to `first` and `second`, channel by channel; rows are added four at a
+/// time, so that the sums are loaded and stored a quarter as often and rounded less.
 #[inline(always)]
-fn add_rows<const INPUTS: usize, const SUMS: usize>(
+fn add_rows<const N: usize>(
     channels: usize,
-    inputs: &[&[f32]; INPUTS],
-    sums: [&mut [f32]; SUMS],
-    terms: impl Fn([f32; INPUTS], usize) -> [f32; SUMS],
+    inputs: &[&[f32]; N],
+    [first, second]: [&mut [f32]; 2],
+    terms: impl Fn([f32; N], usize) -> [f32; 2],
 ) {
-    let mut sums = sums.map(|sum| &mut sum[..channels]);
+    let (first, second) = (&mut first[..channels], &mut second[..channels]);
     let rows = inputs[0].len() / channels;
     let fours = rows / 4 * 4;
     for row in (0..fours).step_by(4) {
         let block = inputs.map(|input| &input[row * channels..][..4 * channels]);
         let [a, b, c, d] = [0, 1, 2, 3].map(|i| block.map(|block| &block[i * channels..][..channels]));
         for i in 0..channels {
-            let [a, b, c, d] = [a, b, c, d].map(|row| terms(row.map(|values| values[i]), i));
-            for (s, sum) in sums.iter_mut().enumerate() {
-                sum[i] += (a[s] + b[s]) + (c[s] + d[s]);
-            }
+            let [a, b] = [terms(a.map(|a| a[i]), i), terms(b.map(|b| b[i]), i)];
+            let [c, d] = [terms(c.map(|c| c[i]), i), terms(d.map(|d| d[i]), i)];
+            first[i] += (a[0] + b[0]) + (c[0] + d[0]);
+            second[i] += (a[1] + b[1]) + (c[1] + d[1]);
         }
     }
     for row in fours..rows {
         let values = inputs.map(|input| &input[row * channels..][..channels]);
         for i in 0..channels {
-            let terms = terms(values.map(|values| values[i]), i);
-            for (sum, term) in sums.iter_mut().zip(terms) {
-                sum[i] += term;
-            }
+            let [a, b] = terms(values.map(|values| values[i]), i);
+            first[i] += a;
+            second[i] += b;
         }
     }
 }

@@ -125,10 +125,10 @@ impl Patches {
     }
 }
 
-/// Image rows per tile, so that a tile of patches (`row_positions` of `patch_len` values per image row) takes about 512 KiB
+/// Image rows per tile, so that a tile of patches (`row_positions` of `patch_len` values per image row) takes about 256 KiB
 /// of a core's L2 cache but has at least 128 positions, enough to amortise streaming the weights.
 pub(crate) fn rows_per_tile(row_positions: usize, patch_len: usize) -> usize {
-    const TILE_LEN: usize = 128 * 1024;
+    const TILE_LEN: usize = 64 * 1024;
     const MIN_POSITIONS: usize = 128;
     let positions = (TILE_LEN / patch_len.max(1)).max(MIN_POSITIONS);
     (positions / row_positions.max(1)).max(1)

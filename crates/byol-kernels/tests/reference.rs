@@ -227,8 +227,8 @@ fn naive_batch_norm(norm: &BatchNorm, arrays: &Arrays, forward: &[f32]) -> Norma
 fn normalisation(norm: &BatchNorm, arrays: &Arrays) -> [Vec<f32>; 7] {
     let Arrays { x, gamma, beta, residual, dy } = arrays;
     let per_channel = norm.channels;
-    let mut results = [x.len(), per_channel, per_channel, x.len(), per_channel, per_channel, x.len()]
-        .map(|len| vec![f32::NAN; len]);
+    let mut results =
+        [x.len(), per_channel, per_channel, x.len(), per_channel, per_channel, x.len()].map(|len| vec![f32::NAN; len]);
     let [y, mean, variance, dx, dgamma, dbeta, dresidual] = &mut results;
     batch_norm(norm, x, gamma, beta, residual.as_deref(), y, mean, variance);
     let dresidual = residual.as_ref().map(|_| &mut dresidual[..]);
@@ -355,7 +355,6 @@ fn any_number_of_threads_gives_the_same_bits() {
 #[test]
 #[should_panic(expected = "length of the weight")]
 fn a_weight_of_the_wrong_length_panics() {
-    let shape =
-        ConvShape { batch: 1, height: 4, width: 4, inputs: 2, outputs: 3, kernel: 3, stride: 1, padding: 1 };
+    let shape = ConvShape { batch: 1, height: 4, width: 4, inputs: 2, outputs: 3, kernel: 3, stride: 1, padding: 1 };
     conv2d(&shape, &[0.0; 32], &[0.0; 53], &mut [0.0; 48]);
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use byol_data::DataConfig;
-use byol_data::views::{EvaluationConfig, ViewsConfig};
+use byol_data::views::{EvaluationConfig, EvaluationResize, ViewsConfig};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -31,8 +31,8 @@ pub struct Config {
     pub data: DataConfig,
     /// Augmentations of the two views.
     pub views: ViewsConfig,
-    /// Preprocessing of evaluation and of the exported encoder.
-    pub evaluation: EvaluationConfig,
+    /// How pictures are cut to size for evaluation and for the exported encoder.
+    pub evaluation: EvaluationSettings,
 }
 
 /// Networks (spec §1) and the roles they play (§2).
@@ -73,6 +73,16 @@ pub struct ScheduleConfig {
     pub base_learning_rate: f64,
     /// `τ_base`, from which the target's averaging rises to 1.
     pub target_ema: f64,
+}
+
+/// How pictures are cut to size for evaluation (spec §3.2); size and normalisation are those of the views.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationSettings {
+    /// Whether the centre is cut before or after resizing.
+    pub resize: EvaluationResize,
+    /// Share of the shorter side that is kept.
+    pub crop_fraction: f32,
 }
 
 /// Batches, logging, checkpoints.
@@ -123,9 +133,14 @@ impl Config {
     }
 
     /// Reads the resolved configuration of a run.
+    ///
+    /// # Errors
+    /// As for [`Self::resolve`]: someone may have edited it.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        from_table(parse_toml(&text, &path.display().to_string())?, &path.display().to_string())
+        let config = from_table(parse_toml(&text, &path.display().to_string())?, &path.display().to_string())?;
+        config.validate()?;
+        Ok(config)
     }
 
     /// The whole tree as TOML.
@@ -142,6 +157,13 @@ impl Config {
             warmup_epochs: self.schedule.warmup_epochs,
         };
         Schedule::new(lengths, self.schedule.base_learning_rate, self.schedule.target_ema)
+    }
+
+    /// The complete preprocessing of evaluation: what travels with the encoder.
+    pub fn preprocessing(&self) -> EvaluationConfig {
+        let ViewsConfig { size_px, semantics, mean, std, .. } = self.views;
+        let EvaluationSettings { resize, crop_fraction } = self.evaluation;
+        EvaluationConfig { size_px, resize, crop_fraction, semantics, mean, std }
     }
 
     /// Pictures per micro-batch.
@@ -200,7 +222,7 @@ impl Config {
         check(self.train.loader_threads <= 1024, "train.loader_threads", "0 to 1024", self.train.loader_threads)?;
         self.data.validate().map_err(invalid)?;
         self.views.validate().map_err(invalid)?;
-        self.evaluation.validate("evaluation").map_err(invalid)
+        self.preprocessing().validate("evaluation").map_err(invalid)
     }
 }
 
@@ -252,8 +274,20 @@ fn from_table(table: Table, origin: &str) -> Result<Config> {
     serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
         let key = error.path().to_string();
         let problem = error.into_inner().to_string();
-        syntax(origin, &format!("key `{key}`: {}", problem.trim_end().replace('\n', " ")))
+        syntax(origin, &format!("key `{key}`: {}", in_plain_words(problem.trim_end()).replace('\n', " ")))
     })
+}
+
+/// The parser's sentence without the names of Rust's types.
+fn in_plain_words(problem: &str) -> String {
+    let (found, expected) = problem.rsplit_once("expected ").unwrap_or((problem, ""));
+    match expected {
+        "usize" | "u64" => format!("{found}expected a whole number of 0 or more"),
+        "f32" | "f64" => format!("{found}expected a number"),
+        "a boolean" => format!("{found}expected true or false"),
+        _ if expected.starts_with("struct ") => format!("{found}expected a table of settings"),
+        _ => problem.to_owned(),
+    }
 }
 
 fn syntax(origin: &str, problem: &str) -> Error {

@@ -1,6 +1,7 @@
 //! The encoder that is handed over: weights in torchvision's names and what must travel with them.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 
@@ -102,9 +103,25 @@ impl Encoder {
 
     fn load(weights_path: &Path, device: &Device) -> Result<Self> {
         let json_path = weights_path.with_extension("json");
+        if !json_path.exists() {
+            let problem = format!(
+                "missing; the architecture and the preprocessing of {} are in it, so keep the two files together",
+                weights_path.display()
+            );
+            return Err(Error::path(&json_path, problem));
+        }
         let json = std::fs::read_to_string(&json_path).map_err(Error::io("read", &json_path))?;
-        let info: EncoderInfo = serde_json::from_str(&json)
-            .map_err(|error| Error::path(&json_path, format!("not an encoder description: {error}")))?;
+        let damaged = |problem: &dyn Display| {
+            Error::path(&json_path, format!("not an encoder description: {problem}; restore it from a copy"))
+        };
+        let info: EncoderInfo = serde_json::from_str(&json).map_err(|error| damaged(&error))?;
+        info.preprocessing.validate("preprocessing").map_err(|error| {
+            damaged(&format!("{}: expected {}, got {}", error.key, error.expected, error.got))
+        })?;
+        let (size, got) = (info.arch.representation_size(), info.representation_size);
+        if got != size {
+            return Err(damaged(&format!("representation_size: expected {size} of {}, got {got}", info.arch)));
+        }
         let (tensors, _) = weights::load(weights_path)?;
         let network = weights::fill(ResNet::new(info.arch, info.stem, device), "", &tensors, weights_path)?;
         Ok(Self { network, info })
@@ -126,6 +143,9 @@ impl Encoder {
         let mut preprocessing = EvaluationConfig::default();
         if let Some(size) = parts.next() {
             preprocessing.size_px = size.parse().map_err(|_| wrong(format!("{size:?} is no size in pixels")))?;
+            preprocessing
+                .validate("")
+                .map_err(|error| wrong(format!("the size must be {}, got {}", error.expected, error.got)))?;
         }
         if parts.next().is_some() {
             return Err(wrong("too many parts".to_owned()));

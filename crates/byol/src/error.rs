@@ -1,5 +1,6 @@
 //! What can go wrong, in words for the person at the keyboard.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use byol_data::DataError;
@@ -15,10 +16,20 @@ pub enum Error {
     #[error(transparent)]
     Data(#[from] DataError),
     /// A configuration key has an unusable value.
-    #[error("config key `{key}`: expected {expected}, got {got}")]
+    #[error("config key `{key}`: expected {expected}, got {got}; correct it in the config file or with --set {key}=…")]
     Config {
         /// Dotted path of the key.
         key: String,
+        /// What is allowed.
+        expected: String,
+        /// What was given.
+        got: String,
+    },
+    /// A flag has an unusable value.
+    #[error("{flag}: expected {expected}, got {got}")]
+    Flag {
+        /// As typed, with its dashes.
+        flag: &'static str,
         /// What is allowed.
         expected: String,
         /// What was given.
@@ -41,7 +52,7 @@ pub enum Error {
         problem: String,
     },
     /// The operating system refused a file operation.
-    #[error("cannot {action} {path}: {source}", path = path.display())]
+    #[error("cannot {action} {path}: {source}; {remedy}", path = path.display(), remedy = remedy(source.kind()))]
     Io {
         /// Verb: "create", "write", "read".
         action: &'static str,
@@ -78,5 +89,18 @@ impl Error {
     /// A problem with a path of ours.
     pub fn path(path: &Path, problem: impl Into<String>) -> Self {
         Self::Path { path: path.to_owned(), problem: problem.into() }
+    }
+}
+
+/// What to do when the system refuses.
+fn remedy(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound => "check the spelling of the path",
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => "a part of the path is a file; choose another path",
+        ErrorKind::IsADirectory => "this is a folder; give a file",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space or choose another disk",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "check the permissions or choose another path",
+        ErrorKind::InvalidData => "expected text in UTF-8",
+        _ => "check the path, the permissions and the disk",
     }
 }

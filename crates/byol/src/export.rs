@@ -7,7 +7,7 @@ use npyz::WriterBuilder;
 
 use crate::error::{Error, Result};
 use crate::eval::Features;
-use crate::files::write_atomically;
+use crate::files::{check_outside, check_writable, write_atomically};
 
 /// File formats for embeddings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,33 +27,56 @@ impl EmbeddingFormat {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("npy") => Ok(Self::Npy),
             Some("csv") => Ok(Self::Csv),
-            _ => Err(Error::path(path, "expected a file name that ends in .npy or .csv")),
+            _ => Err(Error::path(path, "expected a file name that ends in .npy or .csv; give another -o")),
         }
     }
+
+    /// The files that are written for `path`.
+    fn files(self, path: &Path) -> Vec<PathBuf> {
+        match self {
+            Self::Npy => vec![path.to_owned(), path.with_extension("names.csv")],
+            Self::Csv => vec![path.to_owned()],
+        }
+    }
+}
+
+/// Checks that embeddings of `data` may be written to `path`, before hours are spent on computing them.
+///
+/// # Errors
+/// [`Error::Path`] for an unknown ending, an existing file or a place inside the data, [`Error::Io`] for a place that
+/// cannot be written to.
+pub fn check_free(path: &Path, data: &Path) -> Result<()> {
+    let format = EmbeddingFormat::of(path)?;
+    check_outside(path, data)?;
+    for file in format.files(path) {
+        if file.symlink_metadata().is_ok() {
+            return Err(Error::path(&file, "already exists and is not overwritten; give another -o"));
+        }
+        check_writable(&file)?;
+    }
+    Ok(())
 }
 
 /// Writes `features` of pictures of `dataset`; returns the files written.
 ///
 /// # Errors
-/// [`Error::Path`] for an existing file or an unknown ending, [`Error::Io`] when it cannot be written.
+/// [`Error::Path`] for an unknown ending, [`Error::Io`] when it cannot be written.
 pub fn write_embeddings(features: &Features, dataset: &Dataset, path: &Path) -> Result<Vec<PathBuf>> {
-    match EmbeddingFormat::of(path)? {
+    let format = EmbeddingFormat::of(path)?;
+    let files = format.files(path);
+    match format {
         EmbeddingFormat::Npy => {
-            let names = path.with_extension("names.csv");
             write_atomically(path, |writer| {
                 let shape = [features.len() as u64, features.size as u64];
                 let mut array = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(writer).begin_nd()?;
                 array.extend(features.values.iter().copied())?;
                 array.finish()
             })?;
-            write_atomically(&names, |writer| write_rows(features, dataset, 0, writer))?;
-            Ok(vec![path.to_owned(), names])
+            write_atomically(&files[1], |writer| write_rows(features, dataset, 0, writer))?;
         }
-        EmbeddingFormat::Csv => {
-            write_atomically(path, |writer| write_rows(features, dataset, features.size, writer))?;
-            Ok(vec![path.to_owned()])
-        }
+        EmbeddingFormat::Csv => write_atomically(path, |writer| write_rows(features, dataset, features.size, writer))?,
     }
+    Ok(files)
 }
 
 /// One line per picture: name, label, and the first `columns` values of its representation.

@@ -2,15 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result};
 
 /// Writes `path` through a temporary neighbour that is flushed to disk and renamed over it.
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    let temporary = path.with_file_name(name);
+    let temporary = temporary(path);
     let result = (|| {
         let mut writer = BufWriter::new(File::create(&temporary)?);
         write(&mut writer)?;
@@ -23,6 +21,42 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut BufWriter<File>) ->
         let _ = fs::remove_file(&temporary);
         Error::io("write", path)(error)
     })
+}
+
+/// Checks that [`write_atomically`] could write `path`, and leaves nothing behind: for results that take hours to make.
+pub fn check_writable(path: &Path) -> Result<()> {
+    let temporary = temporary(path);
+    File::create(&temporary).and_then(|_| fs::remove_file(&temporary)).map_err(Error::io("write", path))
+}
+
+/// Checks that `output` does not lie inside the folder `data`, whatever links and `..` it goes through, and whether or
+/// not it and its parents exist.
+pub fn check_outside(output: &Path, data: &Path) -> Result<()> {
+    let Ok(data) = data.canonicalize() else { return Ok(()) };
+    if data.is_dir() && resolved(output)?.starts_with(&data) {
+        let problem = format!("lies inside the data folder {}; choose a place outside of it", data.display());
+        return Err(Error::path(output, problem));
+    }
+    Ok(())
+}
+
+/// The absolute path without links and `..`, as far as it exists; the rest as it would be made.
+fn resolved(path: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(path).map_err(Error::io("resolve", path))?;
+    let step = |mut so_far: PathBuf, component: Component| {
+        match component {
+            Component::ParentDir => drop(so_far.pop()),
+            other => so_far.push(other),
+        }
+        so_far.canonicalize().unwrap_or(so_far)
+    };
+    Ok(absolute.components().fold(PathBuf::new(), step))
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    path.with_file_name(name)
 }
 
 #[cfg(test)]
@@ -41,5 +75,33 @@ mod tests {
         assert!(failed.unwrap_err().to_string().contains("full"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn inside_the_data_is_seen_through_missing_parents_and_dots() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        for (output, outside) in [
+            ("data/run", false),
+            ("data", false),
+            ("data/new/run", false),
+            ("other/../data/run", false),
+            ("data/new/../../data/run", false),
+            ("data/../run", true),
+            ("data-2/run", true),
+            ("new/run", true),
+        ] {
+            assert_eq!(check_outside(&folder.path().join(output), &data).is_ok(), outside, "{output}");
+        }
+        assert!(check_outside(Path::new("anywhere"), &folder.path().join("no data")).is_ok());
+    }
+
+    #[test]
+    fn checking_whether_a_file_can_be_written_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        check_writable(&folder.path().join("file")).unwrap();
+        assert!(check_writable(&folder.path().join("missing/file")).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::str::FromStr;
 
 use byol_data::DataConfig;
-use byol_data::views::{EvaluationConfig, Semantics, ViewConfig, ViewsConfig};
+use byol_data::views::{EvaluationResize, Semantics, ViewConfig, ViewsConfig};
 
 use crate::byol::TargetKind;
-use crate::config::{Config, ModelConfig, ScheduleConfig, TrainConfig};
+use crate::config::{Config, EvaluationSettings, ModelConfig, ScheduleConfig, TrainConfig};
 use crate::error::{Error, Result};
 use crate::model::{Arch, Stem};
 use crate::optim::{OptimizerConfig, OptimizerKind};
@@ -133,7 +133,7 @@ fn imagenet(epochs: f64, base_learning_rate: f64, weight_decay: f64, target_ema:
         },
         data: DataConfig::default(),
         views: ViewsConfig::default(),
-        evaluation: EvaluationConfig::default(),
+        evaluation: EvaluationSettings { resize: EvaluationResize::CropThenResize, crop_fraction: 0.875 },
     }
 }
 
@@ -143,7 +143,6 @@ fn imagenette() -> Config {
     config.model.arch = arch("resnet18");
     config.train.batch_size = 256;
     config.views.size_px = 128;
-    config.evaluation.size_px = 128;
     config
 }
 
@@ -182,7 +181,6 @@ fn cifar10() -> Config {
     let (mean, std) = ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]);
     config.views =
         ViewsConfig { size_px: 32, semantics: Semantics::Torchvision, mean, std, view1: view.clone(), view2: view };
-    config.evaluation.size_px = 32;
     config.evaluation.crop_fraction = 1.0;
     config
 }

@@ -8,6 +8,7 @@ use byol_data::Dataset;
 use crate::config::{Config, Preset};
 use crate::error::{Error, Result};
 use crate::run::{RunFolder, RunInfo};
+use crate::train::checkpoints;
 
 /// What the person asked for.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +49,9 @@ impl PretrainRequest {
     /// Whatever makes the run impossible; then nothing was written.
     pub fn prepare(&self) -> Result<PreparedRun> {
         // A mistake in a flag is reported before a large archive is read.
+        if let Some(out) = &self.out {
+            RunFolder::check_free(out, &self.data)?;
+        }
         let first =
             Config::resolve(self.preset.unwrap_or(Preset::Imagenette128), self.config.as_deref(), &self.settings)?;
         let dataset = Dataset::open(&self.data, self.split.as_deref(), &first.data)?;
@@ -75,6 +79,15 @@ impl PretrainRequest {
 }
 
 impl PreparedRun {
+    /// Removes a run that was just created when its training ended in `error` because the data cannot be used and there
+    /// is no checkpoint to go on from. Whatever else may have stopped it, the folder stays.
+    pub fn clean_up_after(&self, error: &Error) {
+        let started = checkpoints(&self.folder.checkpoints()).is_ok_and(|checkpoints| !checkpoints.is_empty());
+        if matches!(error, Error::Data(_)) && !started {
+            self.folder.discard();
+        }
+    }
+
     /// Opens a run to go on with it; its data must be what it was.
     ///
     /// # Errors
@@ -92,6 +105,7 @@ impl PreparedRun {
             );
             return Err(Error::path(&info.data, problem));
         }
+        check_against(&config, dataset.len())?;
         Ok(Self { folder, config, dataset: Arc::new(dataset), preset_reason: None })
     }
 }
@@ -101,11 +115,13 @@ fn check_against(config: &Config, images: usize) -> Result<()> {
     let batch = config.train.batch_size;
     let wrong = |key: &str, expected: String, got: String| Err(Error::Config { key: key.to_owned(), expected, got });
     if batch > images {
-        return wrong("train.batch_size", format!("at most the number of pictures, {images}"), batch.to_string());
+        let expected = format!("at most {images}, the number of pictures");
+        return wrong("train.batch_size", expected, batch.to_string());
     }
     let schedule = config.schedule(images);
     if schedule.total_steps == 0 {
-        let expected = format!("at least one batch: {} or more for {images} pictures", batch as f64 / images as f64);
+        let least = batch as f64 / images as f64;
+        let expected = format!("at least {least:.4}, which is one batch of {batch} of the {images} pictures");
         return wrong("schedule.epochs", expected, config.schedule.epochs.to_string());
     }
     if schedule.warmup_steps > schedule.total_steps {

@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::files::write_atomically;
+use crate::files::{check_outside, write_atomically};
 
 /// A folder that holds one pretraining run.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    /// Folders that were made on the way to it, outermost last.
+    new_parents: Vec<PathBuf>,
 }
 
 /// `run.json`: what is needed to go on, besides the configuration.
@@ -42,16 +44,32 @@ impl RunFolder {
     /// is left behind.
     pub fn create(path: &Path, config: &Config, info: &RunInfo) -> Result<Self> {
         Self::check_free(path, &info.data)?;
-        let run = Self { path: path.to_owned() };
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        let parents = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
+        let new_parents = parents.take_while(|parent| !parent.exists()).map(Path::to_owned).collect();
+        let run = Self { path: path.to_owned(), new_parents };
+        run.make_folder().inspect_err(|_| run.discard_parents())?;
+        run.fill(config, info).inspect_err(|_| run.discard())?;
+        Ok(run)
+    }
+
+    /// Removes a folder just created, and the parents created for it. What cannot be removed stays: the caller has an
+    /// error to report already.
+    pub(crate) fn discard(&self) {
+        let _ = fs::remove_dir_all(&self.path);
+        self.discard_parents();
+    }
+
+    fn discard_parents(&self) {
+        for parent in &self.new_parents {
+            let _ = fs::remove_dir(parent);
+        }
+    }
+
+    fn make_folder(&self) -> Result<()> {
+        if let Some(parent) = self.new_parents.first() {
             fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         }
-        fs::create_dir(path).map_err(Error::io("create", path))?;
-        run.fill(config, info).inspect_err(|_| {
-            // Only what was just made; the reason is reported by the error itself.
-            let _ = fs::remove_dir_all(path);
-        })?;
-        Ok(run)
+        fs::create_dir(&self.path).map_err(Error::io("create", &self.path))
     }
 
     /// Checks that `path` may become a run folder for `data`.
@@ -60,23 +78,24 @@ impl RunFolder {
             let problem = "already exists, and a run never overwrites; give another --out, or go on with `byol resume`";
             return Err(Error::path(path, problem));
         }
-        let absolute = std::path::absolute(path).map_err(Error::io("resolve", path))?;
-        let parent = absolute.ancestors().find_map(|ancestor| ancestor.canonicalize().ok()).unwrap_or(absolute);
-        let data = data.canonicalize().unwrap_or_else(|_| data.to_owned());
-        if data.is_dir() && parent.starts_with(&data) {
-            let problem = format!("lies inside the data folder {}; choose --out outside of it", data.display());
-            return Err(Error::path(path, problem));
-        }
-        Ok(())
+        check_outside(path, data)
     }
 
     /// Opens an existing run folder.
     pub fn open(path: &Path) -> Result<Self> {
-        let run = Self { path: path.to_owned() };
+        let run = Self { path: path.to_owned(), new_parents: Vec::new() };
         if run.config_path().is_file() && run.info_path().is_file() {
             return Ok(run);
         }
-        Err(Error::path(path, "not a run folder: expected config.toml and run.json in it"))
+        let got = match path.symlink_metadata() {
+            Ok(_) if path.is_dir() => "a folder that lacks one or both",
+            Ok(_) => "a file",
+            Err(_) => "nothing at this path",
+        };
+        let problem = format!(
+            "not a run folder: expected config.toml and run.json in it, got {got}; give the --out of a `byol pretrain`"
+        );
+        Err(Error::path(path, problem))
     }
 
     fn fill(&self, config: &Config, info: &RunInfo) -> Result<()> {
@@ -91,7 +110,7 @@ impl RunFolder {
     pub fn info(&self) -> Result<RunInfo> {
         let path = self.info_path();
         let json = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        serde_json::from_str(&json).map_err(|error| Error::path(&path, format!("not a run description: {error}")))
+        serde_json::from_str(&json).map_err(|error| Error::path(&path, format!("damaged run description: {error}; restore the file from a copy")))
     }
 
     /// Reads `config.toml`.

@@ -105,7 +105,13 @@ pub fn save(path: &Path, tensors: &StoredTensors, metadata: HashMap<String, Stri
 /// [`Error::Io`] when it cannot be read, [`Error::Path`] when it is no such file.
 pub fn load(path: &Path) -> Result<(StoredTensors, HashMap<String, String>)> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    let malformed = |error| Error::path(path, format!("not a safetensors file, or a damaged one ({error})"));
+    let malformed = |error| {
+        let problem = format!(
+            "expected a complete safetensors file, got a damaged one or something else ({error}); restore it from a copy \
+             (a damaged checkpoint may be deleted: the run goes on from the one before)"
+        );
+        Error::path(path, problem)
+    };
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(malformed)?;
     let file = SafeTensors::deserialize(&bytes).map_err(malformed)?;
     let mut tensors = StoredTensors::new();

@@ -27,7 +27,6 @@ fn config(settings: &[&str]) -> Config {
         "model.predictor_hidden=32",
         "model.projection_size=16",
         "views.size_px=16",
-        "evaluation.size_px=16",
         "train.batch_size=16",
         "train.log_every_steps=1",
         "train.checkpoint_every_steps=1000",

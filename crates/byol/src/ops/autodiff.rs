@@ -123,7 +123,7 @@ impl<B: VisionOps, const N: usize> Backward<B, N> for BatchNorm {
         let output_gradient = gradients.consume::<B>(&ops.node);
         let BatchNormState { x, gamma, mean, variance, output, relu, epsilon } = ops.state;
         let (x, gamma, beta, residual) =
-            B::batch_norm_nhwc_gradient(x, gamma, mean, variance, output, output_gradient, relu, epsilon);
+            B::batch_norm_nhwc_gradient(x, gamma, mean, variance, output, output_gradient, relu, N == 4, epsilon);
         for (parent, gradient) in ops.parents.into_iter().zip([x, gamma, beta, residual]) {
             if let Some(node) = parent {
                 gradients.register::<B>(node.id, gradient);

@@ -1,10 +1,11 @@
 //! The few tensor operations the models are made of: the one seam between models and hardware.
 //!
 //! Activations are `[batch, height, width, channels]`, convolution weights `[out, in, kh, kw]` as in torchvision's files.
-//! Heavy operations go through [`VisionOps`], whose default bodies serve every Burn backend; light ones are composed of
-//! Burn's own operations here.
+//! Heavy operations go through [`VisionOps`], whose default bodies serve every Burn backend and whose bodies on the CPU are
+//! `byol-kernels`; light ones are composed of Burn's own operations here.
 
 mod autodiff;
+mod cpu;
 mod vision;
 
 use burn::backend::Dispatch;

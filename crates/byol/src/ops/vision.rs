@@ -1,7 +1,7 @@
 //! The heavy operations as a backend extension: forward passes and their hand-derived gradients.
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, ExtensionType, Flex, TensorMetadata, backend_extension};
+use burn::backend::{Backend, ExtensionType, TensorMetadata, backend_extension};
 use burn::tensor::Shape;
 use burn::tensor::ops::ConvOptions;
 
@@ -82,7 +82,8 @@ pub trait VisionOps: Backend {
 
     /// Gradients of [`VisionOps::batch_norm_nhwc`] with respect to `x`, `gamma`, `beta` and the residual.
     ///
-    /// `output` is what the forward pass returned: where a ReLU cut it to zero, no gradient flows.
+    /// `output` is what the forward pass returned: where a ReLU cut it to zero, no gradient flows. Without
+    /// `wants_residual` the last gradient has no meaning.
     #[allow(clippy::too_many_arguments)]
     fn batch_norm_nhwc_gradient(
         x: FloatTensor<Self>,
@@ -92,8 +93,10 @@ pub trait VisionOps: Backend {
         output: FloatTensor<Self>,
         output_gradient: FloatTensor<Self>,
         relu: bool,
+        wants_residual: bool,
         epsilon: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let _ = wants_residual; // here it costs nothing
         let shape = x.shape();
         let gradient = if relu { Self::relu_backward(output, output_gradient) } else { output_gradient };
         let flat = flatten::<Self>(gradient.clone());
@@ -103,8 +106,6 @@ pub trait VisionOps: Backend {
         (x_gradient, gradients.gamma_grad, gradients.beta_grad, gradient)
     }
 }
-
-impl VisionOps for Flex {}
 
 fn conv_options(stride: usize, padding: usize) -> ConvOptions<2> {
     ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1)

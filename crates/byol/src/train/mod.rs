@@ -195,7 +195,7 @@ pub fn encoder(config: &Config, state: &TrainState) -> Encoder {
     let info = EncoderInfo {
         arch: config.model.arch,
         stem: config.model.stem,
-        preprocessing: config.evaluation.clone(),
+        preprocessing: config.preprocessing(),
         precision: "f32".to_owned(),
         representation_size: config.model.arch.representation_size(),
         training: format!(

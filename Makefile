@@ -1,0 +1,22 @@
+# Targets for contributors, cheapest first. `.ci/run` needs no make and runs the same checks.
+
+GOLDEN_VENV ?= $(HOME)/.cache/byol-golden
+
+.PHONY: check test golden
+
+check:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --release -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --release
+
+test:
+	cargo test --release --workspace
+
+# Rewrites the committed golden data with the independent PyTorch programs, in an environment outside of the repository.
+golden:
+	python3 -m venv "$(GOLDEN_VENV)"
+	"$(GOLDEN_VENV)/bin/pip" install --quiet --requirement tests/golden/requirements.txt
+	"$(GOLDEN_VENV)/bin/python" -B tests/golden/pictures.py
+	"$(GOLDEN_VENV)/bin/python" -B tests/golden/augmentations.py
+	"$(GOLDEN_VENV)/bin/python" -B tests/golden/method.py
+	git status --short crates/byol/tests/data crates/byol-data/tests/data

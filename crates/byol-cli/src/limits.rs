@@ -1,0 +1,34 @@
+//! `--max-bad-fraction`, and the other limits on the data an encoder is used on.
+
+use std::path::Path;
+
+use byol::run::RunFolder;
+use byol::{Error, Result};
+use byol_data::DataConfig;
+
+/// How much of the data may be broken.
+#[derive(clap::Args)]
+pub struct Limits {
+    /// Largest share of unreadable pictures [default: data.max_bad_fraction of the run, 0.01 without a run]
+    #[arg(long, value_name = "SHARE")]
+    max_bad_fraction: Option<f64>,
+}
+
+impl Limits {
+    /// The limits in force: those the encoder's run was trained with, or the defaults, with the flag over both.
+    pub fn of(&self, encoder: &str) -> Result<DataConfig> {
+        let mut limits = match Path::new(encoder).is_dir() {
+            true => RunFolder::open(Path::new(encoder))?.config()?.data,
+            false => DataConfig::default(),
+        };
+        if let Some(max_bad_fraction) = self.max_bad_fraction {
+            limits.max_bad_fraction = max_bad_fraction;
+        }
+        limits.validate().map_err(|error| Error::Flag {
+            flag: "--max-bad-fraction",
+            expected: error.expected,
+            got: error.got,
+        })?;
+        Ok(limits)
+    }
+}
