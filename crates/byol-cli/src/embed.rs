@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use byol::Result;
 use byol::encoder::Encoder;
 use byol::eval::extract;
-use byol::Result;
 use byol::export::{check_free, write_embeddings};
 use byol_data::Dataset;
 

@@ -190,9 +190,9 @@ fn print(encoder: &Encoder, encoded: &Value, baseline: Option<&Value>) {
 
 /// Adds the result to the run's metrics, if the encoder is a run.
 fn remember(encoder: &Path, record: &Value) -> Result<()> {
-    match encoder.is_dir() {
-        true => byol::train::append_metrics(&RunFolder::open(encoder)?.metrics(), record),
-        false => Ok(()),
+    match RunFolder::open(encoder) {
+        Ok(run) => byol::train::append_metrics(&run.metrics(), record),
+        Err(_) => Ok(()),
     }
 }
 

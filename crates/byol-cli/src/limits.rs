@@ -17,9 +17,9 @@ pub struct Limits {
 impl Limits {
     /// The limits in force: those the encoder's run was trained with, or the defaults, with the flag over both.
     pub fn of(&self, encoder: &str) -> Result<DataConfig> {
-        let mut limits = match Path::new(encoder).is_dir() {
-            true => RunFolder::open(Path::new(encoder))?.config()?.data,
-            false => DataConfig::default(),
+        let mut limits = match RunFolder::open(Path::new(encoder)) {
+            Ok(run) => run.config()?.data,
+            Err(_) => DataConfig::default(),
         };
         if let Some(max_bad_fraction) = self.max_bad_fraction {
             limits.max_bad_fraction = max_bad_fraction;

@@ -17,7 +17,8 @@ pub struct PretrainArguments {
     /// Run folder to create [default: the first free runs/NAME-N]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Recipe: imagenet-40, -100, -300, -1000, imagenette-128 or cifar10 [default: by the size of the pictures]
+    /// Recipe: imagenet-40, -100, -300, -1000, imagenette-128 or cifar10 [default: as the config file says, else by the
+    /// size of the pictures]
     #[arg(long, value_name = "NAME")]
     preset: Option<Preset>,
     /// TOML file with settings over the preset
@@ -27,7 +28,7 @@ pub struct PretrainArguments {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
     /// Where all randomness starts; short for --set seed=N
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
     /// Part of the data to use [default: train if there is one, else everything]
     #[arg(long, value_name = "NAME")]
@@ -91,8 +92,8 @@ fn introduce(prepared: &PreparedRun) {
     let schedule = config.schedule(prepared.dataset.len());
     let batch = config.train.batch_size;
     eprintln!("data        {}", prepared.dataset.description());
-    if let Some(reason) = &prepared.preset_reason {
-        eprintln!("preset      {reason}");
+    if let Some(preset) = &prepared.preset {
+        eprintln!("preset      {preset}");
     }
     eprintln!("encoder     {} ({:?} stem), {} px", config.model.arch, config.model.stem, config.views.size_px);
     eprintln!(

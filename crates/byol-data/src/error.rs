@@ -122,7 +122,7 @@ pub enum DataError {
     },
     /// More broken pictures than allowed.
     #[error(
-        "{} of {total} pictures cannot be used, more than data.max_bad_fraction = {max_bad_fraction} allows: {}; \
+        "at least {} of {total} pictures cannot be used, more than data.max_bad_fraction = {max_bad_fraction} allows: {}; \
          repair or remove them, or raise data.max_bad_fraction",
         bad.len(), first_few(bad)
     )]

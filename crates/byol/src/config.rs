@@ -35,6 +35,54 @@ pub struct Config {
     pub evaluation: EvaluationSettings,
 }
 
+/// What lies over a preset: a TOML file, then `key=value` settings.
+#[derive(Clone, Debug)]
+pub struct Overlays {
+    preset: Option<Preset>,
+    tables: Vec<(String, Table)>,
+}
+
+impl Overlays {
+    /// Reads the file and the settings.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a file that cannot be read, [`Error::ConfigSyntax`] for one that is no TOML or names an unknown
+    /// preset, and for settings that are no `key=value`.
+    pub fn read(file: Option<&Path>, settings: &[String]) -> Result<Self> {
+        let mut overlays = Self { preset: None, tables: Vec::new() };
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+            let mut table = parse_toml(&text, &path.display().to_string())?;
+            if let Some(name) = table.remove("preset") {
+                overlays.preset = Some(Preset::from_value(&name, path)?);
+            }
+            overlays.tables.push((path.display().to_string(), table));
+        }
+        for setting in settings {
+            overlays.tables.push((format!("--set {setting}"), parse_setting(setting)?));
+        }
+        Ok(overlays)
+    }
+
+    /// The preset that the file names.
+    pub fn preset(&self) -> Option<Preset> {
+        self.preset
+    }
+
+    /// The complete configuration: `preset`, overlaid.
+    ///
+    /// # Errors
+    /// [`Error::ConfigSyntax`] for unknown keys and wrong types, [`Error::Config`] for values out of range.
+    pub fn over(&self, preset: Preset) -> Result<Config> {
+        let mut config = preset.config();
+        for (origin, overlay) in &self.tables {
+            config = config.overlay(overlay.clone(), origin)?;
+        }
+        config.validate()?;
+        Ok(config)
+    }
+}
+
 /// Networks (spec §1) and the roles they play (§2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,40 +154,23 @@ pub struct TrainConfig {
 }
 
 impl Config {
-    /// Puts a configuration together: `preset`, overlaid by the TOML `file`, overlaid by `key=value` settings.
+    /// `preset` with `key=value` settings over it; see [`Overlays`].
     ///
     /// # Errors
-    /// [`Error::ConfigSyntax`] for unreadable TOML, unknown keys and wrong types, [`Error::Config`] for values out of range.
-    pub fn resolve(preset: Preset, file: Option<&Path>, settings: &[String]) -> Result<Self> {
-        let mut preset = preset;
-        let mut overlays = Vec::new();
-        if let Some(path) = file {
-            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-            let mut table = parse_toml(&text, &path.display().to_string())?;
-            if let Some(name) = table.remove("preset") {
-                preset = Preset::from_value(&name, path)?;
-            }
-            overlays.push((path.display().to_string(), table));
-        }
-        for setting in settings {
-            overlays.push((format!("--set {setting}"), parse_setting(setting)?));
-        }
-        let mut config = preset.config();
-        for (origin, overlay) in overlays {
-            config = config.overlay(overlay, &origin)?;
-        }
-        config.validate()?;
-        Ok(config)
+    /// As for [`Overlays::over`].
+    pub fn resolve(preset: Preset, settings: &[String]) -> Result<Self> {
+        Overlays::read(None, settings)?.over(preset)
     }
 
     /// Reads the resolved configuration of a run.
     ///
     /// # Errors
-    /// As for [`Self::resolve`]: someone may have edited it.
+    /// As for [`Overlays::over`]: someone may have edited it.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let config = from_table(parse_toml(&text, &path.display().to_string())?, &path.display().to_string())?;
-        config.validate()?;
+        let origin = path.display().to_string();
+        let config = from_table(parse_toml(&text, &origin)?, &origin)?;
+        config.validate().map_err(|error| syntax(&origin, &error.to_string()))?;
         Ok(config)
     }
 
@@ -273,8 +304,7 @@ fn merge(tree: &mut Table, overlay: Table) {
 fn from_table(table: Table, origin: &str) -> Result<Config> {
     serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
         let key = error.path().to_string();
-        let problem = error.into_inner().to_string();
-        syntax(origin, &format!("key `{key}`: {}", in_plain_words(problem.trim_end()).replace('\n', " ")))
+        syntax(origin, &format!("key `{key}`: {}", in_plain_words(error.inner().message())))
     })
 }
 
@@ -299,7 +329,7 @@ mod tests {
     use super::*;
 
     fn resolve(settings: &[&str]) -> Result<Config> {
-        Config::resolve(Preset::Cifar10, None, &settings.iter().map(|&s| s.to_owned()).collect::<Vec<_>>())
+        Config::resolve(Preset::Cifar10, &settings.iter().map(|&s| s.to_owned()).collect::<Vec<_>>())
     }
 
     #[test]
@@ -333,7 +363,7 @@ mod tests {
     #[test]
     fn every_preset_is_valid_and_survives_its_own_toml() {
         for preset in Preset::ALL {
-            let config = Config::resolve(preset, None, &[]).unwrap();
+            let config = Config::resolve(preset, &[]).unwrap();
             let again = from_table(parse_toml(&config.to_toml(), "test").unwrap(), "test").unwrap();
             assert_eq!(config, again, "{preset}");
         }

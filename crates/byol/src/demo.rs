@@ -100,7 +100,7 @@ fn config() -> Result<Config> {
         "train.log_every_steps=1",
         "train.checkpoints_kept=1",
     ];
-    Config::resolve(Preset::Cifar10, None, &settings.map(str::to_owned))
+    Config::resolve(Preset::Cifar10, &settings.map(str::to_owned))
 }
 
 fn dataset(count: usize, seed: u64) -> Arc<Dataset> {

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use byol_data::views::EvaluationConfig;
+use byol_data::views::{EvaluationConfig, Semantics};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -33,16 +33,51 @@ pub struct EncoderInfo {
     pub stem: Stem,
     /// Preprocessing: input size, crop, interpolation, mean and standard deviation.
     pub preprocessing: EvaluationConfig,
+    /// How pictures are resized, in words.
+    pub interpolation: String,
     /// Number type of the activations.
     pub precision: String,
     /// Size of the representation.
     pub representation_size: usize,
+    /// Which output the size and every evaluation speak of.
+    pub representation: String,
     /// How it was trained, in one line.
     pub training: String,
     /// Optimiser steps it was trained for.
     pub steps: u64,
     /// Batches seen by each batch norm; torchvision's `num_batches_tracked`.
     pub batch_norm_updates: u64,
+}
+
+impl EncoderInfo {
+    /// The description of an encoder of this architecture after `steps` steps and `batch_norm_updates` training batches.
+    pub fn new(
+        arch: Arch,
+        stem: Stem,
+        preprocessing: EvaluationConfig,
+        training: String,
+        steps: u64,
+        batch_norm_updates: u64,
+    ) -> Self {
+        let interpolation = match preprocessing.semantics {
+            Semantics::Reference => "bicubic, not antialiased",
+            Semantics::Torchvision => "bicubic, antialiased",
+        };
+        Self {
+            arch,
+            stem,
+            preprocessing,
+            interpolation: interpolation.to_owned(),
+            precision: "f32".to_owned(),
+            representation_size: arch.representation_size(),
+            representation:
+                "online encoder after global average pooling, before the projector; batch norm in inference mode"
+                    .to_owned(),
+            training,
+            steps,
+            batch_norm_updates,
+        }
+    }
 }
 
 impl Encoder {
@@ -115,9 +150,9 @@ impl Encoder {
             Error::path(&json_path, format!("not an encoder description: {problem}; restore it from a copy"))
         };
         let info: EncoderInfo = serde_json::from_str(&json).map_err(|error| damaged(&error))?;
-        info.preprocessing.validate("preprocessing").map_err(|error| {
-            damaged(&format!("{}: expected {}, got {}", error.key, error.expected, error.got))
-        })?;
+        info.preprocessing
+            .validate("preprocessing")
+            .map_err(|error| damaged(&format!("{}: expected {}, got {}", error.key, error.expected, error.got)))?;
         let (size, got) = (info.arch.representation_size(), info.representation_size);
         if got != size {
             return Err(damaged(&format!("representation_size: expected {size} of {}, got {got}", info.arch)));
@@ -150,16 +185,7 @@ impl Encoder {
         if parts.next().is_some() {
             return Err(wrong("too many parts".to_owned()));
         }
-        let info = EncoderInfo {
-            arch,
-            stem,
-            preprocessing,
-            precision: "f32".to_owned(),
-            representation_size: arch.representation_size(),
-            training: String::new(),
-            steps: 0,
-            batch_norm_updates: 0,
-        };
+        let info = EncoderInfo::new(arch, stem, preprocessing, String::new(), 0, 0);
         Ok(Self::random_like(&info, 0, device))
     }
 }

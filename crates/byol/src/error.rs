@@ -61,16 +61,17 @@ pub enum Error {
         /// The system's words.
         source: std::io::Error,
     },
-    /// The loss became NaN or infinite.
+    /// The loss or a weight became NaN or infinite.
     #[error(
-        "the loss is {loss} at step {step}; stopped. The last good state is {kept}. Lower schedule.base_learning_rate \
-         or lengthen schedule.warmup_epochs (LARS rates are far too high for SGD and Adam), then start again"
+        "{what} is no longer finite at step {step}; stopped. The last good state is {kept}. Lower \
+         schedule.base_learning_rate or lengthen schedule.warmup_epochs (LARS rates are far too high for SGD and Adam), \
+         then start again"
     )]
     NonFinite {
-        /// The step whose loss it was.
+        /// "the loss" or the name of a tensor.
+        what: String,
+        /// The step that found it.
         step: u64,
-        /// The loss.
-        loss: f32,
         /// Where the last good checkpoint is, or that there is none yet.
         kept: String,
     },

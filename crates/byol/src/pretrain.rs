@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use byol_data::Dataset;
 
-use crate::config::{Config, Preset};
+use crate::config::{Config, Overlays, Preset};
 use crate::error::{Error, Result};
 use crate::run::{RunFolder, RunInfo};
 use crate::train::checkpoints;
@@ -38,8 +38,8 @@ pub struct PreparedRun {
     pub config: Config,
     /// Its pictures.
     pub dataset: Arc<Dataset>,
-    /// Why this preset, if nobody chose one.
-    pub preset_reason: Option<String>,
+    /// The preset and why it was taken; unknown when a run is reopened.
+    pub preset: Option<String>,
 }
 
 impl PretrainRequest {
@@ -52,14 +52,15 @@ impl PretrainRequest {
         if let Some(out) = &self.out {
             RunFolder::check_free(out, &self.data)?;
         }
-        let first =
-            Config::resolve(self.preset.unwrap_or(Preset::Imagenette128), self.config.as_deref(), &self.settings)?;
+        let overlays = Overlays::read(self.config.as_deref(), &self.settings)?;
+        let chosen = self.preset.or(overlays.preset());
+        let first = overlays.over(chosen.unwrap_or(Preset::Imagenette128))?;
         let dataset = Dataset::open(&self.data, self.split.as_deref(), &first.data)?;
-        let (config, preset_reason) = match self.preset {
-            Some(_) => (first, None),
+        let (config, preset) = match chosen {
+            Some(preset) => (first, format!("{preset}: {}", preset.description())),
             None => {
                 let (preset, reason) = suggest(&dataset);
-                (Config::resolve(preset, self.config.as_deref(), &self.settings)?, Some(reason))
+                (overlays.over(preset)?, format!("{preset}, because {reason}"))
             }
         };
         check_against(&config, dataset.len())?;
@@ -74,7 +75,7 @@ impl PretrainRequest {
         };
         let out = self.out.clone().unwrap_or_else(|| free_run_folder(&self.data));
         let folder = RunFolder::create(&out, &config, &info)?;
-        Ok(PreparedRun { folder, config, dataset: Arc::new(dataset), preset_reason })
+        Ok(PreparedRun { folder, config, dataset: Arc::new(dataset), preset: Some(preset) })
     }
 }
 
@@ -95,6 +96,13 @@ impl PreparedRun {
     pub fn reopen(path: &Path) -> Result<Self> {
         let folder = RunFolder::open(path)?;
         let (config, info) = (folder.config()?, folder.info()?);
+        if !info.data.exists() {
+            let problem = format!(
+                "the data of {} is no longer there; put it back, or start a new run where it is now",
+                path.display()
+            );
+            return Err(Error::path(&info.data, problem));
+        }
         let dataset = Dataset::open(&info.data, info.split.as_deref(), &config.data)?;
         if dataset.fingerprint() != info.data_fingerprint {
             let problem = format!(
@@ -106,7 +114,7 @@ impl PreparedRun {
             return Err(Error::path(&info.data, problem));
         }
         check_against(&config, dataset.len())?;
-        Ok(Self { folder, config, dataset: Arc::new(dataset), preset_reason: None })
+        Ok(Self { folder, config, dataset: Arc::new(dataset), preset: None })
     }
 }
 

@@ -110,7 +110,9 @@ impl RunFolder {
     pub fn info(&self) -> Result<RunInfo> {
         let path = self.info_path();
         let json = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        serde_json::from_str(&json).map_err(|error| Error::path(&path, format!("damaged run description: {error}; restore the file from a copy")))
+        serde_json::from_str(&json).map_err(|error| {
+            Error::path(&path, format!("damaged run description: {error}; restore the file from a copy"))
+        })
     }
 
     /// Reads `config.toml`.

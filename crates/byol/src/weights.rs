@@ -46,6 +46,12 @@ pub fn to_vec(tensor: Tensor<1>) -> Vec<f32> {
     tensor.try_into_vec_as().expect("a float tensor reads as f32")
 }
 
+/// The name of the first tensor with a NaN or an infinity.
+pub fn first_non_finite(tensors: &StoredTensors) -> Option<&str> {
+    let broken = |values: &Values| matches!(values, Values::F32(values) if !values.iter().all(|x| x.is_finite()));
+    tensors.iter().find(|(_, tensor)| broken(&tensor.values)).map(|(name, _)| name.as_str())
+}
+
 /// Fills `module` from the tensors under `prefix`; each must be there with the right number of values.
 ///
 /// # Errors

@@ -11,8 +11,10 @@ fn golden() -> Value {
 
 fn features(part: &Value) -> Features {
     let rows = part["features"].as_array().unwrap();
-    let labels: Vec<Option<u32>> = part["labels"].as_array().unwrap().iter().map(|x| Some(x.as_u64().unwrap() as u32)).collect();
-    let values: Vec<f32> = rows.iter().flat_map(|row| row.as_array().unwrap()).map(|x| x.as_f64().unwrap() as f32).collect();
+    let labels: Vec<Option<u32>> =
+        part["labels"].as_array().unwrap().iter().map(|x| Some(x.as_u64().unwrap() as u32)).collect();
+    let values: Vec<f32> =
+        rows.iter().flat_map(|row| row.as_array().unwrap()).map(|x| x.as_f64().unwrap() as f32).collect();
     Features { size: values.len() / rows.len(), values, images: (0..rows.len() as u32).collect(), labels, bad: vec![] }
 }
 
@@ -24,7 +26,10 @@ fn knn_accuracy_is_that_of_the_pytorch_program() {
         let options = knn::KnnOptions { k: case["k"].as_u64().unwrap() as usize, temperature: 0.1 };
         let report = knn::evaluate(&train, &test, options, &Device::flex()).unwrap();
         let expected = case["top1"].as_f64().unwrap();
-        assert!((report.top1 / expected - 1.0).abs() < 1e-9 || (report.top1 - 100.0 * expected).abs() < 1e-9, "{report:?} {expected}");
+        assert!(
+            (report.top1 / expected - 1.0).abs() < 1e-9 || (report.top1 - 100.0 * expected).abs() < 1e-9,
+            "{report:?} {expected}"
+        );
     }
 }
 
@@ -32,7 +37,10 @@ fn knn_accuracy_is_that_of_the_pytorch_program() {
 fn shifted_line(count: usize, seed: u64) -> Features {
     let mut random = byol_data::Random::new(seed, byol_data::Stream::Drawing, 0, 0);
     let labels: Vec<Option<u32>> = (0..count).map(|_| Some(random.below(2) as u32)).collect();
-    let values = labels.iter().flat_map(|label| [5.0 + label.unwrap() as f32 + 0.2 * random.normal(), random.normal()]).collect();
+    let values = labels
+        .iter()
+        .flat_map(|label| [5.0 + label.unwrap() as f32 + 0.2 * random.normal(), random.normal()])
+        .collect();
     Features { values, size: 2, images: (0..count as u32).collect(), labels, bad: vec![] }
 }
 
@@ -55,7 +63,9 @@ fn evaluations_refuse_what_they_cannot_do() {
     let labelled = shifted_line(20, 2);
     let device = Device::flex();
     let knn = |k, temperature| knn::evaluate(&labelled, &labelled, knn::KnnOptions { k, temperature }, &device);
-    assert!(knn::evaluate(&unlabelled, &labelled, Default::default(), &device).unwrap_err().to_string().contains("labels"));
+    assert!(
+        knn::evaluate(&unlabelled, &labelled, Default::default(), &device).unwrap_err().to_string().contains("labels")
+    );
     for (k, temperature) in [(0, 0.1), (5, 0.0), (5, f32::NAN), (5, -1.0)] {
         assert!(knn(k, temperature).unwrap_err().to_string().contains("expected"));
     }

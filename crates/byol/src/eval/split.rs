@@ -56,7 +56,7 @@ pub fn open_parts(data: &Path, test: Option<&Path>, limits: &DataConfig) -> Resu
 fn parts(train: Dataset, test: Dataset, description: String) -> Result<LabelledParts> {
     if train.classes() != test.classes() {
         return Err(Error::Evaluation(format!(
-            "training and test pictures must have the same classes, in folders of the same names; got {:?} and {:?}",
+            "{description}: expected the same classes in both, in folders of the same names; got {:?} and {:?}",
             preview(train.classes()),
             preview(test.classes())
         )));

@@ -9,16 +9,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use byol_data::views::Views;
-use byol_data::{Batch, Dataset, LoaderOptions, PairLoader};
+use byol_data::{Batch, DataError, Dataset, LoaderOptions, PairLoader};
 use serde::Serialize;
 
 use crate::bad_images::BadImageLog;
 use crate::byol::{Losses, positive_cosine, projection_std};
 use crate::config::Config;
 use crate::encoder::{Encoder, EncoderInfo};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::{NamedGradients, add_gradients};
 use crate::optim::Schedule;
 use crate::run::RunFolder;
@@ -67,7 +68,11 @@ pub fn train(
     let started = Instant::now();
     let schedule = config.schedule(dataset.len());
     let mut state = match TrainState::load_latest(&run.checkpoints(), config, device)? {
-        Some(state) => state,
+        Some(state) => {
+            // A process that died between checkpoint and encoder left an old encoder behind.
+            encoder(config, &schedule, &state).save(run.path())?;
+            state
+        }
         None => TrainState::new(config, device),
     };
     let mut log = MetricsLog::continue_at(&run.metrics(), state.step)?;
@@ -85,15 +90,14 @@ pub fn train(
         let mut gradients = NamedGradients::new();
         let mut measured = Measured::default();
         for _ in 0..config.train.accumulation_steps {
-            let batch = stopwatch.waiting(|| next_batch(&mut loader))?;
-            bad_images.append(&batch.bad)?;
+            let batch = stopwatch.waiting(|| next_batch(&mut loader, &mut bad_images))?;
             let losses = backward(&mut state, config, &batch, device, &mut gradients);
             measured.add(&losses, config.train.accumulation_steps);
             loader.recycle(batch);
         }
         if !measured.loss.is_finite() {
             progress.finish();
-            return Err(non_finite(run, state.step, measured.loss));
+            return Err(state::non_finite("the loss", state.step, &run.checkpoints()));
         }
 
         let metrics = (state.step.is_multiple_of(config.train.log_every_steps)).then(|| StepMetrics {
@@ -124,7 +128,7 @@ pub fn train(
             || state.step.is_multiple_of(config.train.checkpoint_every_steps)
             || state.step == schedule.total_steps
         {
-            save(run, config, &state)?;
+            save(run, config, &schedule, &state)?;
         }
         if stopping {
             break;
@@ -180,38 +184,36 @@ fn start_loader(config: &Config, dataset: &Arc<Dataset>, schedule: &Schedule, st
     Ok(PairLoader::start(dataset.clone(), views, options))
 }
 
-fn next_batch(loader: &mut PairLoader) -> Result<Batch> {
-    Ok(loader.next().expect("the loader holds every sample of the schedule")?)
+/// The next batch, with its unreadable pictures on the list; so are those of a run that ends because of them.
+fn next_batch(loader: &mut PairLoader, bad_images: &mut BadImageLog) -> Result<Batch> {
+    match loader.next().expect("the loader holds every sample of the schedule") {
+        Ok(batch) => {
+            bad_images.append(&batch.bad)?;
+            Ok(batch)
+        }
+        Err(error) => {
+            if let DataError::TooManyBad { bad, .. } = &error {
+                bad_images.append(bad)?;
+            }
+            Err(error.into())
+        }
+    }
 }
 
-fn save(run: &RunFolder, config: &Config, state: &TrainState) -> Result<()> {
+fn save(run: &RunFolder, config: &Config, schedule: &Schedule, state: &TrainState) -> Result<()> {
     state.save(&run.checkpoints(), config.train.checkpoints_kept)?;
-    encoder(config, state).save(run.path())
+    encoder(config, schedule, state).save(run.path())
 }
 
 /// The online encoder as it is handed over.
-pub fn encoder(config: &Config, state: &TrainState) -> Encoder {
-    use burn::module::Module;
-    let info = EncoderInfo {
-        arch: config.model.arch,
-        stem: config.model.stem,
-        preprocessing: config.preprocessing(),
-        precision: "f32".to_owned(),
-        representation_size: config.model.arch.representation_size(),
-        training: format!(
-            "BYOL, {} of {} epochs, batch {}, seed {}",
-            config.schedule.epochs, config.schedule.epochs, config.train.batch_size, config.seed
-        ),
-        steps: state.step,
-        batch_norm_updates: state.passes,
-    };
+fn encoder(config: &Config, schedule: &Schedule, state: &TrainState) -> Encoder {
+    let training = format!(
+        "BYOL, step {} of {} ({} epochs), batch {}, seed {}",
+        state.step, schedule.total_steps, config.schedule.epochs, config.train.batch_size, config.seed
+    );
+    let (arch, stem) = (config.model.arch, config.model.stem);
+    let info = EncoderInfo::new(arch, stem, config.preprocessing(), training, state.step, state.passes);
     Encoder { network: state.byol.online.encoder.valid(), info }
-}
-
-fn non_finite(run: &RunFolder, step: u64, loss: f32) -> Error {
-    let newest = checkpoints(&run.checkpoints()).unwrap_or_default().pop();
-    let kept = newest.map_or("none yet (no checkpoint was due)".to_owned(), |path| path.display().to_string());
-    Error::NonFinite { step, loss, kept }
 }
 
 fn norm(gradients: &NamedGradients) -> f32 {

@@ -45,6 +45,9 @@ impl TrainState {
     }
 
     /// Writes `step-NNNNNNNN.safetensors` into `folder`, then deletes all but the newest `kept` checkpoints.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] when a tensor holds NaN or infinity (nothing is written then), [`Error::Io`] when the disk refuses.
     pub fn save(&self, folder: &Path, kept: usize) -> Result<PathBuf> {
         let mut tensors = StoredTensors::new();
         weights::collect(&self.byol.online, "online.", &mut tensors);
@@ -101,6 +104,13 @@ impl TrainState {
         let optimizer = Optimizer::restore(config.optimizer.clone(), first, second, step);
         Ok(Self { byol, optimizer, step, passes })
     }
+}
+
+/// The error for `what`, with the newest checkpoint in `folder`: every checkpoint was finite when it was written.
+pub(super) fn non_finite(what: &str, step: u64, folder: &Path) -> Error {
+    let newest = checkpoints(folder).unwrap_or_default().pop();
+    let kept = newest.map_or("none yet (no checkpoint was due)".to_owned(), |path| path.display().to_string());
+    Error::NonFinite { what: what.to_owned(), step, kept }
 }
 
 /// Checkpoints in `folder`, oldest first.

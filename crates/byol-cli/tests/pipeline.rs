@@ -1,0 +1,319 @@
+//! From pictures to an evaluated encoder with the real binary: folder and archive, metrics, evaluation, embedding, broken
+//! pictures, Ctrl-C and resume.
+
+mod pictures;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use pictures::{truncate, write_class};
+use serde_json::Value;
+
+const CLASSES: [&str; 3] = ["across", "down", "slanted"];
+const TRAIN_PER_CLASS: usize = 30;
+const TEST_PER_CLASS: usize = 10;
+const TRAIN: usize = CLASSES.len() * TRAIN_PER_CLASS;
+const TEST: usize = CLASSES.len() * TEST_PER_CLASS;
+
+/// 8 · 8 channels of a ResNet-18 of an eighth of the width.
+const REPRESENTATION_SIZE: usize = 64;
+
+const TINY: &str = "--preset cifar10 --set model.arch=resnet18x0.125 --set views.size_px=16 \
+    --set model.projector_hidden=32 --set model.predictor_hidden=32 --set model.projection_size=16 \
+    --set train.batch_size=16 --set train.log_every_steps=1 --set schedule.epochs=2 --set schedule.warmup_epochs=0.5";
+
+/// 2 epochs of 90 pictures in batches of 16, rounded down.
+const STEPS: usize = 11;
+
+#[test]
+fn pictures_become_an_evaluated_encoder() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(&at.join("data"));
+
+    let summary = json_of(&byol(at, "pretrain data --out run --json TINY"));
+    assert_eq!(keys(&summary), set(&["run", "finished", "steps", "seconds", "bad_images", "last"]));
+    assert_eq!(
+        (&summary["finished"], &summary["steps"], &summary["bad_images"]),
+        (&true.into(), &STEPS.into(), &0.into())
+    );
+
+    check_run_folder(&at.join("run"));
+    check_metrics(&at.join("run"));
+    check_the_archive_gives_the_same(at);
+    check_evaluations(at);
+    check_embeddings(at);
+
+    let before = fs::read(at.join("run/metrics.jsonl")).unwrap();
+    let again = json_of(&byol(at, "resume run --json"));
+    assert_eq!((&again["finished"], &again["steps"]), (&true.into(), &STEPS.into()), "a finished run is finished");
+    assert_eq!(fs::read(at.join("run/metrics.jsonl")).unwrap(), before);
+}
+
+fn check_run_folder(run: &Path) {
+    let entries = fs::read_dir(run).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let expected = ["checkpoints", "config.toml", "encoder.json", "encoder.safetensors", "metrics.jsonl", "run.json"];
+    assert_eq!(entries.collect::<BTreeSet<_>>(), set(&expected));
+    assert!(run.join("checkpoints/step-00000011.safetensors").is_file());
+    let config = fs::read_to_string(run.join("config.toml")).unwrap();
+    for line in ["arch = \"resnet18x0.125\"", "batch_size = 16", "size_px = 16", "kind = \"adam\""] {
+        assert!(config.lines().any(|found| found == line), "{line} in {config}");
+    }
+    let encoder: Value = serde_json::from_slice(&fs::read(run.join("encoder.json")).unwrap()).unwrap();
+    assert_eq!((&encoder["arch"], &encoder["steps"]), (&"resnet18x0.125".into(), &STEPS.into()));
+    assert_eq!(encoder["preprocessing"]["size_px"], 16);
+    assert_eq!(encoder["representation_size"], REPRESENTATION_SIZE);
+}
+
+fn check_metrics(run: &Path) {
+    let lines = metrics(run);
+    assert_eq!(lines.len(), STEPS);
+    let expected = [
+        "step",
+        "epoch",
+        "loss",
+        "learning_rate",
+        "target_ema",
+        "images_per_second",
+        "data_wait",
+        "projection_std",
+        "positive_cosine",
+        "grad_norm",
+    ];
+    for (step, line) in lines.iter().enumerate() {
+        assert_eq!(keys(line), set(&expected));
+        let number = |key: &str| line[key].as_f64().unwrap();
+        let in_range = |key: &str, low: f64, high: f64| {
+            assert!((low..=high).contains(&number(key)), "{key} of {line}");
+        };
+        assert_eq!(line["step"], step);
+        assert!((number("epoch") - (step * 16) as f64 / TRAIN as f64).abs() < 1e-12);
+        in_range("loss", 0.0, 8.0);
+        in_range("target_ema", 0.99, 1.0);
+        in_range("data_wait", 0.0, 1.0);
+        in_range("positive_cosine", -1.0, 1.0);
+        // 1 / √16 if the projections are spread evenly.
+        in_range("projection_std", 0.01, 0.3);
+        in_range("images_per_second", 1.0, f64::MAX);
+        in_range("grad_norm", 1e-6, f64::MAX);
+    }
+    // base 1.5e-3 · batch 16 / 256, reached after ⌊0.5 · 90 / 16⌋ = 2 steps.
+    let rates: Vec<f64> = lines.iter().map(|line| line["learning_rate"].as_f64().unwrap()).collect();
+    assert_eq!(rates[0], 0.0);
+    assert!((rates[2] - 1.5e-3 / 16.0).abs() < 1e-12 && rates[2..].is_sorted_by(|a, b| a > b), "{rates:?}");
+}
+
+fn check_the_archive_gives_the_same(at: &Path) {
+    let tar = Command::new("tar").current_dir(at).args(["-cf", "data.tar", "-C", "data", "."]).status().unwrap();
+    assert!(tar.success());
+    success(byol(at, "pretrain data.tar --out from-tar TINY"));
+    assert_eq!(steps_and_losses(&at.join("from-tar")), steps_and_losses(&at.join("run")));
+}
+
+fn check_evaluations(at: &Path) {
+    let fields = ["eval", "encoder", "arch", "training", "step", "data", "preprocessing", "result", "random_baseline"];
+    let knn = ["top1", "k", "temperature", "train_images", "test_images", "protocol"];
+    let linear = [
+        "top1",
+        "top5",
+        "base_learning_rate",
+        "held_out_top1",
+        "epochs",
+        "batch_size",
+        "train_images",
+        "test_images",
+        "protocol",
+    ];
+    let protocols: [(&str, &str, &[&str]); 2] = [("knn", "", &knn), ("linear", "--epochs 20", &linear)];
+    for (name, options, measured) in protocols {
+        let record = json_of(&byol(at, &format!("eval {name} run --data data --json {options}")));
+        assert_eq!(keys(&record), set(&fields));
+        assert_eq!((&record["eval"], &record["step"]), (&name.into(), &STEPS.into()));
+        let description = record["data"].as_str().unwrap();
+        assert!(description.contains("trained on the `train` part, tested on the `test` part"), "{description}");
+        for result in [&record["result"], &record["random_baseline"]] {
+            assert_eq!(keys(result), set(measured));
+            assert_eq!((&result["train_images"], &result["test_images"]), (&TRAIN.into(), &TEST.into()));
+            assert!((0.0..=100.0).contains(&result["top1"].as_f64().unwrap()), "{result}");
+        }
+        let logged = metrics_and_evaluations(&at.join("run")).pop().unwrap();
+        assert_eq!(logged, record, "the run remembers its evaluations");
+    }
+    let random = json_of(&byol(at, "eval knn random:resnet18x0.125:cifar:16 --data data --k 5 --json"));
+    assert_eq!((&random["result"]["k"], &random["random_baseline"]), (&5.into(), &Value::Null));
+}
+
+fn check_embeddings(at: &Path) {
+    let written = json_of(&byol(at, "embed run data -o train.npy --json"));
+    assert_eq!((&written["images"], &written["size"]), (&TRAIN.into(), &REPRESENTATION_SIZE.into()));
+    assert_eq!(written["files"], serde_json::json!(["train.npy", "train.names.csv"]));
+    let (shape, npy) = read_npy(&at.join("train.npy"));
+    assert_eq!(shape, [TRAIN, REPRESENTATION_SIZE]);
+    let names = read_csv(&at.join("train.names.csv"));
+    assert_eq!(names[0], ["name", "label"]);
+    assert_eq!(names[1], ["train/across/0.png", "across"]);
+    assert_eq!(names.len(), 1 + TRAIN);
+
+    success(byol(at, "embed run data -o train.csv"));
+    let rows = read_csv(&at.join("train.csv"));
+    assert_eq!(rows.len(), 1 + TRAIN);
+    assert_eq!(rows[0].len(), 2 + REPRESENTATION_SIZE);
+    assert_eq!(rows.iter().map(|row| &row[..2]).collect::<Vec<_>>(), names);
+    let values = rows[1..].iter().flat_map(|row| &row[2..]).map(|value| value.parse::<f32>().unwrap());
+    assert_eq!(values.collect::<Vec<_>>(), npy, "both formats hold the same numbers");
+    assert!(npy.iter().any(|&value| value != npy[0]));
+
+    success(byol(at, "embed run data --split test -o test.csv"));
+    let test = read_csv(&at.join("test.csv"));
+    assert_eq!(test.len(), 1 + TEST);
+    assert_eq!(test[TEST][..2], ["test/slanted/9.png", "slanted"]);
+}
+
+#[test]
+fn a_broken_picture_is_skipped_and_listed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(&at.join("data"));
+    truncate(&at.join("data/train/down/7.png"));
+    let summary = json_of(&byol(at, "pretrain data --out run --json TINY --set data.max_bad_fraction=0.05"));
+    assert_eq!((&summary["bad_images"], &summary["steps"]), (&1.into(), &STEPS.into()));
+    let list = fs::read_to_string(at.join("run/bad_images.jsonl")).unwrap();
+    let lines: Vec<Value> = list.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 1, "two epochs, one line: {list}");
+    assert_eq!(lines[0]["name"], "train/down/7.png");
+    assert!(!lines[0]["reason"].as_str().unwrap().is_empty());
+
+    // The run's limit holds for its evaluation as well, and a flag sets another.
+    let record = json_of(&byol(at, "eval knn run --data data --json"));
+    assert_eq!(record["result"]["train_images"], TRAIN - 1);
+    let refused = byol(at, "eval knn run --data data --max-bad-fraction 0");
+    assert_eq!(refused.status.code(), Some(2));
+    let written = json_of(&byol(at, "embed run data -o out.csv --json"));
+    assert_eq!(
+        (&written["images"], &written["bad_images"][0]["name"]),
+        (&(TRAIN - 1).into(), &"train/down/7.png".into())
+    );
+}
+
+/// SIGINT as a terminal sends it.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_resume_ends_where_an_uninterrupted_run_does() {
+    const LONG: &str = "TINY --set schedule.epochs=20 --set train.checkpoint_every_steps=1000";
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(&at.join("data"));
+    success(byol(at, &format!("pretrain data --out whole {LONG}")));
+
+    let child = command(at, &format!("pretrain data --out halves --json {LONG}"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = at.join("halves/metrics.jsonl");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while fs::read_to_string(&log).unwrap_or_default().lines().count() < 7 {
+        assert!(Instant::now() < deadline, "training did not start");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let interrupted = child.wait_with_output().unwrap();
+    let stderr = text(&interrupted.stderr);
+    assert_eq!(interrupted.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("byol resume halves") && !stderr.contains("panicked"), "{stderr}");
+    let summary: Value = serde_json::from_slice(&interrupted.stdout).unwrap();
+    let steps = summary["steps"].as_u64().unwrap() as usize;
+    assert_eq!(summary["finished"], false);
+    assert_eq!(metrics(&at.join("halves")).len(), steps, "every step taken is logged");
+    assert!(at.join(format!("halves/checkpoints/step-{steps:08}.safetensors")).is_file());
+    assert!(at.join("halves/encoder.safetensors").is_file(), "what is there can be evaluated");
+
+    let whole = steps_and_losses(&at.join("whole"));
+    assert!(steps < whole.len(), "interrupted before the end");
+    success(byol(at, "resume halves --loader-threads 3"));
+    assert_eq!(steps_and_losses(&at.join("halves")), whole);
+    for file in ["encoder.safetensors", "encoder.json"] {
+        assert!(
+            fs::read(at.join("halves").join(file)).unwrap() == fs::read(at.join("whole").join(file)).unwrap(),
+            "{file}"
+        );
+    }
+}
+
+fn write_data(data: &Path) {
+    for (class, name) in CLASSES.iter().enumerate() {
+        write_class(&data.join("train").join(name), class, TRAIN_PER_CLASS);
+        write_class(&data.join("test").join(name), class, TEST_PER_CLASS);
+    }
+}
+
+fn command(folder: &Path, arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_byol"));
+    command.current_dir(folder).args(arguments.replace("TINY", TINY).split_whitespace());
+    command
+}
+
+fn byol(folder: &Path, arguments: &str) -> Output {
+    command(folder, arguments).output().unwrap()
+}
+
+fn success(output: Output) -> Output {
+    assert!(output.status.success(), "{:?}\n{}", output.status, text(&output.stderr));
+    output
+}
+
+/// The one object that a successful command printed.
+fn json_of(output: &Output) -> Value {
+    assert!(output.status.success(), "{:?}\n{}", output.status, text(&output.stderr));
+    let stdout = text(&output.stdout);
+    let value: Value = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"));
+    assert!(value.is_object() && stdout.lines().count() == 1, "one object on one line: {stdout}");
+    value
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn metrics_and_evaluations(run: &Path) -> Vec<Value> {
+    let log = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn metrics(run: &Path) -> Vec<Value> {
+    metrics_and_evaluations(run).into_iter().filter(|line| line.get("eval").is_none()).collect()
+}
+
+/// What must be equal bit for bit: numbers compare exactly.
+fn steps_and_losses(run: &Path) -> Vec<(u64, f64)> {
+    metrics(run).iter().map(|line| (line["step"].as_u64().unwrap(), line["loss"].as_f64().unwrap())).collect()
+}
+
+fn keys(object: &Value) -> BTreeSet<String> {
+    object.as_object().unwrap().keys().cloned().collect()
+}
+
+fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+/// Shape and values of a NumPy file of version 1 of little-endian f32.
+fn read_npy(path: &Path) -> (Vec<usize>, Vec<f32>) {
+    let bytes = fs::read(path).unwrap();
+    assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
+    let (header, data) = bytes[10..].split_at(usize::from(u16::from_le_bytes([bytes[8], bytes[9]])));
+    let header = text(header);
+    assert!(header.contains("'<f4'") && header.contains("'fortran_order': False"), "{header}");
+    let shape = &header[header.find('(').unwrap() + 1..header.find(')').unwrap()];
+    let shape = shape.split(',').filter_map(|length| length.trim().parse().ok()).collect();
+    (shape, data.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect())
+}
+
+/// Cells of a CSV file; no name in these tests needs quotes.
+fn read_csv(path: &Path) -> Vec<Vec<String>> {
+    let file = fs::read_to_string(path).unwrap();
+    file.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
+}
