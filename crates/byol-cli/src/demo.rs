@@ -28,7 +28,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     eprintln!("Drawing 5000 pictures of 8 classes that differ in shape and texture but not in mean colour,");
     eprintln!("then pretraining a small ResNet on 4000 of them without their labels.");
     let Some((report, sheet)) = demo(&out, &device, stop)? else {
-        eprintln!("interrupted");
+        eprintln!("stopped, and nothing is left behind; a demo is started again, not resumed");
         return Ok(Ending::Interrupted);
     };
     print(&report);

@@ -17,7 +17,10 @@ pub struct Compute {
 impl Compute {
     /// Opens the device and sets the number of threads.
     pub fn open(&self) -> Result<Device> {
-        byol::ops::open_device(&self.device, self.threads.map(usize::from)).map_err(|expected| Error::Flag {
+        if let Some(threads) = self.threads {
+            byol::ops::set_compute_threads(usize::from(threads));
+        }
+        byol::ops::open_device(&self.device).map_err(|expected| Error::Flag {
             flag: "--device",
             expected,
             got: self.device.clone(),

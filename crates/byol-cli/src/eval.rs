@@ -131,10 +131,10 @@ fn measure(common: &Common, name: &str, protocol: impl Fn(&FeatureParts, &Device
         "result": encoded,
         "random_baseline": baseline,
     });
-    remember(Path::new(&common.encoder), &record)?;
     if common.json {
         show::json(&record);
     }
+    remember(Path::new(&common.encoder), &record)?;
     Ok(Ending::Done)
 }
 

@@ -1,5 +1,6 @@
 //! Ctrl-C: the first one asks the loop to stop after its step, the second one kills.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use byol::{Error, Result};
@@ -12,7 +13,8 @@ pub fn install() -> Result<&'static AtomicBool> {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step and saving; press Ctrl-C again to stop at once");
+        // A reader that went away must not end a training.
+        let _ = writeln!(std::io::stderr(), "\nstopping after this step; press Ctrl-C again to stop at once");
     })
     .map_err(|error| Error::Evaluation(format!("cannot listen for Ctrl-C: {error}")))?;
     Ok(&STOP)

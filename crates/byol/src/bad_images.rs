@@ -47,8 +47,8 @@ impl BadImageLog {
                 .append(true)
                 .open(&self.path)
                 .map_err(Error::io("write", &self.path))?;
-            let line = serde_json::to_string(image).expect("plain fields have a JSON form");
-            writeln!(file, "{line}").map_err(Error::io("write", &self.path))?;
+            let line = serde_json::to_string(image).expect("plain fields have a JSON form") + "\n";
+            file.write_all(line.as_bytes()).map_err(Error::io("write", &self.path))?;
         }
         Ok(())
     }

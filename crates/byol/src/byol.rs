@@ -4,9 +4,36 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::config::ModelConfig;
-use crate::model::{BatchNormMode, Mlp, ResNet, Role, initialize, map_tensors, visit_tensors, zero_init_residual};
+use crate::model::{
+    Arch, BatchNormMode, Mlp, ResNet, Role, Stem, initialize, map_tensors, visit_tensors, zero_init_residual,
+};
 use crate::ops;
+
+/// Networks (spec §1) and the roles they play (§2).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Encoder, for example `resnet50` or `resnet18x0.25`.
+    pub arch: Arch,
+    /// `imagenet` or `cifar`.
+    pub stem: Stem,
+    /// Hidden units of the projector.
+    pub projector_hidden: usize,
+    /// Hidden units of the predictor.
+    pub predictor_hidden: usize,
+    /// Outputs of projector and predictor.
+    pub projection_size: usize,
+    /// Decay of the running batch-norm averages.
+    pub batch_norm_decay: f64,
+    /// Start the last norm of each bottleneck at 0, as the public reference code; the paper's numbers had it at 1.
+    pub zero_init_residual: bool,
+    /// Start the target as a copy of the online network (paper J.5) rather than from its own draws (reference code).
+    pub copy_online_to_target: bool,
+    /// Whether the online network has a predictor; without one BYOL collapses (paper Table 5b).
+    pub predictor: bool,
+    /// What the prediction is compared with.
+    pub target: TargetKind,
+}
 
 /// The network trained by gradient: `f_θ`, `g_θ` and `q_θ`.
 #[derive(Module, Debug)]

@@ -7,9 +7,8 @@ use byol_data::views::{EvaluationConfig, EvaluationResize, ViewsConfig};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::byol::TargetKind;
+pub use crate::byol::ModelConfig;
 use crate::error::{Error, Result};
-use crate::model::{Arch, Stem};
 use crate::optim::{OptimizerConfig, RunLength, Schedule};
 pub use crate::preset::Preset;
 
@@ -17,7 +16,7 @@ pub use crate::preset::Preset;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where all randomness starts.
+    /// Where all randomness starts; 0 to 2⁶³ − 1, the whole numbers of TOML.
     pub seed: u64,
     /// Networks and what the online one is compared with.
     pub model: ModelConfig,
@@ -83,32 +82,6 @@ impl Overlays {
     }
 }
 
-/// Networks (spec §1) and the roles they play (§2).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelConfig {
-    /// Encoder, for example `resnet50` or `resnet18x0.25`.
-    pub arch: Arch,
-    /// `imagenet` or `cifar`.
-    pub stem: Stem,
-    /// Hidden units of the projector.
-    pub projector_hidden: usize,
-    /// Hidden units of the predictor.
-    pub predictor_hidden: usize,
-    /// Outputs of projector and predictor.
-    pub projection_size: usize,
-    /// Decay of the running batch-norm averages.
-    pub batch_norm_decay: f64,
-    /// Start the last norm of each bottleneck at 0, as the public reference code; the paper's numbers had it at 1.
-    pub zero_init_residual: bool,
-    /// Start the target as a copy of the online network (paper J.5) rather than from its own draws (reference code).
-    pub copy_online_to_target: bool,
-    /// Whether the online network has a predictor; without one BYOL collapses (paper Table 5b).
-    pub predictor: bool,
-    /// What the prediction is compared with.
-    pub target: TargetKind,
-}
-
 /// Length of the run and its rates (spec §4.2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -141,7 +114,7 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Micro-batches per optimiser step; batch norm sees one micro-batch at a time.
     pub accumulation_steps: usize,
-    /// A line of metrics every so many steps.
+    /// A line of metrics every so many steps, and of the last one.
     pub log_every_steps: u64,
     /// A checkpoint every so many steps, besides the one at the end.
     pub checkpoint_every_steps: u64,
@@ -197,6 +170,20 @@ impl Config {
         EvaluationConfig { size_px, resize, crop_fraction, semantics, mean, std }
     }
 
+    /// All settings that decide the result, as text: equal for two configurations of which one may go on with the other's
+    /// checkpoint.
+    pub(crate) fn identity(&self) -> String {
+        let free = TrainConfig {
+            log_every_steps: 1,
+            checkpoint_every_steps: 1,
+            checkpoints_kept: 1,
+            loader_threads: 0,
+            prefetch_batches: 1,
+            ..self.train.clone()
+        };
+        Self { train: free, data: DataConfig::default(), ..self.clone() }.to_toml()
+    }
+
     /// Pictures per micro-batch.
     pub fn micro_batch_size(&self) -> usize {
         self.train.batch_size / self.train.accumulation_steps
@@ -216,9 +203,10 @@ impl Config {
         let fraction = |key: &str, value: f64| check((0.0..=1.0).contains(&value), key, "a number from 0 to 1", value);
         let below_one =
             |key: &str, value: f64| check((0.0..1.0).contains(&value), key, "a number from 0 to below 1", value);
-        positive("model.projector_hidden", self.model.projector_hidden)?;
-        positive("model.predictor_hidden", self.model.predictor_hidden)?;
-        positive("model.projection_size", self.model.projection_size)?;
+        let units = |key: &str, value: usize| check((1..=65_536).contains(&value), key, "1 to 65536", value);
+        units("model.projector_hidden", self.model.projector_hidden)?;
+        units("model.predictor_hidden", self.model.predictor_hidden)?;
+        units("model.projection_size", self.model.projection_size)?;
         below_one("model.batch_norm_decay", self.model.batch_norm_decay)?;
         below_one("optimizer.momentum", self.optimizer.momentum)?;
         finite("optimizer.weight_decay", self.optimizer.weight_decay)?;
@@ -226,7 +214,8 @@ impl Config {
         below_one("optimizer.beta1", self.optimizer.beta1)?;
         below_one("optimizer.beta2", self.optimizer.beta2)?;
         finite("optimizer.epsilon", self.optimizer.epsilon)?;
-        finite("schedule.epochs", self.schedule.epochs)?;
+        let epochs = self.schedule.epochs;
+        check((0.0..=1e6).contains(&epochs), "schedule.epochs", "a number from 0 to 1000000", epochs)?;
         finite("schedule.warmup_epochs", self.schedule.warmup_epochs)?;
         finite("schedule.base_learning_rate", self.schedule.base_learning_rate)?;
         fraction("schedule.target_ema", self.schedule.target_ema)?;
@@ -249,7 +238,8 @@ impl Config {
         let every = self.train.checkpoint_every_steps;
         check(every > 0, "train.checkpoint_every_steps", "a whole number above 0", every)?;
         positive("train.checkpoints_kept", self.train.checkpoints_kept)?;
-        positive("train.prefetch_batches", self.train.prefetch_batches)?;
+        let prefetch = self.train.prefetch_batches;
+        check((1..=1024).contains(&prefetch), "train.prefetch_batches", "1 to 1024", prefetch)?;
         check(self.train.loader_threads <= 1024, "train.loader_threads", "0 to 1024", self.train.loader_threads)?;
         self.data.validate().map_err(invalid)?;
         self.views.validate().map_err(invalid)?;
@@ -349,7 +339,9 @@ mod tests {
             ("train.batch_size=1", "2 or more"),
             ("train.accumulation_steps=7", "divisor"),
             ("model.arch=vgg", "resnet18"),
-            ("schedule.epochs=-2", "0 or more"),
+            ("schedule.epochs=-2", "from 0 to"),
+            ("train.prefetch_batches=1000000000000", "1 to 1024"),
+            ("model.projector_hidden=100000", "1 to 65536"),
             ("views.view1.blur_p=2", "views.view1.blur_p"),
             ("=3", "key=value"),
             ("train", "key=value"),

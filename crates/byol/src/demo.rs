@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::tensor::Device;
@@ -48,7 +48,7 @@ impl DemoReport {
     }
 }
 
-/// The report and where its files are; `None` for an interrupted run.
+/// The report and where its files are; `None` when interrupted, which leaves nothing behind.
 pub type DemoResult = Option<(DemoReport, PathBuf)>;
 
 /// Draws, pretrains, evaluates and writes `neighbours.png` into the run folder `out`.
@@ -68,13 +68,22 @@ pub fn demo(out: &Path, device: &Device, stop: &AtomicBool) -> Result<DemoResult
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let run = RunFolder::create(out, &config, &info)?;
+    let interrupted = || stop.load(Ordering::Relaxed);
     if train(&run, &config, train_set.clone(), device, stop)?.outcome == Outcome::Interrupted {
+        run.discard();
         return Ok(None);
     }
     let mut pretrained = Encoder::open(&out.to_string_lossy(), device)?;
     let mut random = Encoder::random_like(&pretrained.info, config.seed, device);
     let measured = Measured::of(&mut pretrained, &train_set, &test_set, device)?;
-    let baseline = Measured::of(&mut random, &train_set, &test_set, device)?;
+    let baseline = match interrupted() {
+        true => None,
+        false => Some(Measured::of(&mut random, &train_set, &test_set, device)?),
+    };
+    let Some(baseline) = baseline.filter(|_| !interrupted()) else {
+        run.discard();
+        return Ok(None);
+    };
     let sheet = out.join("neighbours.png");
     write_sheet(&measured, &train_set, &test_set, &sheet, device)?;
     let report = DemoReport {
@@ -87,17 +96,17 @@ pub fn demo(out: &Path, device: &Device, stop: &AtomicBool) -> Result<DemoResult
     Ok(Some((report, sheet)))
 }
 
-/// The CIFAR recipe with a network, a batch and a length that two cores finish in about two minutes.
+/// The CIFAR recipe with a network, a view size and a length that two cores finish in about two minutes.
 fn config() -> Result<Config> {
     let settings = [
-        "model.arch=resnet18x0.25",
+        "model.arch=resnet18x0.125",
         "model.projector_hidden=256",
         "model.predictor_hidden=256",
-        "schedule.epochs=6",
-        "schedule.warmup_epochs=1",
-        "schedule.base_learning_rate=3e-3",
-        "train.batch_size=128",
-        "train.log_every_steps=1",
+        "views.size_px=24",
+        "schedule.epochs=12",
+        "schedule.warmup_epochs=0.5",
+        "schedule.base_learning_rate=8e-3",
+        "train.batch_size=64",
         "train.checkpoints_kept=1",
     ];
     Config::resolve(Preset::Cifar10, &settings.map(str::to_owned))

@@ -115,6 +115,22 @@ impl RunFolder {
         })
     }
 
+    /// Keeps every other process from training this run while the returned file is open.
+    ///
+    /// # Errors
+    /// [`Error::Path`] when another process has it.
+    pub(crate) fn lock(&self) -> Result<fs::File> {
+        let path = self.info_path();
+        let file = fs::File::open(&path).map_err(Error::io("read", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(fs::TryLockError::WouldBlock) => {
+                Err(Error::path(&self.path, "another process is training this run; wait for it, or stop it first"))
+            }
+            Err(fs::TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
+        }
+    }
+
     /// Reads `config.toml`.
     pub fn config(&self) -> Result<Config> {
         Config::load(&self.config_path())

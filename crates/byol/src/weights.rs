@@ -58,6 +58,17 @@ pub fn first_non_finite(tensors: &StoredTensors) -> Option<&str> {
 /// [`Error::Path`] naming the first tensor that is missing or has another size.
 pub fn fill<M: Module>(module: M, prefix: &str, from: &StoredTensors, path: &Path) -> Result<M> {
     let mut problem = None;
+    visit_tensors(&module, |tensor| {
+        let name = format!("{prefix}{}", tensor.name);
+        if let Some(stored) = from.get(&name)
+            && stored.shape != tensor.shape
+        {
+            let (got, expected) = (&stored.shape, &tensor.shape);
+            problem.get_or_insert(format!(
+                "tensor `{name}` has shape {got:?}, expected {expected:?}: another architecture?"
+            ));
+        }
+    });
     let module = map_tensors(module, |name, _, tensor| {
         let name = format!("{prefix}{name}");
         let count = tensor.shape().num_elements();

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
 use byol::config::{Config, Preset};
-use byol::model::{Role, visit_tensors};
+use byol::model::{Role, map_tensors, visit_tensors};
 use byol::run::{RunFolder, RunInfo};
 use byol::train::{Outcome, StepMetrics, TrainState, read_metrics, train};
 use byol::weights::{first_non_finite, load, to_vec};
@@ -92,9 +92,67 @@ fn a_stopped_run_goes_on_bit_for_bit_in_the_middle_of_an_epoch_with_other_loader
 }
 
 #[test]
-fn only_the_newest_checkpoints_are_kept() {
+fn a_killed_run_goes_on_from_a_checkpoint_older_than_its_log() {
     let folder = tempfile::tempdir().unwrap();
-    run(&folder.path().join("run"), &config(&["train.checkpoint_every_steps=2", "train.checkpoints_kept=3"]));
+    let config = config(&["train.checkpoint_every_steps=5"]);
+    let path = folder.path().join("run");
+    let whole = run(&path, &config);
+    // What a kill after step 11 leaves: a checkpoint of step 10, a log that knows more, a torn line, a file half written.
+    let checkpoints = path.join("checkpoints");
+    std::fs::remove_file(checkpoints.join("step-00000012.safetensors")).unwrap();
+    std::fs::write(checkpoints.join("step-00000011.safetensors.partial"), b"torn").unwrap();
+    let log = std::fs::read_to_string(path.join("metrics.jsonl")).unwrap();
+    std::fs::write(path.join("metrics.jsonl"), &log[..log.len() - 20]).unwrap();
+    let encoder = std::fs::read(path.join("encoder.safetensors")).unwrap();
+    std::fs::write(path.join("encoder.safetensors"), b"old").unwrap();
+
+    let again = RunFolder::open(&path).unwrap();
+    train(&again, &config, dataset(), &Device::flex(), &AtomicBool::new(false)).unwrap();
+    assert_eq!(trajectory(&read_metrics(&again.metrics()).unwrap()), trajectory(&whole));
+    assert_eq!(std::fs::read(path.join("encoder.safetensors")).unwrap(), encoder);
+}
+
+#[test]
+fn a_run_does_not_go_on_with_other_settings_or_beside_another_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = config(&[]);
+    let run = new_run(&folder.path().join("run"), &first);
+    let go_on = |config: &Config| train(&run, config, dataset(), &Device::flex(), &AtomicBool::new(true));
+    go_on(&first).unwrap();
+    let error = go_on(&config(&["optimizer.weight_decay=0.5"])).unwrap_err().to_string();
+    assert!(error.contains("config.toml was changed"), "{error}");
+    go_on(&config(&["train.loader_threads=2", "train.checkpoints_kept=5"])).unwrap();
+    let held = std::fs::File::open(run.path().join("run.json")).unwrap();
+    held.lock().unwrap();
+    let error = go_on(&first).unwrap_err().to_string();
+    assert!(error.contains("another process"), "{error}");
+}
+
+#[test]
+fn a_weight_that_is_not_finite_is_never_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&[]);
+    let mut state = TrainState::new(&config, &Device::flex());
+    let good = state.save(folder.path(), &config).unwrap();
+    state.byol.online = map_tensors(state.byol.online, |name, _, tensor| match name {
+        "encoder.conv1.weight" => tensor * f32::NAN,
+        _ => tensor,
+    });
+    state.step = 1;
+    let error = state.save(folder.path(), &config).unwrap_err().to_string();
+    assert!(error.contains("online.encoder.conv1.weight") && error.contains(&good.display().to_string()), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn only_the_newest_checkpoints_are_kept_and_other_files_are_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&["train.checkpoint_every_steps=2", "train.checkpoints_kept=3"]);
+    let run = new_run(&folder.path().join("run"), &config);
+    let mine = run.checkpoints().join("best.safetensors");
+    std::fs::write(&mine, b"mine").unwrap();
+    train(&run, &config, dataset(), &Device::flex(), &AtomicBool::new(false)).unwrap();
+    assert!(mine.exists());
     let names = byol::train::checkpoints(&folder.path().join("run/checkpoints")).unwrap();
     let names: Vec<_> = names.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
     assert_eq!(names, ["step-00000008.safetensors", "step-00000010.safetensors", "step-00000012.safetensors"]);
@@ -154,15 +212,15 @@ fn the_method_does_not_collapse_and_its_broken_variants_do() {
     let folder = tempfile::tempdir().unwrap();
     let common =
         ["optimizer.kind=sgd", "schedule.epochs=60", "schedule.warmup_epochs=2", "schedule.base_learning_rate=1.0"];
-    let last_std = |name: &str, settings: &[&str]| {
+    let spread = |name: &str, settings: &[&str]| {
         let metrics = run(&folder.path().join(name), &config(&[&common, settings].concat()));
         let tail = &metrics[metrics.len() - 10..];
         (metrics[0].projection_std, tail.iter().map(|m| m.projection_std).sum::<f32>() / 10.0)
     };
-    let (_, healthy) = last_std("byol", &[]);
-    let (_, no_predictor) = last_std("no-predictor", &["model.predictor=false", "model.target=gradient"]);
-    let (_, with_gradient) = last_std("gradient", &["model.target=gradient"]);
+    let (_, healthy) = spread("byol", &[]);
+    let (start, no_predictor) = spread("no-predictor", &["model.predictor=false"]);
+    let (_, with_gradient) = spread("gradient", &["model.target=gradient"]);
     eprintln!("projection_std: byol {healthy}, without predictor {no_predictor}, gradient into target {with_gradient}");
     assert!(healthy > 0.1, "{healthy} (evenly spread would be 0.25)");
-    assert!(no_predictor < 0.5 * healthy && with_gradient < 0.5 * healthy, "{healthy} {no_predictor} {with_gradient}");
+    assert!(no_predictor < 0.1 * start && with_gradient < 0.1 * start, "{start} -> {no_predictor}, {with_gradient}");
 }

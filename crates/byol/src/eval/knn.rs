@@ -42,33 +42,39 @@ pub struct KnnReport {
     pub protocol: &'static str,
 }
 
-/// Classifies `test` by `train`.
+/// Classifies `test` by `train` and counts what is right.
 ///
 /// # Errors
 /// [`Error::Evaluation`] without labels, with `k` = 0, or with a temperature that is not positive.
 pub fn evaluate(train: &Features, test: &Features, options: KnnOptions, device: &Device) -> Result<KnnReport> {
+    let test_labels = test.required_labels()?;
+    let predictions = predict(train, test, options, device)?;
+    let right = predictions.iter().zip(&test_labels).filter(|(predicted, label)| predicted == label).count();
+    Ok(KnnReport {
+        top1: 100.0 * right as f64 / test.len().max(1) as f64,
+        k: options.k.min(train.len()),
+        temperature: options.temperature,
+        train_images: train.len(),
+        test_images: test.len(),
+        protocol: "weighted k-NN, cosine, votes exp(cos/T), representation before the projector, frozen batch norm",
+    })
+}
+
+/// The class of each row of `test`.
+///
+/// # Errors
+/// As for [`evaluate`], but `test` needs no labels.
+pub fn predict(train: &Features, test: &Features, options: KnnOptions, device: &Device) -> Result<Vec<u32>> {
     if options.k == 0 || !(options.temperature > 0.0 && options.temperature.is_finite()) {
         let KnnOptions { k, temperature } = options;
         return Err(Error::Evaluation(format!(
             "k-NN: expected k of 1 or more and a temperature above 0, got k {k}, T {temperature}"
         )));
     }
-    let (train_labels, test_labels) = (train.required_labels()?, test.required_labels()?);
+    let train_labels = train.required_labels()?;
     let classes = train_labels.iter().max().map_or(0, |&label| label as usize + 1);
-    let k = options.k.min(train.len());
-    let predictions: Vec<u32> = neighbours(train, test, k, device)
-        .par_iter()
-        .map(|neighbours| vote(neighbours, &train_labels, classes, options.temperature))
-        .collect();
-    let right = predictions.iter().zip(&test_labels).filter(|(predicted, label)| predicted == label).count();
-    Ok(KnnReport {
-        top1: 100.0 * right as f64 / test.len().max(1) as f64,
-        k,
-        temperature: options.temperature,
-        train_images: train.len(),
-        test_images: test.len(),
-        protocol: "weighted k-NN, cosine, votes exp(cos/T), representation before the projector, frozen batch norm",
-    })
+    let nearest = neighbours(train, test, options.k, device);
+    Ok(nearest.par_iter().map(|nearest| vote(nearest, &train_labels, classes, options.temperature)).collect())
 }
 
 /// A training picture and its cosine to the query.

@@ -23,7 +23,7 @@ pub struct LinearOptions {
     pub batch_size: usize,
     /// Base rates to choose from.
     pub base_learning_rates: Vec<f64>,
-    /// Share of the training pictures held out to choose.
+    /// Share of the training pictures held out to choose, in `(0, 1)`.
     pub held_out: f64,
     /// Order of the pictures and choice of the held-out ones.
     pub seed: u64,
@@ -54,7 +54,7 @@ pub struct LinearReport {
     pub held_out_top1: Vec<(f64, f64)>,
     /// Passes over the training pictures.
     pub epochs: usize,
-    /// Pictures per step.
+    /// Pictures per step: what was asked for, or all that are not held out if those are fewer.
     pub batch_size: usize,
     /// Training pictures, the held-out ones among them.
     pub train_images: usize,
@@ -78,6 +78,8 @@ pub fn evaluate(train: &Features, test: &Features, options: &LinearOptions, devi
     Random::new(options.seed, Stream::Evaluation, 0, 0).shuffle(&mut order);
     let held_out_count = ((train.len() as f64 * options.held_out) as usize).max(1);
     let (held_out, rest) = order.split_at(held_out_count);
+    // One batch size for the sweep and the final training, or the chosen rate would not be the one that is used.
+    let options = &LinearOptions { batch_size: options.batch_size.min(rest.len()), ..options.clone() };
 
     let sweep = Classifiers::train(&train_set, rest, classes, &options.base_learning_rates, options, device);
     let held_out_top1 = sweep.accuracies(&train_set, held_out, 1, device);
@@ -171,7 +173,7 @@ impl Classifiers {
             classes,
         };
         let (mut weight_momentum, mut bias_momentum) = (this.weight.zeros_like(), this.bias.zeros_like());
-        let batch_size = options.batch_size.min(rows.len());
+        let batch_size = options.batch_size;
         let scaled: Vec<f32> = base_rates
             .iter()
             .flat_map(|rate| std::iter::repeat_n((rate * batch_size as f64 / 256.0) as f32, classes))
@@ -234,5 +236,50 @@ impl Classifiers {
             }
         }
         right.into_iter().map(|right| 100.0 * right as f64 / rows.len().max(1) as f64).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn numbers(value: &Value) -> Vec<f32> {
+        match value {
+            Value::Array(values) => values.iter().flat_map(numbers).collect(),
+            number => vec![number.as_f64().unwrap() as f32],
+        }
+    }
+
+    #[test]
+    fn full_batch_training_ends_at_the_weights_of_the_pytorch_program() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/knn_linear.json");
+        let golden: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let values = numbers(&golden["train"]["features"]);
+        let labels: Vec<u32> = numbers(&golden["train"]["labels"]).into_iter().map(|label| label as u32).collect();
+        let (count, classes) = (labels.len(), golden["classes"].as_u64().unwrap() as usize);
+        let size = values.len() / count;
+        let features = Features {
+            values,
+            size,
+            images: (0..count as u32).collect(),
+            labels: labels.iter().copied().map(Some).collect(),
+            bad: vec![],
+        };
+        let expected = &golden["linear"];
+        let epochs = expected["steps"].as_u64().unwrap() as usize;
+        let options = LinearOptions { epochs, batch_size: count, ..LinearOptions::default() };
+        let base_rate = expected["peak_lr"].as_f64().unwrap() * 256.0 / count as f64;
+        let rows: Vec<usize> = (0..count).collect();
+        let device = Device::flex();
+        let trained =
+            Classifiers::train(&Labelled::new(&features).unwrap(), &rows, classes, &[base_rate], &options, &device);
+        let weight = crate::weights::to_vec(trained.weight.transpose().reshape([classes * size]));
+        let bias = crate::weights::to_vec(trained.bias.reshape([classes]));
+        for (ours, theirs) in
+            weight.iter().chain(&bias).zip(numbers(&expected["weight"]).iter().chain(&numbers(&expected["bias"])))
+        {
+            assert!((ours - theirs).abs() < 1e-4, "{ours} {theirs}");
+        }
     }
 }

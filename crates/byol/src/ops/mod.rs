@@ -5,6 +5,7 @@
 //! `byol-kernels`; light ones are composed of Burn's own operations here.
 
 mod autodiff;
+mod composed;
 mod cpu;
 mod vision;
 
@@ -14,15 +15,20 @@ use burn::tensor::{Tensor, activation, module, ops::MaxPoolOptions};
 pub use burn::tensor::Device;
 pub use vision::{Residual, VisionOps};
 
-/// Opens a device by name and fixes the number of CPU threads that compute (by default one per core).
+/// Fixes the number of CPU threads that compute; without it there is one per core.
+///
+/// # Panics
+/// When something was computed before.
+pub fn set_compute_threads(threads: usize) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    pool.expect("the number of threads is set once, before anything is computed");
+}
+
+/// Opens a device by name.
 ///
 /// # Errors
-/// What is expected instead, for a name this build does not know or a second call with another number of threads.
-pub fn open_device(name: &str, threads: Option<usize>) -> Result<Device, String> {
-    if let Some(threads) = threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-        pool.map_err(|error| format!("one setting of --threads ({error})"))?;
-    }
+/// What is expected instead of a name that this build does not know.
+pub fn open_device(name: &str) -> Result<Device, String> {
     match name {
         "cpu" => Ok(Device::flex()),
         _ => Err("cpu, the one device of this build".to_owned()),
@@ -77,7 +83,7 @@ pub fn batch_norm<const D: usize>(
 /// Batch normalisation by given (running) statistics, then an optional residual, then an optional ReLU.
 ///
 /// Same formula as [`batch_norm`], with `mean` and `variance` as constants.
-#[allow(clippy::too_many_arguments)]
+#[expect(clippy::too_many_arguments, reason = "one argument per symbol of the formula")]
 pub fn batch_norm_with_statistics<const D: usize>(
     x: Tensor<D>,
     gamma: Tensor<1>,

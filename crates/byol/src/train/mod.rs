@@ -19,12 +19,13 @@ use crate::bad_images::BadImageLog;
 use crate::byol::{Losses, positive_cosine, projection_std};
 use crate::config::Config;
 use crate::encoder::{Encoder, EncoderInfo};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{NamedGradients, add_gradients};
 use crate::optim::Schedule;
 use crate::run::RunFolder;
-pub use metrics::{MetricsLog, StepMetrics, read as read_metrics};
-pub use progress::{Progress, duration};
+use metrics::MetricsLog;
+pub use metrics::{StepMetrics, read as read_metrics};
+use progress::Progress;
 pub use state::{TrainState, checkpoints};
 
 /// How a run ended.
@@ -43,7 +44,7 @@ pub struct TrainReport {
     pub outcome: Outcome,
     /// Optimiser steps taken since the run began.
     pub step: u64,
-    /// The last logged step of this process.
+    /// The last logged step of the run.
     pub last: Option<StepMetrics>,
     /// Distinct pictures that could not be read, since the run began.
     pub bad_images: usize,
@@ -57,7 +58,8 @@ pub const COLLAPSE_SHARE: f32 = 0.1;
 /// Trains from the newest checkpoint of `run`, or from the start, until the schedule ends or `stop` is set.
 ///
 /// # Errors
-/// Data errors, file errors, and [`Error::NonFinite`] when the loss is NaN or infinite.
+/// Data errors, file errors, a run that another process trains, and [`Error::NonFinite`] when the loss or a weight is NaN
+/// or infinite.
 pub fn train(
     run: &RunFolder,
     config: &Config,
@@ -66,6 +68,7 @@ pub fn train(
     stop: &AtomicBool,
 ) -> Result<TrainReport> {
     let started = Instant::now();
+    let _lock = run.lock()?;
     let schedule = config.schedule(dataset.len());
     let mut state = match TrainState::load_latest(&run.checkpoints(), config, device)? {
         Some(state) => {
@@ -80,7 +83,8 @@ pub fn train(
     let mut loader = start_loader(config, &dataset, &schedule, state.step)?;
     let mut progress = Progress::start(state.step, schedule.total_steps);
     let mut stopwatch = Stopwatch::start();
-    let mut last = None;
+    let mut last = read_metrics(&run.metrics())?.pop();
+    let first_step = state.step;
 
     while state.step < schedule.total_steps {
         let learning_rate = schedule.learning_rate(state.step);
@@ -90,7 +94,13 @@ pub fn train(
         let mut gradients = NamedGradients::new();
         let mut measured = Measured::default();
         for _ in 0..config.train.accumulation_steps {
-            let batch = stopwatch.waiting(|| next_batch(&mut loader, &mut bad_images))?;
+            let batch = stopwatch.waiting(|| next_batch(&mut loader, &mut bad_images)).or_else(|error| {
+                // Steps already taken are not lost because the data went away.
+                if state.step > first_step {
+                    save(run, config, &schedule, &state)?;
+                }
+                Err(error)
+            })?;
             let losses = backward(&mut state, config, &batch, device, &mut gradients);
             measured.add(&losses, config.train.accumulation_steps);
             loader.recycle(batch);
@@ -100,7 +110,8 @@ pub fn train(
             return Err(state::non_finite("the loss", state.step, &run.checkpoints()));
         }
 
-        let metrics = (state.step.is_multiple_of(config.train.log_every_steps)).then(|| StepMetrics {
+        let is_last = state.step + 1 == schedule.total_steps;
+        let metrics = (is_last || state.step.is_multiple_of(config.train.log_every_steps)).then(|| StepMetrics {
             step: state.step,
             epoch: (state.step * config.train.batch_size as u64) as f64 / dataset.len() as f64,
             loss: measured.loss,
@@ -116,6 +127,7 @@ pub fn train(
         state.byol.online = state.optimizer.step(state.byol.online, gradients, learning_rate);
         state.byol.update_target(tau);
         state.step += 1;
+        progress.advance(state.step);
 
         if let Some(metrics) = metrics {
             log.append(&metrics)?;
@@ -124,10 +136,7 @@ pub fn train(
             last = Some(metrics);
         }
         let stopping = stop.load(Ordering::Relaxed);
-        if stopping
-            || state.step.is_multiple_of(config.train.checkpoint_every_steps)
-            || state.step == schedule.total_steps
-        {
+        if stopping || is_last || state.step.is_multiple_of(config.train.checkpoint_every_steps) {
             save(run, config, &schedule, &state)?;
         }
         if stopping {
@@ -195,13 +204,13 @@ fn next_batch(loader: &mut PairLoader, bad_images: &mut BadImageLog) -> Result<B
             if let DataError::TooManyBad { bad, .. } = &error {
                 bad_images.append(bad)?;
             }
-            Err(error.into())
+            Err(Error::from(error))
         }
     }
 }
 
 fn save(run: &RunFolder, config: &Config, schedule: &Schedule, state: &TrainState) -> Result<()> {
-    state.save(&run.checkpoints(), config.train.checkpoints_kept)?;
+    state.save(&run.checkpoints(), config)?;
     encoder(config, schedule, state).save(run.path())
 }
 

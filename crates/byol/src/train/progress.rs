@@ -1,6 +1,6 @@
 //! What the person sees while a run goes on: a bar on a terminal, plain lines elsewhere. Always on stderr.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -33,6 +33,13 @@ impl Progress {
         Self { bar, total_steps, first_step, started: Instant::now(), last_line: None }
     }
 
+    /// Moves the bar; its message stays that of the last logged step.
+    pub fn advance(&self, done: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+        }
+    }
+
     /// Shows a logged step.
     pub fn show(&mut self, metrics: &StepMetrics) {
         let done = metrics.step + 1;
@@ -46,19 +53,11 @@ impl Progress {
             self.time_left(done),
         );
         if let Some(bar) = &self.bar {
-            bar.set_position(done);
             bar.set_message(message);
         } else if self.last_line.is_none_or(|at| at.elapsed() >= LINE_INTERVAL) || done == self.total_steps {
             self.last_line = Some(Instant::now());
-            eprintln!("step {done}/{}  {message}", self.total_steps);
-        }
-    }
-
-    /// Prints a line without disturbing the bar.
-    pub fn say(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            // A reader that went away must not end a training.
+            let _ = writeln!(std::io::stderr(), "step {done}/{}  {message}", self.total_steps);
         }
     }
 
@@ -77,7 +76,7 @@ impl Progress {
 }
 
 /// `43 s`, `12 min`, `3 h 20 min`, `2 d 5 h`.
-pub fn duration(secs: f64) -> String {
+fn duration(secs: f64) -> String {
     let secs = secs.round() as u64;
     match secs {
         0..120 => format!("{secs} s"),

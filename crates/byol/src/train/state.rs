@@ -44,11 +44,12 @@ impl TrainState {
         PassModes { first: mode(self.passes - 1), second: mode(self.passes) }
     }
 
-    /// Writes `step-NNNNNNNN.safetensors` into `folder`, then deletes all but the newest `kept` checkpoints.
+    /// Writes `step-NNNNNNNN.safetensors` into `folder`, then deletes all but the newest `train.checkpoints_kept`
+    /// checkpoints.
     ///
     /// # Errors
     /// [`Error::NonFinite`] when a tensor holds NaN or infinity (nothing is written then), [`Error::Io`] when the disk refuses.
-    pub fn save(&self, folder: &Path, kept: usize) -> Result<PathBuf> {
+    pub fn save(&self, folder: &Path, config: &Config) -> Result<PathBuf> {
         let mut tensors = StoredTensors::new();
         weights::collect(&self.byol.online, "online.", &mut tensors);
         weights::collect(&self.byol.target, "target.", &mut tensors);
@@ -61,11 +62,17 @@ impl TrainState {
                 tensors.insert(format!("{prefix}{name}"), stored);
             }
         }
-        let metadata =
-            HashMap::from([("step".to_owned(), self.step.to_string()), ("passes".to_owned(), self.passes.to_string())]);
+        if let Some(name) = weights::first_non_finite(&tensors) {
+            return Err(non_finite(name, self.step, folder));
+        }
+        let metadata = HashMap::from([
+            ("step".to_owned(), self.step.to_string()),
+            ("passes".to_owned(), self.passes.to_string()),
+            ("config".to_owned(), config.identity()),
+        ]);
         let path = folder.join(format!("step-{:08}.safetensors", self.step));
         weights::save(&path, &tensors, metadata)?;
-        for old in checkpoints(folder)?.into_iter().rev().skip(kept) {
+        for old in checkpoints(folder)?.into_iter().rev().skip(config.train.checkpoints_kept) {
             fs::remove_file(&old).map_err(Error::io("delete", &old))?;
         }
         Ok(path)
@@ -88,6 +95,11 @@ impl TrainState {
             })
         };
         let (step, passes) = (number("step")?, number("passes")?);
+        if metadata.get("config").is_some_and(|identity| *identity != config.identity()) {
+            let problem = "config.toml was changed since this checkpoint, and the run would not be one run any more; restore \
+                           it, or start a new run with the new settings (threads, logging and checkpoints may change)";
+            return Err(Error::path(path, problem));
+        }
         let mut byol = Byol::new(&config.model, config.seed, device);
         byol.online = weights::fill(byol.online, "online.", &tensors, path)?;
         byol.target = weights::fill(byol.target, "target.", &tensors, path)?;
@@ -116,10 +128,15 @@ pub(super) fn non_finite(what: &str, step: u64, folder: &Path) -> Error {
 /// Checkpoints in `folder`, oldest first.
 pub fn checkpoints(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).map_err(Error::io("read", folder))?;
-    let mut paths: Vec<PathBuf> = entries
+    let mut found: Vec<(u64, PathBuf)> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
+        .filter_map(|path| Some((step_of(path.file_name()?.to_str()?)?, path)))
         .collect();
-    paths.sort();
-    Ok(paths)
+    found.sort();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// The step in `step-NNNNNNNN.safetensors`; other files are not ours.
+fn step_of(name: &str) -> Option<u64> {
+    name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
 }
