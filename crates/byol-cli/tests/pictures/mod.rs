@@ -12,7 +12,7 @@ const SIZE_PX: u32 = 16;
 pub fn picture(class: usize, index: usize) -> RgbImage {
     RgbImage::from_fn(SIZE_PX, SIZE_PX, |x, y| {
         let along = [x, y, x + y][class % 3] as usize + index;
-        let bright = if along / 2 % 2 == 0 { 200 } else { 40 };
+        let bright = if (along / 2).is_multiple_of(2) { 200 } else { 40 };
         image::Rgb([bright, (bright as usize + 7 * index) as u8, (31 * index % 256) as u8])
     })
 }

@@ -7,6 +7,8 @@
 //! Two differences from the paper, both because features are computed once: no random crop or flip while the classifier
 //! trains, and all rates of the sweep train side by side in one pass.
 
+use std::cmp::Ordering;
+
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use byol_data::{Random, Stream};
 use serde::Serialize;
@@ -229,7 +231,7 @@ impl Classifiers {
                     let ahead = logits
                         .iter()
                         .enumerate()
-                        .filter(|(class, x)| *class != label && !(**x < logits[label]))
+                        .filter(|(class, x)| *class != label && x.partial_cmp(&&logits[label]) != Some(Ordering::Less))
                         .count();
                     *right += usize::from(ahead < top);
                 }
