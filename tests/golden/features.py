@@ -8,6 +8,9 @@ import networks
 import weights
 
 
+GRADIENT_BATCH = 4
+
+
 def encoder(arch: str, stem: str) -> nn.Module:
     model = torchvision.models.get_model(arch, weights=None).double()
     if stem == "cifar":
@@ -30,6 +33,19 @@ def features() -> dict:
             y = out[f"{arch}.{stem}.{mode}"]
             print(f"features {arch} {stem} {mode}: mean {y.mean():.4f} std {y.std():.4f} max {y.max():.3f}")
     check_own_resnet(out["resnet18.cifar.batch"])
+    return out
+
+
+def gradients(dtype=torch.float64) -> dict:
+    """Gradients of <features, fixed numbers> through torchvision's ResNet-50 in training mode: bottlenecks, stem, pooling."""
+    model = encoder("resnet50", "imagenet").train().to(dtype)
+    y = model(weights.picture("input", GRADIENT_BATCH, 64).to(dtype))
+    cotangent = torch.from_numpy(2 * weights.unit("cotangent", y.numel()) - 1).to(dtype).reshape(y.shape)
+    (y * cotangent).sum().backward()
+    out = {}
+    for name, p in model.named_parameters():
+        out[f"grad.{name}"] = weights.sample(p.grad)
+        out[f"norm.{name}"] = p.grad.norm()
     return out
 
 

@@ -31,6 +31,10 @@ def main():
     write_json("fill.json", weights.fill_examples())
     weights.save(DATA / "features.safetensors", features.features())
 
+    bottleneck = features.gradients()
+    weights.save(DATA / "resnet50_gradients.safetensors", bottleneck)
+    print(f"gradients of ResNet-50: float32 differs by {agreement(bottleneck, features.gradients(torch.float32))}")
+
     step = byol.one_step()
     weights.save(DATA / "byol_step.safetensors", step)
     print(f"one step: loss {step['loss'].item():.6f}; float32 differs by {agreement(step, byol.one_step(torch.float32))}")

@@ -90,9 +90,9 @@ pub struct ScheduleConfig {
     pub epochs: f64,
     /// Passes over the data during which the learning rate rises from 0.
     pub warmup_epochs: f64,
-    /// Learning rate at batch 256; the peak is this times batch / 256.
+    /// Learning rate at batch 256, 0 or more; the peak is this times batch / 256.
     pub base_learning_rate: f64,
-    /// `τ_base`, from which the target's averaging rises to 1.
+    /// `τ_base` in `[0, 1]`, from which the target's averaging rises to 1 (spec §2.2).
     pub target_ema: f64,
 }
 
@@ -102,7 +102,7 @@ pub struct ScheduleConfig {
 pub struct EvaluationSettings {
     /// Whether the centre is cut before or after resizing.
     pub resize: EvaluationResize,
-    /// Share of the shorter side that is kept.
+    /// Share of the shorter side that is kept, above 0 and at most 1; 0.875 = 224/256 in the reference.
     pub crop_fraction: f32,
 }
 

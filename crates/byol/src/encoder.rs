@@ -45,7 +45,7 @@ pub struct EncoderInfo {
     pub training: String,
     /// Optimiser steps it was trained for.
     pub steps: u64,
-    /// Batches seen by each batch norm; torchvision's `num_batches_tracked`.
+    /// Batches seen by each batch norm, two per micro-batch; torchvision's `num_batches_tracked`.
     pub batch_norm_updates: u64,
 }
 
@@ -115,7 +115,8 @@ impl Encoder {
         Self { network, info }
     }
 
-    /// Representations `y [batch, size]` of prepared pictures `[batch, height, width, 3]`; statistics stay frozen.
+    /// Representations `y [batch, size]` (0 or more, not normalised) of prepared pictures `[batch, height, width, 3]`, f32,
+    /// normalised by mean and standard deviation; batch-norm statistics stay frozen.
     pub fn represent(&mut self, images: Tensor<4>) -> Tensor<2> {
         self.network.forward(images, BatchNormMode::Running)
     }

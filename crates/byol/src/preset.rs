@@ -188,3 +188,47 @@ fn cifar10() -> Config {
 fn arch(name: &str) -> Arch {
     name.parse().expect("presets name known architectures")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Spec §4.2, §4.3 and §7.4, written out once more.
+    #[test]
+    fn presets_hold_the_constants_of_their_sources() {
+        // (preset, arch, px, batch, epochs, warm-up, base rate, weight decay, τ, kind, hidden, projection)
+        let lars = OptimizerKind::Lars;
+        let rows = [
+            (Preset::Imagenet40, "resnet50", 224, 4096, 40.0, 10.0, 0.45, 1e-6, 0.97, lars, 4096, 256),
+            (Preset::Imagenet100, "resnet50", 224, 4096, 100.0, 10.0, 0.45, 1e-6, 0.99, lars, 4096, 256),
+            (Preset::Imagenet300, "resnet50", 224, 4096, 300.0, 10.0, 0.3, 1e-6, 0.99, lars, 4096, 256),
+            (Preset::Imagenet1000, "resnet50", 224, 4096, 1000.0, 10.0, 0.2, 1.5e-6, 0.996, lars, 4096, 256),
+            (Preset::Imagenette128, "resnet18", 128, 256, 1000.0, 10.0, 2.0, 1e-6, 0.996, lars, 4096, 256),
+            (Preset::Cifar10, "resnet18", 32, 512, 1000.0, 5.12, 1.5e-3, 1e-6, 0.99, OptimizerKind::Adam, 1024, 64),
+        ];
+        for (preset, arch, px, batch, epochs, warmup, base, decay, tau, kind, hidden, projection) in rows {
+            let Config { model, optimizer, schedule, train, views, .. } = preset.config();
+            assert_eq!(
+                (model.arch.to_string().as_str(), views.size_px, train.batch_size),
+                (arch, px, batch),
+                "{preset}"
+            );
+            let lengths = (schedule.epochs, schedule.warmup_epochs, schedule.base_learning_rate, schedule.target_ema);
+            assert_eq!(lengths, (epochs, warmup, base, tau), "{preset}");
+            assert_eq!((optimizer.kind, optimizer.weight_decay, optimizer.momentum), (kind, decay, 0.9), "{preset}");
+            assert_eq!(
+                (model.projector_hidden, model.predictor_hidden, model.projection_size),
+                (hidden, hidden, projection)
+            );
+            assert_eq!((model.predictor, model.target, model.batch_norm_decay), (true, TargetKind::MovingAverage, 0.9));
+            if kind == lars {
+                assert_eq!((optimizer.trust_coefficient, optimizer.exclude_bias_and_norm), (1e-3, true), "{preset}");
+                assert_eq!(
+                    (views.semantics, views.mean, views.std),
+                    (Semantics::Reference, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+                );
+                assert_eq!((views.view1, views.view2), (ViewConfig::t(), ViewConfig::t_prime()), "{preset}");
+            }
+        }
+    }
+}

@@ -31,21 +31,21 @@ pub enum OptimizerKind {
 pub struct OptimizerConfig {
     /// The rule.
     pub kind: OptimizerKind,
-    /// Heavy-ball momentum of LARS and SGD.
+    /// Heavy-ball momentum μ of LARS and SGD, in `[0, 1)`; 0.9 in the paper.
     pub momentum: f64,
     /// Nesterov's variant, SGD only.
     pub nesterov: bool,
-    /// λ.
+    /// λ, 0 or more; 1e-6 to 1.5e-6 in the reference's presets (spec §4.2).
     pub weight_decay: f64,
     /// Whether biases, norm scales and offsets are left out of weight decay and trust scaling.
     pub exclude_bias_and_norm: bool,
-    /// η of LARS.
+    /// η of LARS, 0 or more; 1e-3 in the reference.
     pub trust_coefficient: f64,
-    /// β₁ of Adam.
+    /// β₁ of Adam, in `[0, 1)`.
     pub beta1: f64,
-    /// β₂ of Adam.
+    /// β₂ of Adam, in `[0, 1)`.
     pub beta2: f64,
-    /// ε of Adam.
+    /// ε of Adam, 0 or more, added to `√v̂`.
     pub epsilon: f64,
 }
 
