@@ -8,9 +8,10 @@ import schedules
 import weights
 
 CHANNELS, SIDE_PX, BATCH, HIDDEN, OUTPUT = 8, 16, 8, 32, 16
-LARS = {"trust_coefficient": 0.02, "momentum": 0.9, "weight_decay": 1.5e-6}
-INPUT = "input.d"  # first part of the input names of the trajectory; README.md says how it was chosen
-TRAJECTORY = {"steps": 10, "warmup_steps": 3, "peak_lr": 0.01, "target_ema_base": 0.9, "input": INPUT, **LARS}
+LARS = {"trust_coefficient": 0.2, "momentum": 0.9, "weight_decay": 1.5e-6}
+TRAJECTORY = {"steps": 10, "warmup_steps": 3, "peak_lr": 0.0003, "target_ema_base": 0.9, **LARS}
+# First part of the input names and batch of the trajectories; README.md says how rates and inputs were chosen.
+INPUT, INPUT_FOR_BF16, BATCH_FOR_BF16 = "input.d", "input.a", 32
 
 
 class Online(nn.Module):
@@ -64,13 +65,13 @@ def loss(online, target, view1, view2):
     return (regression_loss(p1, z2.detach()) + regression_loss(p2, z1.detach())).mean()
 
 
-def views(name, dtype):
-    return [weights.picture(f"{name}.view{v}", BATCH, SIDE_PX).to(dtype) for v in (1, 2)]
+def views(name, batch, dtype):
+    return [weights.picture(f"{name}.view{v}", batch, SIDE_PX).to(dtype) for v in (1, 2)]
 
 
 def one_step(dtype=torch.float64) -> dict:
     online, target = build(dtype)
-    value = loss(online, target, *views("input", dtype))
+    value = loss(online, target, *views("input", BATCH, dtype))
     value.backward()
     out = {"loss": value}
     for name, p in online.named_parameters():
@@ -108,7 +109,7 @@ def update_target(online, target, tau):
         xi += (1 - tau) * (theta[name] - xi)
 
 
-def trajectory(accumulation: int, dtype=torch.float64):
+def trajectory(accumulation: int, dtype=torch.float64, input=INPUT, batch=BATCH):
     """Returns per-step rows and the final state of both networks."""
     c = TRAJECTORY
     online, target = build(dtype)
@@ -119,7 +120,7 @@ def trajectory(accumulation: int, dtype=torch.float64):
         online.zero_grad()
         losses = []
         for m in range(accumulation):
-            value = loss(online, target, *views(f"{INPUT}.step{k}.micro{m}", dtype))
+            value = loss(online, target, *views(f"{input}.step{k}.micro{m}", batch, dtype))
             (value / accumulation).backward()  # gradients add up to the mean over micro-batches
             losses.append(value.item())
         lr = schedules.learning_rate(k, c["steps"], c["warmup_steps"], c["peak_lr"])

@@ -39,7 +39,7 @@ def main():
     weights.save(DATA / "byol_step.safetensors", step)
     print(f"one step: loss {step['loss'].item():.6f}; float32 differs by {agreement(step, byol.one_step(torch.float32))}")
 
-    summary = {**byol.TRAJECTORY, "batch": byol.BATCH, "runs": []}
+    summary = {**byol.TRAJECTORY, "input": byol.INPUT, "batch": byol.BATCH, "runs": []}
     final = {}
     for accumulation in (1, 2):
         rows, state = byol.trajectory(accumulation)
@@ -51,6 +51,10 @@ def main():
         final |= {f"accumulation{accumulation}.{name}": tensor for name, tensor in state.items()}
     write_json("trajectory.json", summary)
     weights.save(DATA / "trajectory.safetensors", final)
+
+    source = {"input": byol.INPUT_FOR_BF16, "batch": byol.BATCH_FOR_BF16}
+    runs = [{"accumulation": a, "steps": byol.trajectory(a, **source)[0]} for a in (1, 2)]
+    write_json("trajectory_bf16.json", {**byol.TRAJECTORY, **source, "runs": runs})
 
     write_json("optimisers.json", optimisers.cases())
     write_json("schedules.json", schedules.presets())

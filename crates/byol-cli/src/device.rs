@@ -1,7 +1,8 @@
-//! `--device` and `--threads`.
+//! `--device`, `--threads` and `--isa`.
 
 use byol::ops::Device;
 use byol::{Error, Result};
+use byol_kernels::Isa;
 
 /// Where and with how many threads to compute.
 #[derive(clap::Args, Clone)]
@@ -12,6 +13,9 @@ pub struct Compute {
     /// CPU threads that compute [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// Instruction set of the CPU kernels: portable, avx2, avx512, avx512bf16 or amx [default: the fastest there is]
+    #[arg(long, value_name = "ISA")]
+    pub isa: Option<Isa>,
 }
 
 impl Compute {
@@ -19,6 +23,13 @@ impl Compute {
     pub fn open(&self) -> Result<Device> {
         if let Some(threads) = self.threads {
             byol::ops::set_compute_threads(usize::from(threads));
+        }
+        if let Some(isa) = self.isa {
+            byol::ops::choose_isa(isa).map_err(|expected| Error::Flag {
+                flag: "--isa",
+                expected,
+                got: isa.to_string(),
+            })?;
         }
         byol::ops::open_device(&self.device).map_err(|expected| Error::Flag {
             flag: "--device",

@@ -3,6 +3,7 @@
 //! Results for people and progress go to stderr; `--json` prints exactly one JSON object on stdout.
 //! Exit codes: 0 done, 1 finished but a stated bar failed, 2 could not run, 130 interrupted.
 
+mod bench;
 mod demo;
 mod device;
 mod embed;
@@ -16,6 +17,10 @@ use std::process::ExitCode;
 
 use byol_data::DataError;
 use clap::{Parser, Subcommand};
+
+/// A training step asks for the same large blocks every time.
+#[global_allocator]
+static ALLOCATOR: byol_kernels::ReusingAllocator = byol_kernels::ReusingAllocator::new();
 
 /// Pretrain an image encoder without labels (BYOL), see that it learned something, use it.
 #[derive(Parser)]
@@ -37,6 +42,9 @@ enum Command {
     Eval(eval::Arguments),
     /// Write the representation of every picture to a file
     Embed(embed::Arguments),
+    /// Measure how fast this machine trains and embeds
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 /// How a command ended, when it could run at all.
@@ -56,6 +64,7 @@ fn main() -> ExitCode {
         Command::Resume(arguments) => pretrain::resume(&arguments),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Embed(arguments) => embed::run(&arguments),
+        Command::Bench(bench) => bench::run(&bench),
     };
     match result {
         Ok(Ending::Done) => ExitCode::SUCCESS,

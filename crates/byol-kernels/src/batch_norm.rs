@@ -2,8 +2,11 @@
 //!
 //! Rows are cut into chunks by the shape alone. Sums run in `f32` within a chunk and are combined in `f64` in order.
 
-use pulp::Arch;
 use rayon::prelude::*;
+
+use crate::element::Element;
+use crate::isa::{Isa, vectorized};
+use crate::moments::{Partial, combine};
 
 /// What a fused batch norm computes, besides its arrays.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,145 +19,212 @@ pub struct BatchNorm {
     pub relu: bool,
 }
 
-impl BatchNorm {
-    /// Rows per chunk: about 64 Ki values, but few enough that an `f32` sum over them is exact to about 1e-6.
-    fn chunk_rows(&self) -> usize {
-        (64 * 1024 / self.channels).clamp(16, 1024)
-    }
+/// Where the gradient learns which values the ReLU let pass; not read without ReLU.
+#[derive(Clone, Copy, Debug)]
+pub enum Mask<'a, E> {
+    /// The forward pass's arithmetic is repeated: for a norm without residual.
+    Recompute,
+    /// The forward pass's output.
+    Output(&'a [E]),
+}
 
-    fn chunk_len(&self) -> usize {
-        self.chunk_rows() * self.channels
-    }
+/// Per-channel statistics and parameters of a norm, each `[channels]`.
+#[derive(Clone, Copy, Debug)]
+pub struct ChannelParameters<'a> {
+    /// Mean.
+    pub mean: &'a [f32],
+    /// Biased variance.
+    pub variance: &'a [f32],
+    /// Learned scale γ.
+    pub gamma: &'a [f32],
+    /// Learned offset β.
+    pub beta: &'a [f32],
+}
 
-    fn inverse_deviation(&self, variance: &[f32]) -> Vec<f32> {
-        variance.iter().map(|variance| (1.0 / (f64::from(*variance) + f64::from(self.epsilon)).sqrt()) as f32).collect()
-    }
+/// Rows per chunk: about 32 Ki values, but few enough that an `f32` sum over them is exact to about 1e-6.
+fn chunk_len(channels: usize) -> usize {
+    (32 * 1024 / channels).clamp(16, 1024) * channels
+}
 
-    fn check(&self, rows: &[(&str, usize)], per_channel: &[(&str, usize)]) {
-        assert!(self.channels > 0, "batch norm needs at least one channel");
-        let len = rows[0].1;
-        assert!(
-            len > 0 && len.is_multiple_of(self.channels),
-            "batch norm of {len} values in {} channels",
-            self.channels
-        );
-        for (name, actual) in rows {
-            assert_eq!(*actual, len, "length of {name} in batch norm");
-        }
-        for (name, actual) in per_channel {
-            assert_eq!(*actual, self.channels, "length of {name} in batch norm");
-        }
+fn check(channels: usize, rows: &[(&str, usize)], per_channel: &[(&str, usize)]) {
+    let len = rows[0].1;
+    assert!(
+        channels > 0 && len > 0 && len.is_multiple_of(channels),
+        "batch norm of {len} values in {channels} channels"
+    );
+    for (name, actual) in rows {
+        assert_eq!(*actual, len, "length of {name} in batch norm");
+    }
+    for (name, actual) in per_channel {
+        assert_eq!(*actual, channels, "length of {name} in batch norm");
     }
 }
 
-/// `y = relu?(γ · (x − mean) / √(variance + ε) + β + residual?)` with the mean and the biased variance `E[x²] − E[x]²` of
-/// each channel over the rows of `x` `[rows, channels]`.
+impl ChannelParameters<'_> {
+    fn check(&self, norm: &BatchNorm, rows: &[(&str, usize)]) {
+        let per_channel = [
+            ("mean", self.mean.len()),
+            ("variance", self.variance.len()),
+            ("gamma", self.gamma.len()),
+            ("beta", self.beta.len()),
+        ];
+        check(norm.channels, rows, &per_channel);
+    }
+
+    /// `1/√(variance + ε)`
+    fn inverse_deviation(&self, epsilon: f32) -> Vec<f32> {
+        let inverse = |variance: &f32| (1.0 / (f64::from(*variance) + f64::from(epsilon)).sqrt()) as f32;
+        self.variance.iter().map(inverse).collect()
+    }
+
+    /// `γ/√(variance + ε)`
+    fn scale(&self, epsilon: f32) -> Vec<f32> {
+        self.inverse_deviation(epsilon).iter().zip(self.gamma).map(|(inverse, gamma)| inverse * gamma).collect()
+    }
+}
+
+/// Mean and biased variance `E[x²] − E[x]²` of each channel over the rows of `x` `[rows, channels]`.
 ///
-/// `y`, `mean` and `variance` are fully overwritten. The variance is computed from deviations, so that it stays accurate
-/// when the mean is large against the deviation. NaN in `x` or `residual` reaches `y` through the ReLU.
-#[expect(clippy::too_many_arguments, reason = "one argument per array of the formula")]
-pub fn batch_norm(
+/// The variance is computed from deviations, so that it stays accurate when the mean is large against the deviation.
+pub fn batch_moments<E: Element>(isa: Isa, channels: usize, x: &[E], mean: &mut [f32], variance: &mut [f32]) {
+    check(channels, &[("x", x.len())], &[("mean", mean.len()), ("variance", variance.len())]);
+    let chunk_len = chunk_len(channels);
+    let partials: Vec<[Vec<f32>; 3]> = x
+        .par_chunks(chunk_len)
+        .map(|x| {
+            let pivot = mean_of_first_rows(channels, x);
+            let (mut sum, mut square) = (vec![0.0; channels], vec![0.0; channels]);
+            vectorized(
+                isa,
+                #[inline(always)]
+                || {
+                    add_rows(channels, (x, x, x), [&mut sum, &mut square], &Moments { pivot: &pivot });
+                },
+            );
+            [pivot, sum, square]
+        })
+        .collect();
+    for c in 0..channels {
+        let partials = partials.iter().enumerate().map(|(chunk, [pivot, sum, square])| {
+            let rows = (chunk_len.min(x.len() - chunk * chunk_len) / channels) as f64;
+            Partial { rows, pivot: pivot[c], sum: sum[c], square: square[c] }
+        });
+        (mean[c], variance[c]) = combine(partials);
+    }
+}
+
+/// The mean of the first 16 rows: near enough to the mean of all, also where the first row is an outlier.
+fn mean_of_first_rows<E: Element>(channels: usize, x: &[E]) -> Vec<f32> {
+    let mut mean = vec![0.0; channels];
+    let rows = (x.len() / channels).min(16);
+    for x in x.chunks_exact(channels).take(rows) {
+        mean.iter_mut().zip(x).for_each(|(mean, x)| *mean += x.to_f32() / rows as f32);
+    }
+    mean
+}
+
+/// `y = relu?(γ · (x − mean) / √(variance + ε) + β + residual?)` for batch or running statistics.
+///
+/// `y` is fully overwritten. NaN in `x` or `residual` reaches `y` through the ReLU.
+pub fn batch_norm_apply<E: Element>(
+    isa: Isa,
     norm: &BatchNorm,
-    x: &[f32],
-    gamma: &[f32],
-    beta: &[f32],
-    residual: Option<&[f32]>,
-    y: &mut [f32],
-    mean: &mut [f32],
-    variance: &mut [f32],
+    x: &[E],
+    parameters: ChannelParameters,
+    residual: Option<&[E]>,
+    y: &mut [E],
 ) {
-    norm.check(
-        &[("x", x.len()), ("residual", residual.map_or(x.len(), <[f32]>::len)), ("y", y.len())],
-        &[("gamma", gamma.len()), ("beta", beta.len()), ("mean", mean.len()), ("variance", variance.len())],
-    );
-    let arch = Arch::new();
-    moments(norm, arch, x, mean, variance);
-    let scale: Vec<f32> =
-        norm.inverse_deviation(variance).iter().zip(gamma).map(|(inverse, gamma)| inverse * gamma).collect();
-    let affine = Affine { mean, scale: &scale, beta };
-    let chunk_len = norm.chunk_len();
-    let chunks = y.par_chunks_mut(chunk_len).zip(x.par_chunks(chunk_len)).enumerate();
-    chunks.for_each(|(chunk, (y, x))| {
+    parameters.check(norm, &[("x", x.len()), ("y", y.len()), ("residual", residual.map_or(x.len(), <[E]>::len))]);
+    let affine = Affine::new(norm, parameters);
+    let chunk_len = chunk_len(norm.channels);
+    y.par_chunks_mut(chunk_len).zip(x.par_chunks(chunk_len)).enumerate().for_each(|(chunk, (y, x))| {
         let residual = residual.map(|residual| &residual[chunk * chunk_len..][..x.len()]);
-        arch.dispatch(
+        affine.apply(isa, Some(x), residual, y);
+    });
+}
+
+/// [`batch_norm_apply`] with `y` in the place of `x`.
+pub fn batch_norm_apply_in_place<E: Element>(
+    isa: Isa,
+    norm: &BatchNorm,
+    parameters: ChannelParameters,
+    residual: Option<&[E]>,
+    xy: &mut [E],
+) {
+    parameters.check(norm, &[("x", xy.len()), ("residual", residual.map_or(xy.len(), <[E]>::len))]);
+    let affine = Affine::new(norm, parameters);
+    let chunk_len = chunk_len(norm.channels);
+    xy.par_chunks_mut(chunk_len).enumerate().for_each(|(chunk, xy)| {
+        let residual = residual.map(|residual| &residual[chunk * chunk_len..][..xy.len()]);
+        affine.apply(isa, None, residual, xy);
+    });
+}
+
+/// Gradients of [`batch_norm_apply`] by batch statistics, through the statistics.
+///
+/// With `g = dy` where the ReLU let the value pass (everywhere without ReLU) and 0 elsewhere, `x̂ = (x − mean) /
+/// √(variance + ε)` and `n` rows: `dβ = Σ g`, `dγ = Σ g · x̂`, `dx = γ / √(variance + ε) · (g − dβ / n − x̂ · dγ / n)`,
+/// `dresidual = g`. All outputs are fully overwritten.
+#[expect(clippy::too_many_arguments, reason = "one argument per array of the formula")]
+pub fn batch_norm_gradient<E: Element>(
+    isa: Isa,
+    norm: &BatchNorm,
+    x: &[E],
+    parameters: ChannelParameters,
+    mask: Mask<E>,
+    dy: &[E],
+    dx: &mut [E],
+    dgamma: &mut [f32],
+    dbeta: &mut [f32],
+    mut dresidual: Option<&mut [E]>,
+) {
+    let dresidual_len = dresidual.as_ref().map_or(x.len(), |dresidual| dresidual.len());
+    let y = match mask {
+        Mask::Output(y) if norm.relu => y,
+        _ => x,
+    };
+    let rows = [("x", x.len()), ("y", y.len()), ("dy", dy.len()), ("dx", dx.len()), ("dresidual", dresidual_len)];
+    parameters.check(norm, &rows);
+    check(norm.channels, &rows, &[("dgamma", dgamma.len()), ("dbeta", dbeta.len())]);
+    let gate = match (norm.relu, mask) {
+        (false, _) => Gate::Open,
+        (true, Mask::Recompute) => Gate::Recompute(Affine::new(norm, parameters)),
+        (true, Mask::Output(_)) => Gate::Output,
+    };
+    let inverse = parameters.inverse_deviation(norm.epsilon);
+    sum_gradients(isa, &gate, (x, y, dy), parameters.mean, &inverse, dgamma, dbeta);
+
+    let count = (x.len() / norm.channels) as f32;
+    let terms = InputGradient {
+        mean: parameters.mean,
+        scale: &parameters.scale(norm.epsilon),
+        shift: &dbeta.iter().map(|dbeta| dbeta / count).collect::<Vec<_>>(),
+        slope: &inverse.iter().zip(&*dgamma).map(|(inverse, dgamma)| inverse * (dgamma / count)).collect::<Vec<_>>(),
+    };
+    let chunk_len = chunk_len(norm.channels);
+    let mut residuals: Vec<Option<&mut [E]>> = match &mut dresidual {
+        None => (0..x.len().div_ceil(chunk_len)).map(|_| None).collect(),
+        Some(dresidual) => dresidual.chunks_mut(chunk_len).map(Some).collect(),
+    };
+    let inputs = x.par_chunks(chunk_len).zip(y.par_chunks(chunk_len)).zip(dy.par_chunks(chunk_len));
+    dx.par_chunks_mut(chunk_len).zip(inputs).zip(&mut residuals).for_each(|((dx, ((x, y), dy)), dresidual)| {
+        vectorized(
+            isa,
             #[inline(always)]
-            || match (residual, norm.relu) {
-                (None, false) => affine.apply(x, y, |value| value),
-                (None, true) => affine.apply(x, y, relu),
-                (Some(residual), false) => affine.apply_and_add(x, residual, y, |value| value),
-                (Some(residual), true) => affine.apply_and_add(x, residual, y, relu),
+            || match &gate {
+                Gate::Open => terms.write((x, y, dy), dx, dresidual, &Always),
+                Gate::Output => terms.write((x, y, dy), dx, dresidual, &WhereOutputPasses),
+                Gate::Recompute(affine) => terms.write((x, y, dy), dx, dresidual, affine),
             },
         );
     });
 }
 
-/// Gradients of [`batch_norm`], through the statistics.
-///
-/// With `g = dy` where `y > 0` (everywhere without ReLU) and 0 elsewhere, `x̂ = (x − mean) / √(variance + ε)` and `n` rows:
-/// `dβ = Σ g`, `dγ = Σ g · x̂`, `dx = γ / √(variance + ε) · (g − dβ / n − x̂ · dγ / n)`, `dresidual = g`.
-///
-/// `y` is the output of the forward pass and is read only with ReLU. All outputs are fully overwritten.
-#[expect(clippy::too_many_arguments, reason = "one argument per array of the formula")]
-pub fn batch_norm_gradient(
-    norm: &BatchNorm,
-    x: &[f32],
-    gamma: &[f32],
-    mean: &[f32],
-    variance: &[f32],
-    y: &[f32],
-    dy: &[f32],
-    dx: &mut [f32],
-    dgamma: &mut [f32],
-    dbeta: &mut [f32],
-    dresidual: Option<&mut [f32]>,
-) {
-    let dresidual_len = dresidual.as_ref().map_or(x.len(), |dresidual| dresidual.len());
-    norm.check(
-        &[("x", x.len()), ("y", y.len()), ("dy", dy.len()), ("dx", dx.len()), ("dresidual", dresidual_len)],
-        &[
-            ("gamma", gamma.len()),
-            ("mean", mean.len()),
-            ("variance", variance.len()),
-            ("dgamma", dgamma.len()),
-            ("dbeta", dbeta.len()),
-        ],
-    );
-    let arch = Arch::new();
-    let inverse = norm.inverse_deviation(variance);
-    sum_gradients(norm, arch, (x, y, dy), mean, &inverse, dgamma, dbeta);
-
-    let rows = (x.len() / norm.channels) as f32;
-    let terms = InputGradient {
-        mean,
-        scale: &inverse.iter().zip(gamma).map(|(inverse, gamma)| inverse * gamma).collect::<Vec<_>>(),
-        shift: &dbeta.iter().map(|dbeta| dbeta / rows).collect::<Vec<_>>(),
-        slope: &inverse.iter().zip(&*dgamma).map(|(inverse, dgamma)| inverse * (dgamma / rows)).collect::<Vec<_>>(),
-    };
-    let chunk_len = norm.chunk_len();
-    let inputs = x.par_chunks(chunk_len).zip(y.par_chunks(chunk_len)).zip(dy.par_chunks(chunk_len));
-    let chunks = dx.par_chunks_mut(chunk_len).zip(inputs);
-    match dresidual {
-        None => chunks.for_each(|(dx, ((x, y), dy))| {
-            arch.dispatch(
-                #[inline(always)]
-                || match norm.relu {
-                    false => terms.write(x, y, dy, dx, |_, dy| dy),
-                    true => terms.write(x, y, dy, dx, relu_gradient),
-                },
-            );
-        }),
-        Some(dresidual) => {
-            chunks.zip(dresidual.par_chunks_mut(chunk_len)).for_each(|((dx, ((x, y), dy)), dresidual)| {
-                arch.dispatch(
-                    #[inline(always)]
-                    || match norm.relu {
-                        false => terms.write_with_residual(x, y, dy, dx, dresidual, |_, dy| dy),
-                        true => terms.write_with_residual(x, y, dy, dx, dresidual, relu_gradient),
-                    },
-                );
-            });
-        }
-    }
+/// What decides whether a gradient passes the ReLU.
+enum Gate<'a> {
+    Open,
+    Recompute(Affine<'a>),
+    Output,
 }
 
 /// `max(value, 0)` that keeps NaN, so that a diverged run shows.
@@ -163,39 +233,77 @@ fn relu(value: f32) -> f32 {
     if value < 0.0 { 0.0 } else { value }
 }
 
+/// Whether a gradient passes the ReLU that wrote `y`; NaN passes.
 #[inline(always)]
-fn relu_gradient(y: f32, dy: f32) -> f32 {
-    if y <= 0.0 { 0.0 } else { dy }
+#[expect(clippy::neg_cmp_op_on_partial_ord, reason = "NaN passes")]
+fn passes(y: f32) -> bool {
+    !(y <= 0.0)
 }
 
-/// `(x − mean) · scale + beta` per channel.
+/// `(x − mean) · scale + beta` per channel, then a residual and a ReLU.
 struct Affine<'a> {
     mean: &'a [f32],
-    scale: &'a [f32],
+    scale: Vec<f32>,
     beta: &'a [f32],
+    relu: bool,
 }
 
-impl Affine<'_> {
-    #[inline(always)]
-    fn apply(&self, x: &[f32], y: &mut [f32], activation: impl Fn(f32) -> f32) {
-        let channels = self.mean.len();
-        let (scale, beta) = (&self.scale[..channels], &self.beta[..channels]);
-        for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
-            for c in 0..channels {
-                y[c] = activation((x[c] - self.mean[c]) * scale[c] + beta[c]);
-            }
-        }
+impl<'a> Affine<'a> {
+    fn new(norm: &BatchNorm, parameters: ChannelParameters<'a>) -> Self {
+        let ChannelParameters { mean, beta, .. } = parameters;
+        Self { mean, scale: parameters.scale(norm.epsilon), beta, relu: norm.relu }
+    }
+
+    /// `y` from `x`, or in place.
+    fn apply<E: Element>(&self, isa: Isa, x: Option<&[E]>, residual: Option<&[E]>, y: &mut [E]) {
+        vectorized(
+            isa,
+            #[inline(always)]
+            || {
+                let channels = self.mean.len();
+                for (row, y) in y.chunks_exact_mut(channels).enumerate() {
+                    // A row fits in the first cache: copying it costs next to nothing, and there is one body for both.
+                    if let Some(x) = x {
+                        y.copy_from_slice(&x[row * channels..][..channels]);
+                    }
+                    match (residual, self.relu) {
+                        (None, false) => self.apply_row(
+                            y,
+                            #[inline(always)]
+                            |value, _| value,
+                        ),
+                        (None, true) => self.apply_row(
+                            y,
+                            #[inline(always)]
+                            |value, _| relu(value),
+                        ),
+                        (Some(residual), relu_after) => {
+                            let residual = &residual[row * channels..][..channels];
+                            match relu_after {
+                                false => self.apply_row(
+                                    y,
+                                    #[inline(always)]
+                                    |value, c| value + residual[c].to_f32(),
+                                ),
+                                true => self.apply_row(
+                                    y,
+                                    #[inline(always)]
+                                    |value, c| relu(value + residual[c].to_f32()),
+                                ),
+                            }
+                        }
+                    }
+                }
+            },
+        );
     }
 
     #[inline(always)]
-    fn apply_and_add(&self, x: &[f32], residual: &[f32], y: &mut [f32], activation: impl Fn(f32) -> f32) {
-        let channels = self.mean.len();
-        let (scale, beta) = (&self.scale[..channels], &self.beta[..channels]);
-        let rows = x.chunks_exact(channels).zip(residual.chunks_exact(channels)).zip(y.chunks_exact_mut(channels));
-        for ((x, residual), y) in rows {
-            for c in 0..channels {
-                y[c] = activation((x[c] - self.mean[c]) * scale[c] + beta[c] + residual[c]);
-            }
+    fn apply_row<E: Element>(&self, row: &mut [E], finish: impl Fn(f32, usize) -> f32) {
+        let channels = row.len();
+        let (mean, scale, beta) = (&self.mean[..channels], &self.scale[..channels], &self.beta[..channels]);
+        for c in 0..channels {
+            row[c] = E::from_f32(finish((row[c].to_f32() - mean[c]) * scale[c] + beta[c], c));
         }
     }
 }
@@ -210,115 +318,186 @@ struct InputGradient<'a> {
 
 impl InputGradient<'_> {
     #[inline(always)]
-    fn write(&self, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32], mask: impl Fn(f32, f32) -> f32) {
+    fn write<E: Element>(
+        &self,
+        (x, y, dy): (&[E], &[E], &[E]),
+        dx: &mut [E],
+        dresidual: &mut Option<&mut [E]>,
+        gate: &impl LaneGate<E>,
+    ) {
         let channels = self.mean.len();
-        let (scale, shift, slope) = (&self.scale[..channels], &self.shift[..channels], &self.slope[..channels]);
-        let inputs = x.chunks_exact(channels).zip(y.chunks_exact(channels)).zip(dy.chunks_exact(channels));
-        for (((x, y), dy), dx) in inputs.zip(dx.chunks_exact_mut(channels)) {
-            for c in 0..channels {
-                let g = mask(y[c], dy[c]);
-                dx[c] = scale[c] * (g - shift[c] - (x[c] - self.mean[c]) * slope[c]);
+        let whole = channels / LANES * LANES;
+        for row in (0..dx.len()).step_by(channels) {
+            for c in (0..whole).step_by(LANES) {
+                self.write_lanes::<E, LANES>((x, y, dy), dx, dresidual, gate, row, c);
+            }
+            for c in whole..channels {
+                self.write_lanes::<E, 1>((x, y, dy), dx, dresidual, gate, row, c);
             }
         }
     }
 
+    /// Channels `c..c + W` of the row that starts at `row`.
     #[inline(always)]
-    fn write_with_residual(
+    fn write_lanes<E: Element, const W: usize>(
         &self,
-        x: &[f32],
-        y: &[f32],
-        dy: &[f32],
-        dx: &mut [f32],
-        dresidual: &mut [f32],
-        mask: impl Fn(f32, f32) -> f32,
+        (x, y, dy): (&[E], &[E], &[E]),
+        dx: &mut [E],
+        dresidual: &mut Option<&mut [E]>,
+        gate: &impl LaneGate<E>,
+        row: usize,
+        c: usize,
     ) {
-        for ((g, y), dy) in dresidual.iter_mut().zip(y).zip(dy) {
-            *g = mask(*y, *dy);
+        let x = load::<E, W>(x, row + c);
+        let g = gate.gradient::<W>(x, load(y, row + c), load(dy, row + c), c);
+        let (mean, scale) = (load::<f32, W>(self.mean, c), load::<f32, W>(self.scale, c));
+        let (shift, slope) = (load::<f32, W>(self.shift, c), load::<f32, W>(self.slope, c));
+        let mut result = [0.0; W];
+        for i in 0..W {
+            result[i] = scale[i] * (g[i] - shift[i] - (x[i] - mean[i]) * slope[i]);
         }
-        self.write(x, y, dresidual, dx, |_, g| g);
+        store(result, dx, row + c);
+        if let Some(dresidual) = dresidual {
+            store(g, dresidual, row + c);
+        }
     }
 }
 
-/// Mean and biased variance of each channel.
-///
-/// Each chunk computes its own mean and then, still in cache, the squared deviations from it; the chunks are combined by
-/// the formula of Chan, Golub and LeVeque (1983).
-fn moments(norm: &BatchNorm, arch: Arch, x: &[f32], mean: &mut [f32], variance: &mut [f32]) {
-    let channels = norm.channels;
-    let partials: Vec<ChunkMoments> =
-        x.par_chunks(norm.chunk_len()).map(|x| ChunkMoments::new(arch, channels, x)).collect();
-    for c in 0..channels {
-        let (mut rows, mut total_mean, mut total_square) = (0.0, 0.0, 0.0);
-        for chunk in &partials {
-            let pivot_to_mean = f64::from(chunk.deviation[c]) / chunk.rows;
-            let difference = f64::from(chunk.pivot[c]) + pivot_to_mean - total_mean;
-            let square = f64::from(chunk.square[c]) - f64::from(chunk.deviation[c]) * pivot_to_mean;
-            total_square += square + difference * difference * rows * chunk.rows / (rows + chunk.rows);
-            rows += chunk.rows;
-            total_mean += difference * chunk.rows / rows;
-        }
-        mean[c] = total_mean as f32;
-        variance[c] = (total_square / rows).max(0.0) as f32;
+/// Channels that are computed side by side. Loops over arrays of this length become vectors; loops over slices would not,
+/// because the compiler cannot rule out that so many slices overlap.
+const LANES: usize = 16;
+
+#[inline(always)]
+fn load<E: Element, const W: usize>(values: &[E], at: usize) -> [f32; W] {
+    let values: &[E; W] = values[at..at + W].try_into().expect("a slice of the array's length");
+    let mut lanes = [0.0; W];
+    for i in 0..W {
+        lanes[i] = values[i].to_f32();
+    }
+    lanes
+}
+
+#[inline(always)]
+fn store<E: Element, const W: usize>(lanes: [f32; W], values: &mut [E], at: usize) {
+    let values: &mut [E; W] = (&mut values[at..at + W]).try_into().expect("a slice of the array's length");
+    for i in 0..W {
+        values[i] = E::from_f32(lanes[i]);
     }
 }
 
-/// Sums over the rows of one chunk.
-struct ChunkMoments {
-    rows: f64,
-    /// The chunk's mean up to rounding.
-    pivot: Vec<f32>,
-    /// `Σ (x − pivot)`: what rounding left.
-    deviation: Vec<f32>,
-    /// `Σ (x − pivot)²`
-    square: Vec<f32>,
+/// What reaches the affine map of `dy` through the ReLU, for channels from `c` on.
+trait LaneGate<E: Element> {
+    fn gradient<const W: usize>(&self, x: [f32; W], y: [f32; W], dy: [f32; W], c: usize) -> [f32; W];
 }
 
-impl ChunkMoments {
-    fn new(arch: Arch, channels: usize, x: &[f32]) -> Self {
-        let rows = (x.len() / channels) as f32;
-        let zeros = || vec![0.0; channels];
-        let (mut pivot, mut deviation, mut square) = (zeros(), zeros(), zeros());
-        arch.dispatch(
-            #[inline(always)]
-            || {
-                for x in x.chunks_exact(channels) {
-                    pivot.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
-                }
-                pivot.iter_mut().for_each(|pivot| *pivot /= rows);
-                add_rows(channels, &[x], [&mut deviation, &mut square], |[x], c| {
-                    let deviation = x - pivot[c];
-                    [deviation, deviation * deviation]
-                });
-            },
-        );
-        Self { rows: f64::from(rows), pivot, deviation, square }
+/// There is no ReLU.
+struct Always;
+
+impl<E: Element> LaneGate<E> for Always {
+    #[inline(always)]
+    fn gradient<const W: usize>(&self, _: [f32; W], _: [f32; W], dy: [f32; W], _: usize) -> [f32; W] {
+        dy
+    }
+}
+
+/// The output tells.
+struct WhereOutputPasses;
+
+impl<E: Element> LaneGate<E> for WhereOutputPasses {
+    #[inline(always)]
+    fn gradient<const W: usize>(&self, _: [f32; W], y: [f32; W], mut dy: [f32; W], _: usize) -> [f32; W] {
+        for i in 0..W {
+            dy[i] = if passes(y[i]) { dy[i] } else { 0.0 };
+        }
+        dy
+    }
+}
+
+/// The output is computed again, to the last bit.
+impl<E: Element> LaneGate<E> for Affine<'_> {
+    #[inline(always)]
+    fn gradient<const W: usize>(&self, x: [f32; W], _: [f32; W], mut dy: [f32; W], c: usize) -> [f32; W] {
+        let (mean, scale) = (load::<f32, W>(self.mean, c), load::<f32, W>(&self.scale, c));
+        let beta = load::<f32, W>(self.beta, c);
+        for i in 0..W {
+            let y = E::from_f32((x[i] - mean[i]) * scale[i] + beta[i]).to_f32();
+            dy[i] = if passes(y) { dy[i] } else { 0.0 };
+        }
+        dy
+    }
+}
+
+/// Two terms of each value, for [`add_rows`].
+trait LaneTerms<E: Element> {
+    fn terms<const W: usize>(&self, x: [f32; W], y: [f32; W], dy: [f32; W], c: usize) -> [[f32; W]; 2];
+}
+
+/// `x − pivot` and its square.
+struct Moments<'a> {
+    pivot: &'a [f32],
+}
+
+impl<E: Element> LaneTerms<E> for Moments<'_> {
+    #[inline(always)]
+    fn terms<const W: usize>(&self, x: [f32; W], _: [f32; W], _: [f32; W], c: usize) -> [[f32; W]; 2] {
+        let pivot = load::<f32, W>(self.pivot, c);
+        let mut terms = [[0.0; W]; 2];
+        for i in 0..W {
+            let deviation = x[i] - pivot[i];
+            terms[0][i] = deviation;
+            terms[1][i] = deviation * deviation;
+        }
+        terms
+    }
+}
+
+/// `g · (x − mean)` and `g`.
+struct GradientTerms<'a, G> {
+    mean: &'a [f32],
+    gate: &'a G,
+}
+
+impl<E: Element, G: LaneGate<E>> LaneTerms<E> for GradientTerms<'_, G> {
+    #[inline(always)]
+    fn terms<const W: usize>(&self, x: [f32; W], y: [f32; W], dy: [f32; W], c: usize) -> [[f32; W]; 2] {
+        let mean = load::<f32, W>(self.mean, c);
+        let g = self.gate.gradient::<W>(x, y, dy, c);
+        let mut product = [0.0; W];
+        for i in 0..W {
+            product[i] = g[i] * (x[i] - mean[i]);
+        }
+        [product, g]
     }
 }
 
 /// `dγ = Σ g · x̂` and `dβ = Σ g` of each channel.
-fn sum_gradients(
-    norm: &BatchNorm,
-    arch: Arch,
-    (x, y, dy): (&[f32], &[f32], &[f32]),
+fn sum_gradients<E: Element>(
+    isa: Isa,
+    gate: &Gate,
+    (x, y, dy): (&[E], &[E], &[E]),
     mean: &[f32],
     inverse: &[f32],
     dgamma: &mut [f32],
     dbeta: &mut [f32],
 ) {
-    let (channels, chunk_len) = (norm.channels, norm.chunk_len());
+    let channels = mean.len();
+    let chunk_len = chunk_len(channels);
     let inputs = x.par_chunks(chunk_len).zip(y.par_chunks(chunk_len)).zip(dy.par_chunks(chunk_len));
     let partials: Vec<(Vec<f32>, Vec<f32>)> = inputs
         .map(|((x, y), dy)| {
             let (mut product, mut sum) = (vec![0.0; channels], vec![0.0; channels]);
-            let mean = &mean[..channels];
-            arch.dispatch(
+            let sums = [&mut product[..], &mut sum[..]];
+            vectorized(
+                isa,
                 #[inline(always)]
-                || match norm.relu {
-                    false => add_rows(channels, &[x, dy], [&mut product, &mut sum], |[x, g], c| [g * (x - mean[c]), g]),
-                    true => add_rows(channels, &[x, y, dy], [&mut product, &mut sum], |[x, y, dy], c| {
-                        let g = relu_gradient(y, dy);
-                        [g * (x - mean[c]), g]
-                    }),
+                || match gate {
+                    Gate::Open => add_rows(channels, (x, y, dy), sums, &GradientTerms { mean, gate: &Always }),
+                    Gate::Output => {
+                        add_rows(channels, (x, y, dy), sums, &GradientTerms { mean, gate: &WhereOutputPasses })
+                    }
+                    Gate::Recompute(affine) => {
+                        add_rows(channels, (x, y, dy), sums, &GradientTerms { mean, gate: affine });
+                    }
                 },
             );
             (product, sum)
@@ -333,34 +512,60 @@ fn sum_gradients(
     }
 }
 
-/// Adds the two `terms` of every row of `inputs` to `first` and `second`, channel by channel; rows are added four at a
-/// time, so that the sums are loaded and stored a quarter as often and rounded less.
+/// Adds the two terms of every value to `first` and `second`, channel by channel; rows are added four at a time, so that
+/// the sums are loaded and stored a quarter as often and rounded less.
 #[inline(always)]
-fn add_rows<const N: usize>(
+fn add_rows<E: Element>(
     channels: usize,
-    inputs: &[&[f32]; N],
+    arrays: (&[E], &[E], &[E]),
     [first, second]: [&mut [f32]; 2],
-    terms: impl Fn([f32; N], usize) -> [f32; 2],
+    terms: &impl LaneTerms<E>,
 ) {
-    let (first, second) = (&mut first[..channels], &mut second[..channels]);
-    let rows = inputs[0].len() / channels;
+    let whole = channels / LANES * LANES;
+    let rows = arrays.0.len() / channels;
     let fours = rows / 4 * 4;
     for row in (0..fours).step_by(4) {
-        let block = inputs.map(|input| &input[row * channels..][..4 * channels]);
-        let [a, b, c, d] = [0, 1, 2, 3].map(|i| block.map(|block| &block[i * channels..][..channels]));
-        for i in 0..channels {
-            let [a, b] = [terms(a.map(|a| a[i]), i), terms(b.map(|b| b[i]), i)];
-            let [c, d] = [terms(c.map(|c| c[i]), i), terms(d.map(|d| d[i]), i)];
-            first[i] += (a[0] + b[0]) + (c[0] + d[0]);
-            second[i] += (a[1] + b[1]) + (c[1] + d[1]);
+        for c in (0..whole).step_by(LANES) {
+            add_lanes::<E, 4, LANES>(channels, arrays, [first, second], terms, row, c);
+        }
+        for c in whole..channels {
+            add_lanes::<E, 4, 1>(channels, arrays, [first, second], terms, row, c);
         }
     }
     for row in fours..rows {
-        let values = inputs.map(|input| &input[row * channels..][..channels]);
-        for i in 0..channels {
-            let [a, b] = terms(values.map(|values| values[i]), i);
-            first[i] += a;
-            second[i] += b;
+        for c in (0..whole).step_by(LANES) {
+            add_lanes::<E, 1, LANES>(channels, arrays, [first, second], terms, row, c);
+        }
+        for c in whole..channels {
+            add_lanes::<E, 1, 1>(channels, arrays, [first, second], terms, row, c);
         }
     }
+}
+
+/// Channels `c..c + W` of `ROWS` rows from `row` on.
+#[inline(always)]
+fn add_lanes<E: Element, const ROWS: usize, const W: usize>(
+    channels: usize,
+    (x, y, dy): (&[E], &[E], &[E]),
+    [first, second]: [&mut [f32]; 2],
+    terms: &impl LaneTerms<E>,
+    row: usize,
+    c: usize,
+) {
+    let mut sums = [[0.0; W]; 2];
+    for row in row..row + ROWS {
+        let at = row * channels + c;
+        let [a, b] = terms.terms::<W>(load(x, at), load(y, at), load(dy, at), c);
+        for i in 0..W {
+            sums[0][i] += a[i];
+            sums[1][i] += b[i];
+        }
+    }
+    let (mut total, mut other) = (load::<f32, W>(first, c), load::<f32, W>(second, c));
+    for i in 0..W {
+        total[i] += sums[0][i];
+        other[i] += sums[1][i];
+    }
+    store(total, first, c);
+    store(other, second, c);
 }

@@ -1,16 +1,36 @@
-//! CPU compute on plain `f32` slices for byol: convolution and batch norm, each with its gradients.
+//! CPU compute on plain slices for byol: convolution, linear layer, batch norm and pooling, each with its gradients.
 //!
-//! Tensors are channels-last (`[batch, height, width, channels]`, dense), convolution weights are
-//! `[outputs, inputs, kernel, kernel]`. The crate knows no tensor library.
+//! Tensors are channels-last (`[batch, height, width, channels]`, dense) and hold `f32` or `bf16` ([`Element`]);
+//! convolution weights are `f32`, `[outputs, inputs, kernel, kernel]`. Sums are `f32` or wider. Every function takes the
+//! instruction set ([`Isa`]) that its inner loops use. The crate knows no tensor library.
 //!
-//! All functions run on rayon's current thread pool and write the same bits on every run and for any number of
-//! threads: the work is cut into pieces by the shape alone, and partial sums are added in a fixed order. A slice of the
-//! wrong length is a bug of the caller and panics.
+//! All functions run on rayon's current thread pool and write the same bits on every run. But for the weight gradient
+//! they write the same bits for any number of threads, too: the work is cut into pieces by the shape alone, and partial
+//! sums are added in a fixed order. A slice of the wrong length is a bug of the caller and panics, and so does an
+//! instruction set that the machine lacks.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod batch_norm;
+mod buffer;
 mod conv;
-mod matrix;
-mod patches;
+mod element;
+mod isa;
+mod machine;
+mod memory;
+mod moments;
+mod pool;
+mod vector;
 
-pub use batch_norm::{BatchNorm, batch_norm, batch_norm_gradient};
-pub use conv::{ConvShape, conv2d, conv2d_input_gradient, conv2d_weight_gradient};
+pub use batch_norm::{
+    BatchNorm, ChannelParameters, Mask, batch_moments, batch_norm_apply, batch_norm_apply_in_place, batch_norm_gradient,
+};
+pub use buffer::arbitrary;
+pub use conv::{
+    ConvShape, Write, conv2d, conv2d_affine, conv2d_input_gradient, conv2d_weight_gradient, conv2d_with_moments,
+};
+pub use element::{Element, bf16};
+pub use isa::Isa;
+pub use machine::peak_memory_bytes;
+pub use memory::ReusingAllocator;
+pub use pool::{MaxPool, global_average_pool, global_average_pool_gradient, max_pool, max_pool_gradient};

@@ -5,9 +5,10 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Arch, BatchNormMode, Mlp, ResNet, Role, Stem, initialize, map_tensors, visit_tensors, zero_init_residual,
+    Arch, BatchNormMode, Mlp, NamedGradients, ResNet, Role, Stem, add_gradients, initialize, map_tensors,
+    visit_tensors, zero_init_residual,
 };
-use crate::ops;
+use crate::ops::{self, Precision};
 
 /// Networks (spec §1) and the roles they play (§2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,11 +78,12 @@ pub struct Byol {
     /// Parameters ξ, on the same device without autodiff.
     pub target: Target,
     target_kind: TargetKind,
+    precision: Precision,
 }
 
 /// The loss of a batch and what is watched beside it.
 pub struct Losses {
-    /// `L` summed over both directions, mean over the batch; in `[0, 8]`, about 4 for unrelated networks.
+    /// `L` summed over both directions, mean over the batch, without gradient; in `[0, 8]`, about 4 for unrelated networks.
     pub loss: Tensor<1>,
     /// Online projections of the two views `[batch, size]`, without gradient.
     pub projections: [Tensor<2>; 2],
@@ -89,7 +91,9 @@ pub struct Losses {
 
 impl Byol {
     /// Builds both networks and fills them from `seed`; the target's draws are its own unless the config says `copy`.
-    pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Self {
+    ///
+    /// Activations and operands of matrix products are of type `precision`.
+    pub fn new(config: &ModelConfig, precision: Precision, seed: u64, device: &Device) -> Self {
         let online_device = device.clone().autodiff();
         let size = config.arch.representation_size();
         let encoder = |device: &Device| ResNet::new(config.arch, config.stem, device);
@@ -104,6 +108,7 @@ impl Byol {
             online: initialize(online, seed, "online"),
             target: initialize(target, seed, target_name),
             target_kind: config.target,
+            precision,
         };
         if config.zero_init_residual {
             zero_init_residual(&mut byol.online.encoder);
@@ -112,23 +117,46 @@ impl Byol {
         byol
     }
 
-    /// The loss of one batch of view pairs `[batch, height, width, 3]`.
+    /// The loss of one batch of view pairs `[batch, height, width, 3]`; its gradients with respect to θ are added to
+    /// `sum`, times `scale`.
     ///
     /// The views go through each network one after the other, each normalised by its own batch statistics, in the
-    /// target too (spec §2.2).
-    pub fn losses(&mut self, view1: Tensor<4>, view2: Tensor<4>, modes: PassModes) -> Losses {
-        let (z1, p1) = self.online.forward(view1.clone(), modes.first);
-        let (z2, p2) = self.online.forward(view2.clone(), modes.second);
-        let [t1, t2] = match self.target_kind {
+    /// target too (spec §2.2). Where the target is a network of its own, a view's graph is gone before the next view
+    /// passes: the gradient of a sum is the sum of the gradients, and memory is needed for one view only.
+    pub fn add_gradients(
+        &mut self,
+        [view1, view2]: [Tensor<4>; 2],
+        modes: PassModes,
+        scale: f32,
+        sum: &mut NamedGradients,
+    ) -> Losses {
+        let precision = self.precision;
+        match self.target_kind {
             TargetKind::MovingAverage | TargetKind::Fixed => {
-                [self.target.forward(view1, modes.first), self.target.forward(view2, modes.second)]
+                let t1 = self.target.forward(view1.clone(), modes.first, precision);
+                let t2 = self.target.forward(view2.clone(), modes.second, precision);
+                let mut half = |view, mode, target| {
+                    let (z, p) = self.online.forward(view, mode, precision);
+                    let loss = regression_loss(p, target);
+                    add_gradients(&self.online, &mut loss.backward(), scale, sum);
+                    (loss.without_autodiff(), z.without_autodiff())
+                };
+                let (loss1, z1) = half(view1, modes.first, t2);
+                let (loss2, z2) = half(view2, modes.second, t1);
+                Losses { loss: loss1 + loss2, projections: [z1, z2] }
             }
-            TargetKind::StopGradient => [z1.clone().without_autodiff(), z2.clone().without_autodiff()],
-            TargetKind::Gradient => [z1.clone(), z2.clone()],
-        };
-        Losses {
-            loss: regression_loss(p1, t2) + regression_loss(p2, t1),
-            projections: [z1.without_autodiff(), z2.without_autodiff()],
+            TargetKind::StopGradient | TargetKind::Gradient => {
+                let (z1, p1) = self.online.forward(view1, modes.first, precision);
+                let (z2, p2) = self.online.forward(view2, modes.second, precision);
+                let [t1, t2] = match self.target_kind {
+                    TargetKind::Gradient => [z1.clone(), z2.clone()],
+                    _ => [z1.clone().without_autodiff(), z2.clone().without_autodiff()],
+                };
+                let loss = regression_loss(p1, t2) + regression_loss(p2, t1);
+                add_gradients(&self.online, &mut loss.backward(), scale, sum);
+                let projections = [z1.without_autodiff(), z2.without_autodiff()];
+                Losses { loss: loss.without_autodiff(), projections }
+            }
         }
     }
 
@@ -159,10 +187,10 @@ pub struct PassModes {
 
 impl Online {
     /// Projection `z = g(f(v))` and prediction `q(z)` (`z` itself without a predictor).
-    fn forward(&mut self, view: Tensor<4>, mode: BatchNormMode) -> (Tensor<2>, Tensor<2>) {
-        let z = self.projector.forward(self.encoder.forward(view, mode), mode);
+    fn forward(&mut self, view: Tensor<4>, mode: BatchNormMode, precision: Precision) -> (Tensor<2>, Tensor<2>) {
+        let z = self.projector.forward(self.encoder.forward(view, mode, precision), mode, precision);
         let prediction = match &mut self.predictor {
-            Some(predictor) => predictor.forward(z.clone(), mode),
+            Some(predictor) => predictor.forward(z.clone(), mode, precision),
             None => z.clone(),
         };
         (z, prediction)
@@ -170,8 +198,8 @@ impl Online {
 }
 
 impl Target {
-    fn forward(&mut self, view: Tensor<4>, mode: BatchNormMode) -> Tensor<2> {
-        self.projector.forward(self.encoder.forward(view, mode), mode)
+    fn forward(&mut self, view: Tensor<4>, mode: BatchNormMode, precision: Precision) -> Tensor<2> {
+        self.projector.forward(self.encoder.forward(view, mode, precision), mode, precision)
     }
 }
 

@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 pub use crate::byol::ModelConfig;
 use crate::error::{Error, Result};
+use crate::ops::Precision;
 use crate::optim::{OptimizerConfig, RunLength, Schedule};
 pub use crate::preset::Preset;
 
@@ -18,6 +19,8 @@ pub use crate::preset::Preset;
 pub struct Config {
     /// Where all randomness starts; 0 to 2⁶³ − 1, the whole numbers of TOML.
     pub seed: u64,
+    /// Type of activations and matrix operands: `"f32"` or `"bf16"`; `"bf16"` by default where the machine has AMX.
+    pub precision: Precision,
     /// Networks and what the online one is compared with.
     pub model: ModelConfig,
     /// Update rule.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
 use crate::model::{Arch, BatchNormMode, ResNet, Stem, initialize};
+use crate::ops::Precision;
 use crate::weights::{self, StoredTensor, StoredTensors, Values};
 
 /// An encoder with its preprocessing, ready for evaluation.
@@ -35,8 +36,8 @@ pub struct EncoderInfo {
     pub preprocessing: EvaluationConfig,
     /// How pictures are resized, in words.
     pub interpolation: String,
-    /// Number type of the activations.
-    pub precision: String,
+    /// Type of the activations, in training and in [`Encoder::represent`].
+    pub precision: Precision,
     /// Size of the representation.
     pub representation_size: usize,
     /// Which output the size and every evaluation speak of.
@@ -55,6 +56,7 @@ impl EncoderInfo {
         arch: Arch,
         stem: Stem,
         preprocessing: EvaluationConfig,
+        precision: Precision,
         training: String,
         steps: u64,
         batch_norm_updates: u64,
@@ -68,7 +70,7 @@ impl EncoderInfo {
             stem,
             preprocessing,
             interpolation: interpolation.to_owned(),
-            precision: "f32".to_owned(),
+            precision,
             representation_size: arch.representation_size(),
             representation:
                 "online encoder after global average pooling, before the projector; batch norm in inference mode"
@@ -118,7 +120,7 @@ impl Encoder {
     /// Representations `y [batch, size]` (0 or more, not normalised) of prepared pictures `[batch, height, width, 3]`, f32,
     /// normalised by mean and standard deviation; batch-norm statistics stay frozen.
     pub fn represent(&mut self, images: Tensor<4>) -> Tensor<2> {
-        self.network.forward(images, BatchNormMode::Running)
+        self.network.forward(images, BatchNormMode::Running, self.info.precision)
     }
 
     /// Writes `encoder.safetensors` and `encoder.json` into `folder`.
@@ -186,7 +188,7 @@ impl Encoder {
         if parts.next().is_some() {
             return Err(wrong("too many parts".to_owned()));
         }
-        let info = EncoderInfo::new(arch, stem, preprocessing, String::new(), 0, 0);
+        let info = EncoderInfo::new(arch, stem, preprocessing, Precision::F32, String::new(), 0, 0);
         Ok(Self::random_like(&info, 0, device))
     }
 }

@@ -12,6 +12,7 @@
 //! ```
 
 mod bad_images;
+pub mod bench;
 pub mod byol;
 pub mod config;
 pub mod demo;

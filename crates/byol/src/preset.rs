@@ -11,6 +11,7 @@ use crate::byol::TargetKind;
 use crate::config::{Config, EvaluationSettings, ModelConfig, ScheduleConfig, TrainConfig};
 use crate::error::{Error, Result};
 use crate::model::{Arch, Stem};
+use crate::ops::Precision;
 use crate::optim::{OptimizerConfig, OptimizerKind};
 
 /// A recipe with a source; see [`Preset::description`].
@@ -108,6 +109,7 @@ impl FromStr for Preset {
 fn imagenet(epochs: f64, base_learning_rate: f64, weight_decay: f64, target_ema: f64) -> Config {
     Config {
         seed: 0,
+        precision: Precision::of_this_machine(),
         model: ModelConfig {
             arch: arch("resnet50"),
             stem: Stem::Imagenet,

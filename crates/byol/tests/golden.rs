@@ -10,9 +10,11 @@ use byol::config::{Config, ModelConfig, Preset};
 use byol::model::{
     Arch, BatchNormMode, NamedGradients, ResNet, Role, Stem, add_gradients, map_tensors, running_weight, visit_tensors,
 };
+use byol::ops::{Precision, choose_isa};
 use byol::optim::{Optimizer, OptimizerConfig, OptimizerKind, RunLength, Schedule};
 use byol::train::TrainState;
 use byol::weights::{StoredTensors, Values, load, to_vec};
+use byol_kernels::Isa;
 use serde_json::Value;
 
 fn data(name: &str) -> PathBuf {
@@ -120,7 +122,7 @@ fn resnet_features_match_torchvision_within_1e_4() {
         let images = input("input", 2, side, &device);
         let modes = [("running", BatchNormMode::Running), ("batch", BatchNormMode::Batch { running_weight: 1.0 })];
         for (mode_name, mode) in modes {
-            let features = network.forward(images.clone(), mode);
+            let features = network.forward(images.clone(), mode, Precision::F32);
             let count = features.shape().num_elements();
             let error = relative_error(
                 &to_vec(features.reshape([count])),
@@ -140,7 +142,8 @@ fn gradients_through_a_whole_resnet50_match_as_far_as_f32_goes() {
     let batch = 4;
     let network = ResNet::new("resnet50".parse().unwrap(), Stem::Imagenet, &device.clone().autodiff());
     let mut network = filled(network, "");
-    let features = network.forward(input("input", batch, 64, &device), BatchNormMode::Batch { running_weight: 1.0 });
+    let mode = BatchNormMode::Batch { running_weight: 1.0 };
+    let features = network.forward(input("input", batch, 64, &device), mode, Precision::F32);
     let cotangent: Vec<f32> = uniform("cotangent", batch * 2048).iter().map(|u| (2.0 * u - 1.0) as f32).collect();
     let cotangent = Tensor::<2>::from_data(TensorData::new(cotangent, [batch, 2048]), &device);
     let mut sum = NamedGradients::new();
@@ -170,8 +173,8 @@ fn tiny_model() -> ModelConfig {
     }
 }
 
-fn tiny_byol(device: &Device) -> Byol {
-    let mut byol = Byol::new(&tiny_model(), 0, device);
+fn tiny_byol(precision: Precision, device: &Device) -> Byol {
+    let mut byol = Byol::new(&tiny_model(), precision, 0, device);
     byol.online = filled(byol.online, "online.");
     byol.target = filled(byol.target, "target.");
     byol
@@ -190,16 +193,15 @@ fn norm(values: &[f32]) -> f64 {
 fn loss_and_gradients_of_one_step_match_within_1e_3() {
     let device = Device::flex();
     let golden = tensors("byol_step.safetensors");
-    let mut byol = tiny_byol(&device);
+    let mut byol = tiny_byol(Precision::F32, &device);
     let mode = BatchNormMode::Batch { running_weight: 1.0 };
-    let [view1, view2] = ["input.view1", "input.view2"].map(|name| input(name, TINY_BATCH, TINY_SIDE, &device));
-    let losses = byol.losses(view1, view2, PassModes { first: mode, second: mode });
-    let loss = losses.loss.clone().into_scalar::<f32>();
+    let views = ["input.view1", "input.view2"].map(|name| input(name, TINY_BATCH, TINY_SIDE, &device));
+    let mut sum = NamedGradients::new();
+    let losses = byol.add_gradients(views, PassModes { first: mode, second: mode }, 1.0, &mut sum);
+    let loss = losses.loss.into_scalar::<f32>();
     let expected = values(&golden, "loss")[0];
     assert!((loss - expected).abs() <= 1e-3 * expected, "{loss} {expected}");
 
-    let mut sum = NamedGradients::new();
-    add_gradients(&byol.online, &mut losses.loss.backward(), 1.0, &mut sum);
     let mut compared = 0;
     visit_tensors(&byol.online, |tensor| {
         if tensor.role == Role::Buffer {
@@ -221,11 +223,26 @@ fn loss_and_gradients_of_one_step_match_within_1e_3() {
     assert!(compared > 60, "only {compared} tensors were compared");
 }
 
+/// On every instruction set of this machine; other tests of this process may use it meanwhile, which changes last bits only.
 #[test]
 fn ten_lars_steps_match_with_and_without_accumulation() {
+    for isa in Isa::available() {
+        choose_isa(isa).unwrap();
+        check_trajectory(Precision::F32, isa);
+        check_trajectory(Precision::Bf16, isa);
+    }
+    choose_isa(Isa::best()).unwrap();
+}
+
+/// Losses within 1e-3 and every tensor after ten steps in `f32`; losses within 2 % in `bf16`.
+fn check_trajectory(precision: Precision, isa: Isa) {
+    let (bound, golden) = match precision {
+        Precision::F32 => (1e-3, json("trajectory.json")),
+        Precision::Bf16 => (2e-2, json("trajectory_bf16.json")),
+    };
     let device = Device::flex();
-    let golden = json("trajectory.json");
     let stored = tensors("trajectory.safetensors");
+    let batch = golden["batch"].as_u64().unwrap() as usize;
     for run in golden["runs"].as_array().unwrap() {
         let accumulation = run["accumulation"].as_u64().unwrap() as usize;
         let mut config = Config { model: tiny_model(), ..Preset::Imagenet1000.config() };
@@ -237,7 +254,7 @@ fn ten_lars_steps_match_with_and_without_accumulation() {
             peak_learning_rate: golden["peak_lr"].as_f64().unwrap(),
             target_ema_base: golden["target_ema_base"].as_f64().unwrap(),
         };
-        let mut state = TrainState { byol: tiny_byol(&device), ..TrainState::new(&config, &device) };
+        let mut state = TrainState { byol: tiny_byol(precision, &device), ..TrainState::new(&config, &device) };
         let initial = state.byol.clone();
         let steps = run["steps"].as_array().unwrap();
         assert_eq!(steps.len(), 10);
@@ -251,25 +268,22 @@ fn ten_lars_steps_match_with_and_without_accumulation() {
             let mut loss = 0.0;
             for micro in 0..accumulation {
                 let prefix = golden["input"].as_str().unwrap();
-                let view =
-                    |view| input(&format!("{prefix}.step{step}.micro{micro}.{view}"), TINY_BATCH, TINY_SIDE, &device);
+                let view = |view| input(&format!("{prefix}.step{step}.micro{micro}.{view}"), batch, TINY_SIDE, &device);
                 let modes = state.next_passes(0.9);
-                let losses = state.byol.losses(view("view1"), view("view2"), modes);
-                loss += f64::from(losses.loss.clone().into_scalar::<f32>()) / accumulation as f64;
-                add_gradients(
-                    &state.byol.online,
-                    &mut losses.loss.backward(),
-                    1.0 / accumulation as f32,
-                    &mut gradients,
-                );
+                let scale = 1.0 / accumulation as f32;
+                let losses = state.byol.add_gradients([view("view1"), view("view2")], modes, scale, &mut gradients);
+                loss += f64::from(losses.loss.into_scalar::<f32>()) / accumulation as f64;
             }
             let expected = expected["loss"].as_f64().unwrap();
             assert!(
-                (loss / expected - 1.0).abs() <= 1e-3,
-                "accumulation {accumulation}, step {step}: {loss} {expected}"
+                (loss / expected - 1.0).abs() <= bound,
+                "{precision} {isa} accumulation {accumulation}, step {step}: {loss} {expected}"
             );
             state.byol.online = state.optimizer.step(state.byol.online, gradients, rate);
             state.byol.update_target(tau);
+        }
+        if precision == Precision::Bf16 {
+            continue;
         }
         let prefix = format!("accumulation{accumulation}");
         let networks = [
@@ -297,7 +311,7 @@ fn compare<M: Module>(network: &M, initial: &M, which: &str, prefix: &str, golde
             let delta: Vec<f32> = actual.iter().zip(&start[tensor.name]).map(|(a, b)| a - b).collect();
             let expected = f64::from(values(golden, &moved)[0]);
             assert!(
-                (norm(&delta) - expected).abs() <= 1e-2 * expected + 1e-7,
+                (norm(&delta) - expected).abs() <= 3e-2 * expected + 1e-7,
                 "{prefix} {name}: moved {} expected {expected}",
                 norm(&delta)
             );

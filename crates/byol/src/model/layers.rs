@@ -1,9 +1,9 @@
 //! Convolution, linear layer and batch norm as modules with torchvision's parameter names.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, activation};
 
-use crate::ops;
+use crate::ops::{self, Activation, ConvNorm, Precision};
 
 /// Which statistics batch norm uses; always said aloud by the caller (spec §1.4).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,9 +41,11 @@ impl Conv2d {
         Self { weight, stride, padding: kernel / 2 }
     }
 
-    /// `[batch, height, width, in]` → `[batch, height / stride, width / stride, out]` (rounded up).
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        ops::conv2d(x, self.weight.val(), self.stride, self.padding)
+    /// Multiply-adds for one square picture, padding included, and the side of the output.
+    pub(super) fn multiply_adds(&self, size_px: usize) -> (u64, usize) {
+        let [outputs, inputs, kernel, _] = self.weight.dims();
+        let output = (size_px + 2 * self.padding - kernel) / self.stride + 1;
+        ((output * output * outputs * inputs * kernel * kernel) as u64, output)
     }
 }
 
@@ -62,9 +64,9 @@ impl Linear {
         Self { weight, bias }
     }
 
-    /// `[batch, in]` → `[batch, out]`.
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+    /// `[batch, in]` → `[batch, out]`; see [`ops::linear`].
+    pub fn forward(&self, x: Tensor<2>, precision: Precision) -> Tensor<2> {
+        ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val), precision)
     }
 }
 
@@ -78,7 +80,7 @@ pub struct BatchNorm {
 }
 
 /// Added to the variance before the square root.
-const EPSILON: f32 = 1e-5;
+pub(super) const EPSILON: f32 = 1e-5;
 
 impl BatchNorm {
     /// Scale 1, offset 0, running mean 0, running variance 1.
@@ -94,27 +96,60 @@ impl BatchNorm {
         }
     }
 
-    /// Normalises, adds `residual` if there is one, applies ReLU if asked; see [`ops::batch_norm`].
-    pub fn forward<const D: usize>(
-        &mut self,
-        x: Tensor<D>,
-        residual: Option<Tensor<D>>,
-        relu: bool,
-        mode: BatchNormMode,
-    ) -> Tensor<D> {
-        let (gamma, beta) = (self.weight.val(), self.bias.val());
+    /// Normalises `x [batch, channels]` and applies ReLU if asked; see [`ops::batch_norm`].
+    pub fn forward(&mut self, x: Tensor<2>, relu: bool, mode: BatchNormMode) -> Tensor<2> {
         match mode {
             BatchNormMode::Batch { running_weight } => {
-                let normalised = ops::batch_norm(x, gamma, beta, residual, relu, EPSILON);
-                average_into(&mut self.running_mean, normalised.mean, running_weight);
-                average_into(&mut self.running_var, normalised.variance, running_weight);
+                let normalised = ops::batch_norm(x, self.weight.val(), self.bias.val(), relu, EPSILON);
+                self.average(normalised.mean, normalised.variance, running_weight);
                 normalised.output
             }
             BatchNormMode::Running => {
-                let (mean, variance) = (self.running_mean.val(), self.running_var.val());
-                ops::batch_norm_with_statistics(x, gamma, beta, mean, variance, residual, relu, EPSILON)
+                let (scale, shift) = self.folded();
+                let y = x * scale.unsqueeze() + shift.unsqueeze();
+                if relu { activation::relu(y) } else { y }
             }
         }
+    }
+
+    /// Convolution, this norm, an optional residual, ReLU if asked; see [`ops::conv_norm`]. With running statistics the norm
+    /// is folded into the convolution: `w′ = w · γ/√(var + ε)`, bias `β − mean · γ/√(var + ε)`; no gradient flows then.
+    pub fn after(
+        &mut self,
+        conv: &Conv2d,
+        x: &Activation,
+        residual: Option<Tensor<4>>,
+        relu: bool,
+        mode: BatchNormMode,
+    ) -> Activation {
+        let options = ConvNorm { stride: conv.stride, padding: conv.padding, relu, epsilon: EPSILON };
+        let weight = conv.weight.val();
+        match mode {
+            BatchNormMode::Batch { running_weight } => {
+                let (gamma, beta) = (self.weight.val(), self.bias.val());
+                let normalised = ops::conv_norm(x, weight, gamma, beta, residual, options);
+                self.average(normalised.mean, normalised.variance, running_weight);
+                normalised.output
+            }
+            BatchNormMode::Running => {
+                let (scale, shift) = self.folded();
+                let [outputs] = scale.dims();
+                let weight = weight * scale.reshape([outputs, 1, 1, 1]);
+                ops::conv_affine(x.values.clone(), weight, shift, residual, options).into()
+            }
+        }
+    }
+
+    /// `γ/√(var + ε)` and `β − mean · γ/√(var + ε)` of the running statistics.
+    fn folded(&self) -> (Tensor<1>, Tensor<1>) {
+        let scale = self.weight.val() / self.running_var.val().add_scalar(EPSILON).sqrt();
+        let shift = self.bias.val() - self.running_mean.val() * scale.clone();
+        (scale, shift)
+    }
+
+    fn average(&mut self, mean: Tensor<1>, variance: Tensor<1>, running_weight: f64) {
+        average_into(&mut self.running_mean, mean, running_weight);
+        average_into(&mut self.running_var, variance, running_weight);
     }
 }
 
@@ -142,10 +177,10 @@ mod tests {
         let device = Device::flex();
         let mut norm = BatchNorm::new(1, &device);
         let x = Tensor::<2>::from_floats([[1.0], [3.0]], &device);
-        let y = norm.forward(x.clone(), None, false, BatchNormMode::Batch { running_weight: running_weight(0.9, 1) });
+        let y = norm.forward(x.clone(), false, BatchNormMode::Batch { running_weight: running_weight(0.9, 1) });
         let values: Vec<f32> = y.to_data().try_to_vec().unwrap();
         assert!((values[0] + 1.0).abs() < 1e-4 && (values[1] - 1.0).abs() < 1e-4, "{values:?}");
-        norm.forward(x * 100.0, None, true, BatchNormMode::Running);
+        norm.forward(x * 100.0, true, BatchNormMode::Running);
         assert_eq!(norm.running_mean.val().into_scalar::<f32>(), 2.0);
         assert_eq!(norm.running_var.val().into_scalar::<f32>(), 1.0);
     }

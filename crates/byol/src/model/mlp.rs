@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::layers::{BatchNorm, BatchNormMode, Linear};
+use crate::ops::Precision;
 
 /// Linear (with bias) → batch norm → ReLU → linear (without bias); no norm and no ReLU at the end (spec §1.3).
 #[derive(Module, Debug)]
@@ -23,9 +24,9 @@ impl Mlp {
         }
     }
 
-    /// `[batch, inputs]` → `[batch, outputs]`.
-    pub fn forward(&mut self, x: Tensor<2>, mode: BatchNormMode) -> Tensor<2> {
-        let hidden = self.bn.forward(self.linear1.forward(x), None, true, mode);
-        self.linear2.forward(hidden)
+    /// `[batch, inputs]` → `[batch, outputs]`, both `f32`; the operands of both products are rounded to `precision`.
+    pub fn forward(&mut self, x: Tensor<2>, mode: BatchNormMode, precision: Precision) -> Tensor<2> {
+        let hidden = self.bn.forward(self.linear1.forward(x, precision), true, mode);
+        self.linear2.forward(hidden, precision)
     }
 }

@@ -7,8 +7,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::arch::{Arch, BlockKind, Stem};
-use super::layers::{BatchNorm, BatchNormMode, Conv2d};
-use crate::ops;
+use super::layers::{BatchNorm, BatchNormMode, Conv2d, EPSILON};
+use crate::ops::{self, Activation, Precision};
 
 /// An encoder without classifier: pictures `[batch, height, width, 3]` → representation `y [batch, size]`.
 #[derive(Module, Debug)]
@@ -54,16 +54,37 @@ impl ResNet {
         }
     }
 
-    /// The representation: global average pool of the last group.
-    pub fn forward(&mut self, images: Tensor<4>, mode: BatchNormMode) -> Tensor<2> {
-        let mut x = self.bn1.forward(self.conv1.forward(images), None, true, mode);
+    /// The representation, in `f32`: global average pool of the last group. Activations are of type `precision`.
+    pub fn forward(&mut self, images: Tensor<4>, mode: BatchNormMode, precision: Precision) -> Tensor<2> {
+        let images = images.cast(precision.dtype()).into();
+        let mut x = self.bn1.after(&self.conv1, &images, None, true, mode);
         if self.stem == Stem::Imagenet {
-            x = ops::max_pool_3x3_stride_2(x);
+            x = ops::max_pool_3x3_stride_2(&x, EPSILON).into();
         }
         for block in self.blocks_mut() {
             x = block.forward(x, mode);
         }
-        ops::global_average_pool(x)
+        ops::global_average_pool(x.values)
+    }
+
+    /// Multiply-adds of all convolutions for one picture of `size_px`, padding included; the first one's beside them.
+    pub fn multiply_adds(&self, size_px: usize) -> (u64, u64) {
+        let (stem, mut size) = self.conv1.multiply_adds(size_px);
+        if self.stem == Stem::Imagenet {
+            size = size.div_ceil(2);
+        }
+        let mut total = stem;
+        for block in [&self.layer1, &self.layer2, &self.layer3, &self.layer4].into_iter().flatten() {
+            if let Some((conv, _)) = &block.downsample {
+                total += conv.multiply_adds(size).0;
+            }
+            for conv in [Some(&block.conv1), Some(&block.conv2), block.conv3.as_ref()].into_iter().flatten() {
+                let (own, output) = conv.multiply_adds(size);
+                total += own;
+                size = output;
+            }
+        }
+        (stem, total)
     }
 
     /// All blocks in the order of the forward pass.
@@ -108,19 +129,18 @@ impl Block {
         }
     }
 
-    fn forward(&mut self, x: Tensor<4>, mode: BatchNormMode) -> Tensor<4> {
+    fn forward(&mut self, x: Activation, mode: BatchNormMode) -> Activation {
         let shortcut = match &mut self.downsample {
-            Some((conv, norm)) => norm.forward(conv.forward(x.clone()), None, false, mode),
-            None => x.clone(),
+            Some((conv, norm)) => norm.after(conv, &x, None, false, mode).values,
+            None => x.values.clone(),
         };
-        let x = self.bn1.forward(self.conv1.forward(x), None, true, mode);
-        let x = self.conv2.forward(x);
+        let x = self.bn1.after(&self.conv1, &x, None, true, mode);
         match (&self.conv3, &mut self.bn3) {
             (Some(conv3), Some(bn3)) => {
-                let x = self.bn2.forward(x, None, true, mode);
-                bn3.forward(conv3.forward(x), Some(shortcut), true, mode)
+                let x = self.bn2.after(&self.conv2, &x, None, true, mode);
+                bn3.after(conv3, &x, Some(shortcut), true, mode)
             }
-            _ => self.bn2.forward(x, Some(shortcut), true, mode),
+            _ => self.bn2.after(&self.conv2, &x, Some(shortcut), true, mode),
         }
     }
 

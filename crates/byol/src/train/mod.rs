@@ -20,7 +20,7 @@ use crate::byol::{Losses, positive_cosine, projection_std};
 use crate::config::Config;
 use crate::encoder::{Encoder, EncoderInfo};
 use crate::error::{Error, Result};
-use crate::model::{NamedGradients, add_gradients};
+use crate::model::NamedGradients;
 use crate::optim::Schedule;
 use crate::run::RunFolder;
 use metrics::MetricsLog;
@@ -173,10 +173,8 @@ fn backward(
         Tensor::from_data(data, device)
     };
     let modes = state.next_passes(config.model.batch_norm_decay);
-    let losses = state.byol.losses(images(&batch.view1), images(&batch.view2), modes);
-    let mut gradients = losses.loss.backward();
-    add_gradients(&state.byol.online, &mut gradients, 1.0 / config.train.accumulation_steps as f32, sum);
-    losses
+    let scale = 1.0 / config.train.accumulation_steps as f32;
+    state.byol.add_gradients([images(&batch.view1), images(&batch.view2)], modes, scale, sum)
 }
 
 fn start_loader(config: &Config, dataset: &Arc<Dataset>, schedule: &Schedule, step: u64) -> Result<PairLoader> {
@@ -221,7 +219,8 @@ fn encoder(config: &Config, schedule: &Schedule, state: &TrainState) -> Encoder 
         state.step, schedule.total_steps, config.schedule.epochs, config.train.batch_size, config.seed
     );
     let (arch, stem) = (config.model.arch, config.model.stem);
-    let info = EncoderInfo::new(arch, stem, config.preprocessing(), training, state.step, state.passes);
+    let info =
+        EncoderInfo::new(arch, stem, config.preprocessing(), config.precision, training, state.step, state.passes);
     Encoder { network: state.byol.online.encoder.valid(), info }
 }
 

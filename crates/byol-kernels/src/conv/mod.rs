@@ -1,0 +1,147 @@
+//! Two-dimensional convolution (cross-correlation, as in every deep-learning library) and its gradients, and the linear
+//! layer as its special case.
+//!
+//! Each is a matrix product without a matrix of patches: the inner loops read the rows of channels that a window sees
+//! where they lie (`window.rs`), and multiply them with a packed weight (`weight.rs`).
+
+mod moments;
+mod product;
+mod shape;
+mod weight;
+mod weight_gradient;
+mod window;
+
+pub use shape::ConvShape;
+
+use crate::element::Element;
+use crate::isa::Isa;
+use crate::vector::GROUP_ROWS;
+use moments::StoreWithMoments;
+use product::{Add, Affine, Finish, Image, Store, multiply};
+use weight::WeightView;
+
+/// What happens to the previous content of a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// It is overwritten.
+    Overwrite,
+    /// It is added to.
+    Add,
+}
+
+/// `y[n, i, j, o] = Σ_{c, u, v} x[n, i·stride + u − padding, j·stride + v − padding, c] · weight[o, c, u, v]`.
+///
+/// `x` is `[batch, height, width, inputs]`, `weight` `[outputs, inputs, kernel, kernel]`, `y`
+/// `[batch, output height, output width, outputs]`, fully overwritten. The weight is rounded to the type of `x`, products
+/// are summed in `f32`, and the sum is rounded to the type of `y`.
+pub fn conv2d<E: Element, D: Element>(isa: Isa, shape: &ConvShape, x: &[E], weight: &[f32], y: &mut [D]) {
+    forward(isa, shape, x, weight, y, &Store::new());
+}
+
+/// [`conv2d`], and `mean` and biased `variance` of every output over all positions, of the sums before they are rounded.
+pub fn conv2d_with_moments<E: Element, D: Element>(
+    isa: Isa,
+    shape: &ConvShape,
+    x: &[E],
+    weight: &[f32],
+    y: &mut [D],
+    mean: &mut [f32],
+    variance: &mut [f32],
+) {
+    assert_eq!((mean.len(), variance.len()), (shape.outputs, shape.outputs), "lengths of mean and variance");
+    let positions = y.len() / shape.outputs;
+    let moments = StoreWithMoments::new(positions.div_ceil(GROUP_ROWS), shape.outputs);
+    forward(isa, shape, x, weight, y, &moments);
+    moments.write(positions, GROUP_ROWS, mean, variance);
+}
+
+/// `y = relu?(conv2d(x) + bias + residual?)`, for inference with the batch norm folded into weight and bias.
+///
+/// `bias` is `[outputs]`, `residual` of `y`'s shape.
+#[expect(clippy::too_many_arguments, reason = "one argument per array of the formula")]
+pub fn conv2d_affine<E: Element, D: Element>(
+    isa: Isa,
+    shape: &ConvShape,
+    x: &[E],
+    weight: &[f32],
+    bias: &[f32],
+    residual: Option<&[D]>,
+    relu: bool,
+    y: &mut [D],
+) {
+    assert_eq!(bias.len(), shape.outputs, "length of the bias");
+    assert_eq!(residual.map_or(y.len(), <[D]>::len), y.len(), "length of the residual");
+    forward(isa, shape, x, weight, y, &Affine { bias, residual, relu });
+}
+
+fn forward<E: Element, D: Element>(
+    isa: Isa,
+    shape: &ConvShape,
+    x: &[E],
+    weight: &[f32],
+    y: &mut [D],
+    finish: &impl Finish<D>,
+) {
+    shape.check(x.len(), weight.len(), y.len());
+    let window = shape.input_window();
+    let weight = WeightView {
+        values: weight,
+        outputs: shape.outputs,
+        output_stride: shape.inputs * shape.taps(),
+        channels: shape.inputs,
+        channel_stride: shape.taps(),
+        taps: (0..shape.taps()).collect(),
+    };
+    let image = Image { height: window.y.count, width: window.x.count, channels: shape.outputs };
+    multiply(isa, &window, x, &weight, image, y, finish);
+}
+
+/// Gradient with respect to the input, `dx = ∂(y · dy)/∂x` of [`conv2d`]; `write` says whether `dx` is added to.
+///
+/// With stride `s` the input positions fall into `s·s` phases; each is a convolution of `dy` of stride 1 with the rotated
+/// taps that meet it, so no product with inserted zeros is computed.
+pub fn conv2d_input_gradient<E: Element, D: Element>(
+    isa: Isa,
+    shape: &ConvShape,
+    weight: &[f32],
+    dy: &[E],
+    write: Write,
+    dx: &mut [D],
+) {
+    shape.check(dx.len(), weight.len(), dy.len());
+    for phase_y in 0..shape.stride {
+        for phase_x in 0..shape.stride {
+            let window = shape.output_window(phase_y, phase_x);
+            let tap = |y: usize, x: usize| (phase_y + y * shape.stride) * shape.kernel + phase_x + x * shape.stride;
+            let rows = (0..window.y.taps).rev();
+            let taps = rows.flat_map(|y| (0..window.x.taps).rev().map(move |x| tap(y, x))).collect();
+            let weight = WeightView {
+                values: weight,
+                outputs: shape.inputs,
+                output_stride: shape.taps(),
+                channels: shape.outputs,
+                channel_stride: shape.inputs * shape.taps(),
+                taps,
+            };
+            let (height, width) = match shape.is_pointwise() {
+                true => (1, dx.len() / shape.inputs),
+                false => (shape.height, shape.width),
+            };
+            let image = Image { height, width, channels: shape.inputs };
+            match write {
+                Write::Overwrite => multiply(isa, &window, dy, &weight, image, dx, &Store::new()),
+                Write::Add => multiply(isa, &window, dy, &weight, image, dx, &Add),
+            }
+        }
+    }
+}
+
+/// Gradient with respect to the weight, `dw = ∂(y · dy)/∂weight` of [`conv2d`], summed over the batch.
+///
+/// `dw` `[outputs, inputs, kernel, kernel]` is fully overwritten. How the positions are split between tasks depends on
+/// the number of threads, and with it the last bits.
+pub fn conv2d_weight_gradient<E: Element>(isa: Isa, shape: &ConvShape, x: &[E], dy: &[E], dw: &mut [f32]) {
+    shape.check(x.len(), dw.len(), dy.len());
+    assert!(isa.is_available(), "this machine has no {isa}");
+    weight_gradient::weight_gradient(isa, shape, x, dy, dw);
+}

@@ -1,0 +1,77 @@
+//! Batch statistics of a convolution's output, gathered while its sums are still in the first cache.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rayon::prelude::*;
+
+use super::product::{Destinations, Finish, Store};
+use crate::element::Element;
+use crate::moments::{Partial, combine};
+
+/// Writes the sums and gathers for each group of positions and each output a pivot (the group's first value),
+/// `Σ (x − pivot)` and `Σ (x − pivot)²`: sums of deviations stay accurate where the mean is large against them. An outlier
+/// as pivot does no harm: its own deviation outweighs what rounding loses.
+pub(super) struct StoreWithMoments {
+    outputs: usize,
+    /// `[groups, 3, outputs]` bits of `f32`: tasks write disjoint parts of it.
+    partials: Vec<AtomicU32>,
+}
+
+impl StoreWithMoments {
+    /// For `groups` groups of positions.
+    pub(super) fn new(groups: usize, outputs: usize) -> Self {
+        Self { outputs, partials: (0..groups * 3 * outputs).map(|_| AtomicU32::new(0)).collect() }
+    }
+
+    /// Mean and biased variance of each output over `positions` positions in groups of `group_rows`.
+    pub(super) fn write(self, positions: usize, group_rows: usize, mean: &mut [f32], variance: &mut [f32]) {
+        let outputs = self.outputs;
+        mean.par_iter_mut().zip(variance).with_min_len(16).enumerate().for_each(|(output, (mean, variance))| {
+            let partials = self.partials.chunks_exact(3 * outputs).enumerate().map(|(group, partials)| {
+                let value = |which: usize| f32::from_bits(partials[which * outputs + output].load(Ordering::Relaxed));
+                let rows = group_rows.min(positions - group * group_rows) as f64;
+                Partial { rows, pivot: value(0), sum: value(1), square: value(2) }
+            });
+            (*mean, *variance) = combine(partials);
+        });
+    }
+}
+
+impl<D: Element> Finish<D> for StoreWithMoments {
+    #[inline(always)]
+    fn finish(&self, group: usize, first_output: usize, width: usize, sums: &[f32], rows: Destinations<D>) {
+        match width {
+            64 => self.gather::<64>(group, first_output, sums),
+            48 => self.gather::<48>(group, first_output, sums),
+            32 => self.gather::<32>(group, first_output, sums),
+            16 => self.gather::<16>(group, first_output, sums),
+            8 => self.gather::<8>(group, first_output, sums),
+            _ => unreachable!("no panel is {width} wide"),
+        }
+        Store::new().finish(group, first_output, width, sums, rows);
+    }
+}
+
+impl StoreWithMoments {
+    /// Of the sums `[positions, WIDTH]`; the width is a constant so that all totals stay in registers.
+    #[inline(always)]
+    fn gather<const WIDTH: usize>(&self, group: usize, first_output: usize, sums: &[f32]) {
+        let (sums, _) = sums.as_chunks::<WIDTH>();
+        let pivot = sums[0];
+        let (mut total, mut square) = ([0.0; WIDTH], [0.0; WIDTH]);
+        for sums in sums {
+            for lane in 0..WIDTH {
+                let deviation = sums[lane] - pivot[lane];
+                total[lane] += deviation;
+                square[lane] += deviation * deviation;
+            }
+        }
+        let outputs = WIDTH.min(self.outputs - first_output);
+        for (which, values) in [&pivot, &total, &square].into_iter().enumerate() {
+            let partials = &self.partials[(group * 3 + which) * self.outputs + first_output..][..outputs];
+            for (partial, value) in partials.iter().zip(values) {
+                partial.store(value.to_bits(), Ordering::Relaxed);
+            }
+        }
+    }
+}

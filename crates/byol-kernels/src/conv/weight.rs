@@ -1,0 +1,118 @@
+//! Weights packed for the inner loops.
+
+use rayon::prelude::*;
+
+use crate::element::Element;
+use crate::isa::{Isa, vectorized};
+use crate::vector::{RowsKernel, panels};
+
+use super::window::RowLayout;
+
+/// A weight as a product sees it: `values[output · output_stride + channel · channel_stride + taps[tap]]`.
+pub(super) struct WeightView<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) outputs: usize,
+    pub(super) output_stride: usize,
+    pub(super) channels: usize,
+    pub(super) channel_stride: usize,
+    /// Offset of each tap of the window.
+    pub(super) taps: Vec<usize>,
+}
+
+/// Panels of the weight, each `[taps, units, width]` units with zeros beyond the last output.
+pub(super) struct PackedWeight {
+    units: Vec<u32>,
+    panels: Vec<Panel>,
+}
+
+/// One panel of a packed weight.
+#[derive(Clone, Copy)]
+pub(super) struct Panel {
+    pub(super) first_output: usize,
+    pub(super) kernel: RowsKernel,
+    offset: usize,
+}
+
+impl PackedWeight {
+    /// Rounds to `E` and packs for rows of `layout`.
+    pub(super) fn new<E: Element>(isa: Isa, weight: &WeightView, layout: RowLayout) -> Self {
+        let mut offset = 0;
+        let panels: Vec<Panel> = panels(E::kernels(isa).rows, |kernel| kernel.width, weight.outputs)
+            .into_iter()
+            .map(|(first_output, kernel)| {
+                let panel = Panel { first_output, kernel, offset };
+                offset += layout.units() * kernel.width;
+                panel
+            })
+            .collect();
+        let mut units = vec![0; offset];
+        let mut slices = Vec::with_capacity(panels.len());
+        let mut rest = &mut units[..];
+        for panel in &panels {
+            let (slice, more) = rest.split_at_mut(layout.units() * panel.kernel.width);
+            slices.push((panel, slice));
+            rest = more;
+        }
+        slices.into_par_iter().for_each(|(panel, units)| {
+            vectorized(
+                isa,
+                #[inline(always)]
+                || match layout.in_place {
+                    true => pack_taps::<E>(weight, panel, layout.row_units, units),
+                    false => pack_patches::<E>(weight, panel, units),
+                },
+            );
+        });
+        Self { units, panels }
+    }
+
+    pub(super) fn panels(&self) -> &[Panel] {
+        &self.panels
+    }
+
+    /// The units of `panel` from unit `first` of the reduction on.
+    pub(super) fn units_from(&self, panel: &Panel, first: usize) -> &[u32] {
+        &self.units[panel.offset + first * panel.kernel.width..]
+    }
+}
+
+/// Every tap is a row of channels.
+#[inline(always)]
+fn pack_taps<E: Element>(weight: &WeightView, panel: &Panel, row_units: usize, units: &mut [u32]) {
+    /// Units per pass: what they touch stays in the first cache.
+    const BLOCK: usize = 16;
+    let width = panel.kernel.width;
+    let lanes = width.min(weight.outputs - panel.first_output);
+    for block in (0..row_units).step_by(BLOCK) {
+        for lane in 0..lanes {
+            let output = &weight.values[(panel.first_output + lane) * weight.output_stride..];
+            for (tap, offset) in weight.taps.iter().enumerate() {
+                let value = |channel: usize| E::from_f32(output[channel * weight.channel_stride + offset]);
+                let column = units[(tap * row_units + block) * width + lane..].iter_mut().step_by(width);
+                for (slot, unit) in column.zip(block..(block + BLOCK).min(row_units)) {
+                    let channel = unit * E::PER_UNIT;
+                    *slot = E::unit(value(channel), value(channel + E::PER_UNIT - 1));
+                }
+            }
+        }
+    }
+}
+
+/// All taps together are one row, `[taps, channels]`.
+fn pack_patches<E: Element>(weight: &WeightView, panel: &Panel, units: &mut [u32]) {
+    let width = panel.kernel.width;
+    let lanes = width.min(weight.outputs - panel.first_output);
+    let len = weight.taps.len() * weight.channels;
+    for lane in 0..lanes {
+        let value = |i: usize| {
+            let (tap, channel) = (i / weight.channels, i % weight.channels);
+            let output = (panel.first_output + lane) * weight.output_stride;
+            E::from_f32(weight.values[output + channel * weight.channel_stride + weight.taps[tap]])
+        };
+        for (unit, units) in units.chunks_exact_mut(width).enumerate() {
+            let first = unit * E::PER_UNIT;
+            let second = if first + 1 < len { value(first + 1) } else { E::default() };
+            units[lane] = E::unit(value(first), second);
+        }
+    }
+}

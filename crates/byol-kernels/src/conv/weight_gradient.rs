@@ -1,0 +1,240 @@
+//! The weight gradient: a product along the positions.
+#![expect(unsafe_code, reason = "calls the inner loops on packed buffers")]
+
+use std::hint::black_box;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::shape::ConvShape;
+use super::window::{RowLayout, RowTable, Window};
+use crate::element::Element;
+use crate::isa::{Isa, vectorized};
+use crate::vector::{Columns, ColumnsKernel, GROUP_ROWS, Kernels, LEFT_BLOCK, LeftLayout, panels};
+
+/// Units of the reduction per chunk: one group of rows per value of a unit.
+const CHUNK_UNITS: usize = GROUP_ROWS;
+
+/// Blocks of outputs per task; what is packed of the input is multiplied with all of them.
+const TASK_BLOCKS: usize = 4;
+
+/// `dw[o, c, u, v] = Σ_{n, i, j} dy[n, i, j, o] · x[n, i·stride + u − padding, j·stride + v − padding, c]`.
+///
+/// Outputs are on the left of the products and input channels on the right. The positions are split between tasks, each
+/// sums in its own buffer, and the buffers are added in order.
+pub(super) fn weight_gradient<E: Element>(isa: Isa, shape: &ConvShape, x: &[E], dy: &[E], dw: &mut [f32]) {
+    let window = shape.input_window();
+    let layout = RowLayout::new::<E>(&window);
+    let row_len = layout.row_units * E::PER_UNIT;
+    let right = panels(E::kernels(isa).columns, |kernel| kernel.width, row_len);
+    let last = right.last().expect("a convolution has inputs");
+    let plan = Plan {
+        isa,
+        window,
+        outputs: shape.outputs,
+        positions: dy.len() / shape.outputs,
+        kernels: E::kernels(isa),
+        layout,
+        row_len,
+        right_width: last.0 + last.1.width,
+        right,
+    };
+    let blocks = shape.outputs.div_ceil(LEFT_BLOCK);
+    let block_tasks = blocks.div_ceil(TASK_BLOCKS);
+    let splits = plan.splits(block_tasks);
+    let block_len = LEFT_BLOCK * plan.output_stride();
+    let mut sums = vec![0.0; splits * blocks * block_len];
+    let tasks: Vec<_> = sums
+        .chunks_exact_mut(blocks * block_len)
+        .enumerate()
+        .flat_map(|(split, sums)| {
+            let tasks = sums.chunks_mut(TASK_BLOCKS * block_len).enumerate();
+            tasks.map(move |(task, sums)| (split, task * TASK_BLOCKS * LEFT_BLOCK, sums))
+        })
+        .collect();
+    tasks.into_par_iter().for_each(|(split, first_output, sums)| {
+        plan.sum_chunks(x, dy, plan.chunks_of(split, splits), first_output, sums);
+    });
+    plan.add_up(&sums, blocks * block_len, shape, dw);
+}
+
+struct Plan {
+    isa: Isa,
+    window: Window,
+    outputs: usize,
+    positions: usize,
+    kernels: Kernels,
+    layout: RowLayout,
+    /// Values in a row of the layout.
+    row_len: usize,
+    right: Vec<(usize, ColumnsKernel)>,
+    /// `row_len`, rounded up to whole panels.
+    right_width: usize,
+}
+
+impl Plan {
+    /// Values between the sums of neighbouring outputs: `[taps, right_width]`.
+    fn output_stride(&self) -> usize {
+        self.layout.taps * self.right_width
+    }
+
+    fn chunk_positions<E: Element>() -> usize {
+        CHUNK_UNITS * E::PER_UNIT
+    }
+
+    fn chunk_count(&self) -> usize {
+        self.positions.div_ceil(GROUP_ROWS * 2)
+    }
+
+    /// Parts that the positions are cut into: enough for every thread to have several tasks, as long as the buffers of
+    /// all parts stay below 32 MiB and every part has a chunk.
+    fn splits(&self, block_tasks: usize) -> usize {
+        const BUFFERS_LEN: usize = 8 * 1024 * 1024;
+        let wanted = (4 * rayon::current_num_threads()).div_ceil(block_tasks);
+        let affordable = BUFFERS_LEN / (self.outputs * self.output_stride());
+        wanted.min(affordable).min(self.chunk_count()).max(1)
+    }
+
+    /// The positions of part `split`.
+    fn chunks_of(&self, split: usize, splits: usize) -> Range<usize> {
+        let bound = |split: usize| (self.chunk_count() * split / splits * GROUP_ROWS * 2).min(self.positions);
+        bound(split)..bound(split + 1)
+    }
+
+    /// Adds the products of `positions` to `sums` `[outputs, taps, right_width]` of the outputs from `first_output` on.
+    fn sum_chunks<E: Element>(
+        &self,
+        x: &[E],
+        dy: &[E],
+        positions: Range<usize>,
+        first_output: usize,
+        sums: &mut [f32],
+    ) {
+        let _registers = self.kernels.hold_registers();
+        let blocks = sums.len() / (LEFT_BLOCK * self.output_stride());
+        let mut tables: Vec<RowTable> = (0..E::PER_UNIT).map(|_| RowTable::new(self.layout)).collect();
+        let mut left = vec![0; blocks * CHUNK_UNITS * LEFT_BLOCK];
+        let mut spare = vec![0; CHUNK_UNITS * LEFT_BLOCK];
+        let widest = self.right.iter().map(|(_, kernel)| kernel.width).max().unwrap_or(0);
+        let mut right = vec![0; CHUNK_UNITS * widest];
+        for first in positions.clone().step_by(Self::chunk_positions::<E>()) {
+            let chunk = first..(first + Self::chunk_positions::<E>()).min(positions.end);
+            for (part, table) in tables.iter_mut().enumerate() {
+                let start = (chunk.start + part * GROUP_ROWS).min(chunk.end);
+                table.fill(&self.window, x, start..(start + GROUP_ROWS).min(chunk.end));
+            }
+            for (block, left) in left.chunks_exact_mut(CHUNK_UNITS * LEFT_BLOCK).enumerate() {
+                self.pack_left(dy, &chunk, first_output + block * LEFT_BLOCK, left, &mut spare);
+            }
+            for tap in 0..self.layout.taps {
+                for (first_column, kernel) in &self.right {
+                    self.pack_right::<E>(&tables, tap, *first_column, kernel.width, &mut right);
+                    for block in 0..blocks {
+                        let sums =
+                            &mut sums[block * LEFT_BLOCK * self.output_stride()..][..LEFT_BLOCK * self.output_stride()];
+                        let columns = Columns {
+                            sums: sums[tap * self.right_width + first_column..].as_mut_ptr(),
+                            stride: self.output_stride(),
+                            left: left[block * CHUNK_UNITS * LEFT_BLOCK..].as_ptr(),
+                            right: right.as_ptr(),
+                            units: CHUNK_UNITS,
+                        };
+                        // SAFETY: the block's last row starts `(LEFT_BLOCK − 1) · output_stride` after its first and has
+                        // `right_width − first_column ≥ width` values from there on in this tap; both operands are packed
+                        // for `CHUNK_UNITS` units. The public function saw that the machine has the instruction set.
+                        unsafe { (kernel.run)(&columns) };
+                    }
+                }
+            }
+        }
+    }
+
+    /// One block of outputs of `dy` at the positions of `chunk`, with zeros beyond.
+    fn pack_left<E: Element>(&self, dy: &[E], chunk: &Range<usize>, first: usize, left: &mut [u32], spare: &mut [u32]) {
+        let columns = LEFT_BLOCK.min(self.outputs - first.min(self.outputs));
+        let row = |position: usize| match position < chunk.len() {
+            true => &dy[(chunk.start + position) * self.outputs + first..][..columns],
+            false => &[],
+        };
+        let plain: &mut [u32] = if self.kernels.left == LeftLayout::UnitsFirst { left } else { &mut *spare };
+        vectorized(
+            self.isa,
+            #[inline(always)]
+            || {
+                // A length known to the compiler makes it unroll the loop over a row instead of using vectors.
+                for (unit, units) in plain.chunks_exact_mut(black_box(LEFT_BLOCK)).enumerate() {
+                    let position = unit * E::PER_UNIT;
+                    interleave(row(position), if E::PER_UNIT == 2 { row(position + 1) } else { &[] }, units);
+                }
+            },
+        );
+        #[cfg(target_arch = "x86_64")]
+        if self.kernels.left == LeftLayout::Tiles {
+            crate::amx::pack_left(spare, LEFT_BLOCK, 0, left);
+        }
+    }
+
+    /// One panel of the rows that `tap` sees, `[CHUNK_UNITS, width]` units.
+    fn pack_right<E: Element>(&self, tables: &[RowTable], tap: usize, first: usize, width: usize, right: &mut [u32]) {
+        let columns = width.min(self.row_len - first);
+        let row = |position: usize| -> &[E] {
+            let row = tables[position / GROUP_ROWS].rows(tap)[position % GROUP_ROWS];
+            // SAFETY: rows of the table are valid for `row_units` units, that is `row_len` values.
+            unsafe { std::slice::from_raw_parts(row.cast::<E>().add(first), columns) }
+        };
+        vectorized(
+            self.isa,
+            #[inline(always)]
+            || {
+                for (unit, units) in right.chunks_exact_mut(width).take(CHUNK_UNITS).enumerate() {
+                    let position = unit * E::PER_UNIT;
+                    interleave(row(position), if E::PER_UNIT == 2 { row(position + 1) } else { &[] }, units);
+                }
+            },
+        );
+    }
+
+    /// Adds the buffers of all splits, `buffer_len` values each, and writes the sum in the weight's layout.
+    fn add_up(&self, sums: &[f32], buffer_len: usize, shape: &ConvShape, dw: &mut [f32]) {
+        let filter_len = shape.inputs * shape.taps();
+        dw.par_chunks_exact_mut(filter_len).enumerate().for_each_init(
+            || vec![0.0; self.output_stride()],
+            |total, (output, dw)| {
+                let stride = self.output_stride();
+                total.copy_from_slice(&sums[output * stride..][..stride]);
+                for sums in sums.chunks_exact(buffer_len).skip(1) {
+                    total.iter_mut().zip(&sums[output * stride..]).for_each(|(total, sum)| *total += sum);
+                }
+                for (input, dw) in dw.chunks_exact_mut(shape.taps()).enumerate() {
+                    for (tap, dw) in dw.iter_mut().enumerate() {
+                        *dw = match self.layout.in_place {
+                            true => total[tap * self.right_width + input],
+                            false => total[tap * shape.inputs + input],
+                        };
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// Units of the values of two rows, which are `second` in each unit where that has two; zeros where a row has ended.
+#[inline(always)]
+fn interleave<E: Element>(first: &[E], second: &[E], units: &mut [u32]) {
+    if first.len() == units.len() && (E::PER_UNIT == 1 || second.len() == units.len()) {
+        if E::PER_UNIT == 1 {
+            for (unit, first) in units.iter_mut().zip(first) {
+                *unit = E::unit(*first, E::default());
+            }
+        } else {
+            for ((unit, first), second) in units.iter_mut().zip(first).zip(second) {
+                *unit = E::unit(*first, *second);
+            }
+        }
+        return;
+    }
+    let value = |row: &[E], i: usize| row.get(i).copied().unwrap_or_default();
+    for (i, unit) in units.iter_mut().enumerate() {
+        *unit = E::unit(value(first, i), value(second, i));
+    }
+}

@@ -1,0 +1,45 @@
+//! Tile registers for products of `bf16`.
+#![expect(unsafe_code, reason = "hands raw pointers on to the tile kernels")]
+
+use super::block::{Columns, Rows};
+use super::{ColumnsKernel, GROUP_ROWS, Kernels, LEFT_BLOCK, LeftLayout, RowsKernel};
+use crate::amx::{BLOCK, ColumnBlock, Hardware, RowBlock, Tiles, multiply_columns, multiply_rows};
+
+pub(super) const BF16: Kernels = Kernels {
+    rows: &[RowsKernel { width: BLOCK, run: rows }],
+    columns: &[ColumnsKernel { width: BLOCK, run: columns }],
+    left: LeftLayout::Tiles,
+};
+
+const _: () = assert!(GROUP_ROWS.is_multiple_of(BLOCK) && LEFT_BLOCK == BLOCK);
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn rows(rows: &Rows) {
+    // SAFETY: the fields of `rows` are as their comments say, so that every block of 32 rows below `count`, which is at
+    // most `GROUP_ROWS`, lies in `sums` and in the table; the machine has the instruction set.
+    unsafe {
+        let mut tiles = Hardware::configure();
+        for first in (0..rows.count).step_by(BLOCK) {
+            let block = RowBlock {
+                sums: rows.sums.add(first * BLOCK),
+                accumulate: rows.accumulate,
+                rows: rows.rows.add(first),
+                tap_stride: GROUP_ROWS,
+                taps: rows.taps,
+                first_unit: rows.first_unit,
+                units: rows.units,
+                panel: rows.panel,
+            };
+            multiply_rows(&mut tiles, &block);
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn columns(columns: &Columns) {
+    let Columns { sums, stride, left, right, units } = *columns;
+    // SAFETY: the caller's contract is the same; the left operand is packed as tiles.
+    unsafe {
+        multiply_columns(&mut Hardware::configure(), &ColumnBlock { sums, stride, left, right, units });
+    }
+}

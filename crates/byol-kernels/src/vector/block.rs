@@ -1,0 +1,124 @@
+//! The two inner loops of every convolution and linear layer, written once over [`Vector`].
+#![expect(unsafe_code, reason = "raw pointers keep bounds checks out of the innermost loops")]
+
+use super::{GROUP_ROWS, LEFT_BLOCK, Vector};
+
+/// `sums[r, o] (+)= Σ_{tap, u} rows[tap, r][first_unit + u] · panel[tap, u, o]` for a group of rows and one panel.
+///
+/// The rows of every tap lie anywhere in memory: this is how a convolution is a matrix product without a matrix of patches.
+pub(crate) struct Rows {
+    /// `[GROUP_ROWS, width]`, row-major.
+    pub(crate) sums: *mut f32,
+    /// Whether `sums` holds partial sums to add to; otherwise it is overwritten.
+    pub(crate) accumulate: bool,
+    /// Rows that count, at most [`GROUP_ROWS`]; up to [`GROUP_ROWS`] are read and written.
+    pub(crate) count: usize,
+    /// `[taps, GROUP_ROWS]` starts of rows; every one valid for `first_unit + units` units.
+    pub(crate) rows: *const *const u32,
+    pub(crate) taps: usize,
+    pub(crate) first_unit: usize,
+    pub(crate) units: usize,
+    /// `[taps, units, width]` units.
+    pub(crate) panel: *const u32,
+}
+
+/// `sums[l, r] += Σ_u left[u, l] · right[u, r]` for a block of left columns and one panel of right ones.
+pub(crate) struct Columns {
+    /// `[LEFT_BLOCK, …]` rows `stride` values apart, as wide as the panel.
+    pub(crate) sums: *mut f32,
+    pub(crate) stride: usize,
+    /// [`LEFT_BLOCK`] columns of `units` units, in the [`super::LeftLayout`] of the kernel.
+    pub(crate) left: *const u32,
+    /// `[units, width]` units.
+    pub(crate) right: *const u32,
+    pub(crate) units: usize,
+}
+
+/// [`Rows`] with `R` rows and `N` vectors of outputs in registers at a time.
+///
+/// # Safety
+/// The fields of `rows` are as their comments say, and the machine has the instruction set of `V`.
+#[inline(always)]
+pub(super) unsafe fn multiply_rows<V: Vector, const R: usize, const N: usize>(rows: &Rows) {
+    const { assert!(GROUP_ROWS.is_multiple_of(R)) };
+    for first in (0..rows.count).step_by(R) {
+        // SAFETY: `first + R ≤ GROUP_ROWS` because `R` divides it; the caller vouches for the rest.
+        unsafe { multiply_row_block::<V, R, N>(rows, first) };
+    }
+}
+
+#[inline(always)]
+unsafe fn multiply_row_block<V: Vector, const R: usize, const N: usize>(rows: &Rows, first: usize) {
+    let width = N * V::LANES;
+    // SAFETY: row `first + r` and lanes `n·LANES…` lie in `sums`; each `row` is valid for `first_unit + units` units, and
+    // the panel for `taps · units · width`.
+    unsafe {
+        let sums = rows.sums.add(first * width);
+        let mut sum = [[V::zero(); N]; R];
+        if rows.accumulate {
+            for (r, sum) in sum.iter_mut().enumerate() {
+                for (n, sum) in sum.iter_mut().enumerate() {
+                    *sum = V::load_sum(sums.add(r * width + n * V::LANES));
+                }
+            }
+        }
+        let mut panel = rows.panel;
+        for tap in 0..rows.taps {
+            let table = rows.rows.add(tap * GROUP_ROWS + first);
+            let row: [*const u32; R] = std::array::from_fn(|r| (*table.add(r)).add(rows.first_unit));
+            for u in 0..rows.units {
+                let right: [V::Units; N] = std::array::from_fn(|n| V::load(panel.add(n * V::LANES)));
+                for (row, sum) in row.iter().zip(&mut sum) {
+                    let left = V::splat(row.add(u));
+                    for (sum, right) in sum.iter_mut().zip(right) {
+                        *sum = V::multiply_add(*sum, left, right);
+                    }
+                }
+                panel = panel.add(width);
+            }
+        }
+        for (r, sum) in sum.iter().enumerate() {
+            for (n, sum) in sum.iter().enumerate() {
+                V::store_sum(*sum, sums.add(r * width + n * V::LANES));
+            }
+        }
+    }
+}
+
+/// [`Columns`] with `R` columns and `N` vectors of outputs in registers at a time.
+///
+/// # Safety
+/// The fields of `columns` are as their comments say, and the machine has the instruction set of `V`.
+#[inline(always)]
+pub(super) unsafe fn multiply_columns<V: Vector, const R: usize, const N: usize>(columns: &Columns) {
+    const { assert!(LEFT_BLOCK.is_multiple_of(R)) };
+    let width = N * V::LANES;
+    for first in (0..LEFT_BLOCK).step_by(R) {
+        // SAFETY: column `first + r` lies in the block because `R` divides it; the caller vouches for the rest.
+        unsafe {
+            let sums = columns.sums.add(first * columns.stride);
+            let mut sum = [[V::zero(); N]; R];
+            for (r, sum) in sum.iter_mut().enumerate() {
+                for (n, sum) in sum.iter_mut().enumerate() {
+                    *sum = V::load_sum(sums.add(r * columns.stride + n * V::LANES));
+                }
+            }
+            for u in 0..columns.units {
+                let left = columns.left.add(u * LEFT_BLOCK + first);
+                let right = columns.right.add(u * width);
+                let right: [V::Units; N] = std::array::from_fn(|n| V::load(right.add(n * V::LANES)));
+                for (r, sum) in sum.iter_mut().enumerate() {
+                    let left = V::splat(left.add(r));
+                    for (sum, right) in sum.iter_mut().zip(right) {
+                        *sum = V::multiply_add(*sum, left, right);
+                    }
+                }
+            }
+            for (r, sum) in sum.iter().enumerate() {
+                for (n, sum) in sum.iter().enumerate() {
+                    V::store_sum(*sum, sums.add(r * columns.stride + n * V::LANES));
+                }
+            }
+        }
+    }
+}

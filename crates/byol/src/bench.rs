@@ -1,0 +1,148 @@
+//! How fast this machine trains and embeds: the figures behind `byol bench`.
+
+use std::time::Instant;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use byol_data::{Random, Stream};
+use byol_kernels::peak_memory_bytes;
+use serde::Serialize;
+
+use crate::byol::{Byol, ModelConfig, PassModes};
+use crate::model::{Arch, BatchNormMode, NamedGradients, ResNet, Stem, initialize};
+use crate::ops::{self, Precision};
+use crate::optim::{Optimizer, OptimizerConfig, OptimizerKind};
+use crate::preset::Preset;
+
+/// What is timed.
+#[derive(Clone, Copy, Debug)]
+pub struct Workload {
+    /// Architecture of the encoder; pictures of up to 64 px get the CIFAR stem.
+    pub arch: Arch,
+    /// Side of the square pictures in pixels.
+    pub size_px: usize,
+    /// Pictures per step.
+    pub batch_size: usize,
+    /// Type of activations and matrix operands.
+    pub precision: Precision,
+    /// Timed repetitions, 1 or more, after two that are not.
+    pub iterations: usize,
+}
+
+/// What came out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BenchReport {
+    /// Architecture of the encoder.
+    pub arch: Arch,
+    /// Side of the square pictures in pixels.
+    pub size_px: usize,
+    /// Pictures per step.
+    pub batch_size: usize,
+    /// Type of activations and matrix operands.
+    pub precision: Precision,
+    /// Instruction set of the kernels.
+    pub isa: &'static str,
+    /// Threads that computed.
+    pub threads: usize,
+    /// Pictures (a pair of views counts once) per second, by the median.
+    pub images_per_second: f64,
+    /// Median of one repetition.
+    pub seconds_median: f64,
+    /// Useful arithmetic per second in 10⁹; two operations per multiply-add of a convolution or linear layer.
+    pub gflops_per_second: f64,
+    /// Largest memory of the process so far, in bytes; absent where the system does not tell.
+    pub peak_rss_bytes: Option<u64>,
+    /// Loss of the last step; absent for inference.
+    pub loss: Option<f32>,
+}
+
+impl Workload {
+    fn stem(&self) -> Stem {
+        if self.size_px <= 64 { Stem::Cifar } else { Stem::Imagenet }
+    }
+
+    fn images(&self, view: u64, device: &Device) -> Tensor<4> {
+        let mut random = Random::new(0, Stream::Drawing, 0, view);
+        let pixels: Vec<f32> =
+            (0..self.batch_size * self.size_px * self.size_px * 3).map(|_| random.normal()).collect();
+        Tensor::from_data(TensorData::new(pixels, [self.batch_size, self.size_px, self.size_px, 3]), device)
+    }
+
+    fn report(&self, seconds_median: f64, multiply_adds: u64, loss: Option<f32>) -> BenchReport {
+        BenchReport {
+            arch: self.arch,
+            size_px: self.size_px,
+            batch_size: self.batch_size,
+            precision: self.precision,
+            isa: ops::isa().name(),
+            threads: rayon::current_num_threads(),
+            images_per_second: self.batch_size as f64 / seconds_median,
+            seconds_median,
+            gflops_per_second: 2.0 * multiply_adds as f64 * self.batch_size as f64 / seconds_median / 1e9,
+            peak_rss_bytes: peak_memory_bytes(),
+            loss,
+        }
+    }
+}
+
+/// Times one training step as every tool must do it: online network forward and backward and target network forward on
+/// two ready-made views, heads of 4096 and 256, SGD with momentum, target update.
+///
+/// Counted per picture and view: one forward pass of online network, predictor and target network, and twice the online
+/// forward pass backwards, but for the first convolution, whose input needs no gradient.
+pub fn step(workload: &Workload, device: &Device) -> BenchReport {
+    let config = ModelConfig {
+        arch: workload.arch,
+        stem: workload.stem(),
+        projector_hidden: 4096,
+        predictor_hidden: 4096,
+        projection_size: 256,
+        ..Preset::Imagenet1000.config().model
+    };
+    let mut byol = Byol::new(&config, workload.precision, 0, device);
+    let rule = OptimizerConfig { kind: OptimizerKind::Sgd, weight_decay: 1e-6, ..OptimizerConfig::default() };
+    let mut optimizer = Optimizer::new(rule);
+    let views = [1, 2].map(|view| workload.images(view, device));
+    let mode = BatchNormMode::Batch { running_weight: 0.1 };
+    let mut loss = 0.0;
+    let seconds = median(workload.iterations, || {
+        let mut gradients = NamedGradients::new();
+        let modes = PassModes { first: mode, second: mode };
+        let losses = byol.add_gradients(views.clone(), modes, 1.0, &mut gradients);
+        loss = losses.loss.into_scalar();
+        byol.online = optimizer.step(byol.online.clone(), gradients, 0.01);
+        byol.update_target(0.996);
+    });
+    let (stem, encoder) = byol.online.encoder.multiply_adds(workload.size_px);
+    let size = workload.arch.representation_size();
+    let projector = ((size + config.projection_size) * config.projector_hidden) as u64;
+    let predictor = (2 * config.projection_size * config.predictor_hidden) as u64;
+    let (online, target) = (encoder + projector + predictor, encoder + projector);
+    workload.report(seconds, 2 * (3 * online - stem + target), Some(loss))
+}
+
+/// Times inference of the encoder: batch norm by running statistics, ready-made pictures.
+pub fn embed(workload: &Workload, device: &Device) -> BenchReport {
+    let mut network = initialize(ResNet::new(workload.arch, workload.stem(), device), 0, "online.encoder");
+    let images = workload.images(1, device);
+    let seconds = median(workload.iterations, || {
+        let features = network.forward(images.clone(), BatchNormMode::Running, workload.precision);
+        let _: f32 = features.sum().into_scalar();
+    });
+    let (_, multiply_adds) = network.multiply_adds(workload.size_px);
+    workload.report(seconds, multiply_adds, None)
+}
+
+fn median(iterations: usize, mut run: impl FnMut()) -> f64 {
+    for _ in 0..2 {
+        run();
+    }
+    let mut seconds: Vec<f64> = (0..iterations)
+        .map(|_| {
+            let start = Instant::now();
+            run();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    seconds[iterations / 2]
+}
