@@ -1,8 +1,9 @@
 # Targets for contributors, cheapest first. `.ci/run` needs no make and runs the same checks.
 
 GOLDEN_VENV ?= $(HOME)/.cache/byol-golden
+BENCH_VENV ?= $(HOME)/.cache/byol-bench
 
-.PHONY: check test golden
+.PHONY: check test golden bench-vs-pytorch
 
 check:
 	cargo fmt --all --check
@@ -20,3 +21,10 @@ golden:
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/augmentations.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/method.py
 	git status --short crates/byol/tests/data crates/byol-data/tests/data
+
+# Training steps and inference beside PyTorch and ONNX Runtime, in an environment outside of the repository; see bench/README.md.
+bench-vs-pytorch:
+	cargo build --release
+	python3 -m venv "$(BENCH_VENV)"
+	"$(BENCH_VENV)/bin/pip" install --quiet --requirement bench/requirements.txt
+	"$(BENCH_VENV)/bin/python" -B bench/compare.py target/release/byol

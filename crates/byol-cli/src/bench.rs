@@ -3,7 +3,7 @@
 use byol::Result;
 use byol::bench::{BenchReport, Workload, embed, step};
 use byol::model::Arch;
-use byol::ops::Precision;
+use byol::ops::{Device, Precision};
 
 use crate::device::Compute;
 use crate::{Ending, show};
@@ -14,6 +14,17 @@ pub enum Bench {
     Step(Arguments),
     /// Time the encoder alone, as `byol embed` uses it
     Embed(Arguments),
+    /// Measure the limits of this machine: multiply-adds from registers, memory copy
+    Peak(PeakArguments),
+}
+
+#[derive(clap::Args)]
+pub struct PeakArguments {
+    /// Print one JSON object on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    compute: Compute,
 }
 
 #[derive(clap::Args)]
@@ -41,7 +52,14 @@ pub struct Arguments {
 }
 
 pub fn run(bench: &Bench) -> Result<Ending> {
-    let (Bench::Step(arguments) | Bench::Embed(arguments)) = bench;
+    match bench {
+        Bench::Step(arguments) => time(arguments, step),
+        Bench::Embed(arguments) => time(arguments, embed),
+        Bench::Peak(arguments) => peak(arguments),
+    }
+}
+
+fn time(arguments: &Arguments, bench: fn(&Workload, &Device) -> BenchReport) -> Result<Ending> {
     let device = arguments.compute.open()?;
     let workload = Workload {
         arch: arguments.arch,
@@ -50,13 +68,35 @@ pub fn run(bench: &Bench) -> Result<Ending> {
         precision: arguments.precision.unwrap_or_else(Precision::of_this_machine),
         iterations: usize::from(arguments.iterations),
     };
-    let report = match bench {
-        Bench::Step(_) => step(&workload, &device),
-        Bench::Embed(_) => embed(&workload, &device),
-    };
+    let report = bench(&workload, &device);
     tell(&report);
     if arguments.json {
         show::json(&serde_json::json!(report));
+    }
+    Ok(Ending::Done)
+}
+
+fn peak(arguments: &PeakArguments) -> Result<Ending> {
+    arguments.compute.open()?;
+    let (isa, threads) = (byol::ops::isa(), arguments.compute.thread_count());
+    let f32_gflops = byol_kernels::peak_f32_flops(isa, threads) / 1e9;
+    let bf16_gflops = byol_kernels::peak_bf16_flops(isa, threads).map(|flops| flops / 1e9);
+    let copy_gbytes = byol_kernels::copy_bytes_per_second(threads) / 1e9;
+    eprintln!("{isa}, {threads} threads");
+    eprintln!("f32 multiply-add   {f32_gflops:.0} GFLOP/s");
+    match bf16_gflops {
+        Some(gflops) => eprintln!("bf16 multiply-add  {gflops:.0} GFLOP/s"),
+        None => eprintln!("bf16 multiply-add  none; widened to f32"),
+    }
+    eprintln!("memory copy        {copy_gbytes:.1} GB/s, read and written");
+    if arguments.json {
+        show::json(&serde_json::json!({
+            "isa": isa.name(),
+            "threads": threads,
+            "f32_gflops_per_second": f32_gflops,
+            "bf16_gflops_per_second": bf16_gflops,
+            "copy_gbytes_per_second": copy_gbytes,
+        }));
     }
     Ok(Ending::Done)
 }

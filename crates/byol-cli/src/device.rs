@@ -19,6 +19,12 @@ pub struct Compute {
 }
 
 impl Compute {
+    /// Threads that compute.
+    pub fn thread_count(&self) -> usize {
+        let all = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.map_or_else(all, usize::from)
+    }
+
     /// Opens the device and sets the number of threads.
     pub fn open(&self) -> Result<Device> {
         if let Some(threads) = self.threads {

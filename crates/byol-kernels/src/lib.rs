@@ -19,6 +19,8 @@ mod isa;
 mod machine;
 mod memory;
 mod moments;
+mod optimizer;
+mod peak;
 mod pool;
 mod vector;
 
@@ -33,4 +35,6 @@ pub use element::{Element, bf16};
 pub use isa::Isa;
 pub use machine::peak_memory_bytes;
 pub use memory::ReusingAllocator;
+pub use optimizer::{Adam, Lars, Sgd, adam, lars, sgd, sum_of_squares, target_ema};
+pub use peak::{copy_bytes_per_second, peak_bf16_flops, peak_f32_flops};
 pub use pool::{MaxPool, global_average_pool, global_average_pool_gradient, max_pool, max_pool_gradient};

@@ -109,7 +109,7 @@ pub fn step(workload: &Workload, device: &Device) -> BenchReport {
         let modes = PassModes { first: mode, second: mode };
         let losses = byol.add_gradients(views.clone(), modes, 1.0, &mut gradients);
         loss = losses.loss.into_scalar();
-        byol.online = optimizer.step(byol.online.clone(), gradients, 0.01);
+        optimizer.step(&mut byol.online, gradients, 0.01);
         byol.update_target(0.996);
     });
     let (stem, encoder) = byol.online.encoder.multiply_adds(workload.size_px);

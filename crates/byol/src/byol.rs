@@ -1,11 +1,13 @@
 //! The method (paper §3.1, Algorithm 1): online and target network, predictor, loss, target update.
 
+use std::collections::HashMap;
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Arch, BatchNormMode, Mlp, NamedGradients, ResNet, Role, Stem, add_gradients, initialize, map_tensors,
+    Arch, BatchNormMode, Mlp, NamedGradients, ResNet, Role, Stem, add_gradients, initialize, update_tensors,
     visit_tensors, zero_init_residual,
 };
 use crate::ops::{self, Precision};
@@ -165,13 +167,13 @@ impl Byol {
         if self.target_kind != TargetKind::MovingAverage {
             return;
         }
-        let mut online = std::collections::HashMap::new();
+        let mut online = HashMap::new();
         visit_tensors(&self.online, |tensor| {
             online.insert(tensor.name.to_owned(), tensor.values);
         });
-        self.target = map_tensors(self.target.clone(), |name, role, target| match role {
+        update_tensors(&mut self.target, |name, role, target| match role {
             Role::Buffer => target,
-            _ => target.clone() + (online[name].clone() - target) * (1.0 - tau) as f32,
+            _ => ops::target_ema(online[name].clone(), target, tau),
         });
     }
 }

@@ -11,5 +11,7 @@ pub use arch::{Arch, BlockKind, Stem};
 pub use init::{initialize, zero_init_residual};
 pub use layers::{BatchNorm, BatchNormMode, Conv2d, Linear, running_weight};
 pub use mlp::Mlp;
-pub use parameters::{NamedGradients, NamedTensor, Role, add_gradients, count_parameters, map_tensors, visit_tensors};
+pub use parameters::{
+    NamedGradients, NamedTensor, Role, add_gradients, count_parameters, map_tensors, update_tensors, visit_tensors,
+};
 pub use resnet::ResNet;

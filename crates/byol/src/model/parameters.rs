@@ -100,6 +100,21 @@ pub fn map_tensors<M: Module>(module: M, map: impl FnMut(&str, Role, Tensor<1>) 
     module.map(&mut Mapper { path: Vec::new(), map })
 }
 
+/// Replaces every tensor by `map(name, role, flat tensor)`, as [`map_tensors`], but hands each over with nothing else
+/// holding its memory, so that an update can happen in place. (If `map` panics, the module is left without values.)
+pub fn update_tensors<M: Module>(module: &mut M, map: impl FnMut(&str, Role, Tensor<1>) -> Tensor<1>) {
+    /// Takes the values out.
+    struct Emptied;
+    impl ModuleMapper for Emptied {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|tensor| Tensor::empty([0; D], &tensor.device()))
+        }
+    }
+    let emptied = module.clone().map(&mut Emptied);
+    let owned = std::mem::replace(module, emptied);
+    *module = map_tensors(owned, map);
+}
+
 /// Gradients by parameter name, flat; averaged over the micro-batches of a step.
 pub type NamedGradients = BTreeMap<String, Tensor<1>>;
 

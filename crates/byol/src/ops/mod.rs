@@ -9,6 +9,7 @@ mod composed;
 mod cpu;
 mod device;
 mod precision;
+mod update;
 mod vision;
 
 use burn::backend::Dispatch;
@@ -17,6 +18,7 @@ use burn::tensor::Tensor;
 pub use burn::tensor::Device;
 pub use device::{choose_isa, isa, open_device, set_compute_threads};
 pub use precision::Precision;
+pub use update::{Adam, Lars, Sgd, UpdateOps, adam, lars, sgd, sum_of_squares, target_ema};
 use vision::Normalised;
 pub use vision::{ConvNorm, Residual, Source, VisionOps};
 

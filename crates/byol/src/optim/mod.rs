@@ -8,7 +8,8 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{NamedGradients, Role, map_tensors};
+use crate::model::{NamedGradients, Role, update_tensors};
+use crate::ops::{self, Adam, Lars, Sgd};
 pub use schedule::{RunLength, Schedule};
 
 /// Which update rule.
@@ -104,84 +105,117 @@ impl Optimizer {
         &self.second_moments
     }
 
-    /// One step on every parameter of `module` that has a gradient.
-    pub fn step<M: Module>(&mut self, module: M, mut gradients: NamedGradients, learning_rate: f64) -> M {
+    /// One step on every parameter of `module` that has a gradient; in place.
+    pub fn step<M: Module>(&mut self, module: &mut M, mut gradients: NamedGradients, learning_rate: f64) {
         self.steps += 1;
-        map_tensors(module, |name, role, parameter| match gradients.remove(name) {
+        update_tensors(module, |name, role, parameter| match gradients.remove(name) {
             Some(gradient) => self.update(name, role, parameter, gradient, learning_rate as f32),
             None => parameter,
-        })
+        });
     }
 
     fn update(&mut self, name: &str, role: Role, p: Tensor<1>, g: Tensor<1>, learning_rate: f32) -> Tensor<1> {
-        let included = role == Role::Weight || !self.config.exclude_bias_and_norm;
-        match self.config.kind {
-            OptimizerKind::Lars => self.lars(name, included, p, g, learning_rate),
-            OptimizerKind::Sgd => self.sgd(name, included, p, g, learning_rate),
-            OptimizerKind::Adam | OptimizerKind::Adamw => self.adam(name, included, p, g, learning_rate),
+        let config = &self.config;
+        let included = role == Role::Weight || !config.exclude_bias_and_norm;
+        let weight_decay = if included { config.weight_decay as f32 } else { 0.0 };
+        let momentum = config.momentum as f32;
+        match config.kind {
+            OptimizerKind::Lars if included => {
+                let trust_coefficient = config.trust_coefficient as f32;
+                let options = Lars { learning_rate, momentum, weight_decay, trust_coefficient };
+                let m = take_moment(&mut self.first_moments, name, &p);
+                let (p, m) = ops::lars(p, g, m, options);
+                self.first_moments.insert(name.to_owned(), m);
+                p
+            }
+            // What LARS excludes takes steps of plain gradient descent.
+            OptimizerKind::Lars | OptimizerKind::Sgd => {
+                let nesterov = config.nesterov && config.kind == OptimizerKind::Sgd;
+                let options = Sgd { learning_rate, momentum, weight_decay, nesterov };
+                let m = take_moment(&mut self.first_moments, name, &p);
+                let (p, m) = ops::sgd(p, g, m, options);
+                self.first_moments.insert(name.to_owned(), m);
+                p
+            }
+            OptimizerKind::Adam | OptimizerKind::Adamw => {
+                let OptimizerConfig { beta1, beta2, epsilon, kind, .. } = *config;
+                let decoupled = kind == OptimizerKind::Adamw;
+                let epsilon = epsilon as f32;
+                let options = Adam { learning_rate, beta1, beta2, epsilon, weight_decay, decoupled, step: self.steps };
+                let m = take_moment(&mut self.first_moments, name, &p);
+                let v = take_moment(&mut self.second_moments, name, &p);
+                let (p, m, v) = ops::adam(p, g, m, v, options);
+                self.first_moments.insert(name.to_owned(), m);
+                self.second_moments.insert(name.to_owned(), v);
+                p
+            }
         }
-    }
-
-    /// `u = g + λp`, scaled by `r = η‖p‖/‖u‖` (1 when a norm is 0); `m ← μm + u`; `p ← p − lr·m` (spec §4.1).
-    /// Excluded parameters take `u = g`, unscaled. No ε, no clipping, the rate outside the momentum.
-    fn lars(&mut self, name: &str, included: bool, p: Tensor<1>, g: Tensor<1>, learning_rate: f32) -> Tensor<1> {
-        let u = if included {
-            let u = g + p.clone() * self.config.weight_decay as f32;
-            let scale = trust_ratio(&p, &u, self.config.trust_coefficient as f32);
-            u * scale
-        } else {
-            g
-        };
-        let m = self.accumulate(name, u);
-        p - m * learning_rate
-    }
-
-    /// `u = g + λp`; `m ← μm + u`; `p ← p − lr·m`, or `p − lr·(u + μm)` with Nesterov.
-    fn sgd(&mut self, name: &str, included: bool, p: Tensor<1>, g: Tensor<1>, learning_rate: f32) -> Tensor<1> {
-        let u = if included { g + p.clone() * self.config.weight_decay as f32 } else { g };
-        let m = self.accumulate(name, u.clone());
-        let direction = if self.config.nesterov { u + m * self.config.momentum as f32 } else { m };
-        p - direction * learning_rate
-    }
-
-    /// `m ← μm + u`, returned as well.
-    fn accumulate(&mut self, name: &str, u: Tensor<1>) -> Tensor<1> {
-        let m = match self.first_moments.remove(name) {
-            Some(m) => m * self.config.momentum as f32 + u,
-            None => u,
-        };
-        self.first_moments.insert(name.to_owned(), m.clone());
-        m
-    }
-
-    /// `m ← β₁m + (1−β₁)g`, `v ← β₂v + (1−β₂)g²`, `p ← p − lr · m̂ / (√v̂ + ε)` with bias-corrected `m̂`, `v̂`
-    /// (Kingma & Ba 2015). Weight decay goes into `g` (Adam) or shrinks `p` by `lr·λ` (AdamW).
-    fn adam(&mut self, name: &str, included: bool, p: Tensor<1>, g: Tensor<1>, learning_rate: f32) -> Tensor<1> {
-        let OptimizerConfig { beta1, beta2, epsilon, weight_decay, kind, .. } = self.config;
-        let decay = if included { weight_decay as f32 } else { 0.0 };
-        let (p, g) = match kind {
-            OptimizerKind::Adamw => (p * (1.0 - learning_rate * decay), g),
-            _ => (p.clone(), g + p * decay),
-        };
-        let blend = |moments: &mut BTreeMap<String, Tensor<1>>, beta: f64, value: Tensor<1>| {
-            let fresh = value * (1.0 - beta) as f32;
-            let moment = match moments.remove(name) {
-                Some(moment) => moment * beta as f32 + fresh,
-                None => fresh,
-            };
-            moments.insert(name.to_owned(), moment.clone());
-            moment / (1.0 - beta.powf(self.steps as f64)) as f32
-        };
-        let m = blend(&mut self.first_moments, beta1, g.clone());
-        let v = blend(&mut self.second_moments, beta2, g.square());
-        p - m / (v.sqrt() + epsilon as f32) * learning_rate
     }
 }
 
-/// `η‖p‖/‖u‖`, or 1 where either norm is 0; one value, kept on the device.
-fn trust_ratio(p: &Tensor<1>, u: &Tensor<1>, eta: f32) -> Tensor<1> {
-    let norm = |x: &Tensor<1>| x.clone().square().sum().sqrt();
-    let (p_norm, u_norm) = (norm(p), norm(u));
-    let degenerate = p_norm.clone().equal_scalar(0.0).bool_or(u_norm.clone().equal_scalar(0.0));
-    (p_norm * eta / u_norm).mask_fill(degenerate, 1.0)
+/// The moment of the parameter `p`, zero before the first step. It leaves the map, so that it can be updated in place.
+fn take_moment(moments: &mut BTreeMap<String, Tensor<1>>, name: &str, p: &Tensor<1>) -> Tensor<1> {
+    moments.remove(name).unwrap_or_else(|| p.zeros_like())
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::DispatchTensorKind;
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::byol::{Byol, PassModes};
+    use crate::config::Preset;
+    use crate::model::{BatchNormMode, NamedTensor, visit_tensors};
+    use crate::ops::Precision;
+
+    /// Where the values of a tensor on the CPU lie.
+    fn place(tensor: Tensor<1>) -> *const u8 {
+        match tensor.into_dispatch().kind {
+            DispatchTensorKind::Flex(tensor) => tensor.as_float().bytes().as_ptr(),
+            other => panic!("{other:?} is not on the CPU"),
+        }
+    }
+
+    /// Where everything lies that a training step updates but batch-norm statistics.
+    fn places(byol: &Byol, optimizer: &Optimizer) -> BTreeMap<String, *const u8> {
+        let mut places = BTreeMap::new();
+        let mut add = |network: &str, tensor: NamedTensor| {
+            if tensor.role != Role::Buffer {
+                places.insert(format!("{network} {}", tensor.name), place(tensor.values));
+            }
+        };
+        visit_tensors(&byol.online, |tensor| add("online", tensor));
+        visit_tensors(&byol.target, |tensor| add("target", tensor));
+        for (which, moments) in [("first", optimizer.first_moments()), ("second", optimizer.second_moments())] {
+            for (name, moment) in moments {
+                places.insert(format!("{which} {name}"), place(moment.clone()));
+            }
+        }
+        places
+    }
+
+    #[test]
+    fn training_steps_update_parameters_moments_and_target_where_they_are() {
+        let device = Device::flex();
+        let mut model = Preset::Cifar10.config().model;
+        model.arch = "resnet18x0.0625".parse().unwrap();
+        (model.projector_hidden, model.predictor_hidden, model.projection_size) = (32, 32, 16);
+        for kind in [OptimizerKind::Lars, OptimizerKind::Sgd, OptimizerKind::Adam] {
+            let mut byol = Byol::new(&model, Precision::F32, 0, &device);
+            let mut optimizer = Optimizer::new(OptimizerConfig { kind, ..OptimizerConfig::default() });
+            let mode = BatchNormMode::Batch { running_weight: 0.1 };
+            let mut steps = Vec::new();
+            for _ in 0..2 {
+                let views = [0.3, 0.6].map(|value| Tensor::full([4, 16, 16, 3], value, &device));
+                let mut gradients = NamedGradients::new();
+                byol.add_gradients(views, PassModes { first: mode, second: mode }, 1.0, &mut gradients);
+                optimizer.step(&mut byol.online, gradients, 0.1);
+                byol.update_target(0.9);
+                steps.push(places(&byol, &optimizer));
+            }
+            assert!(steps[0].len() > 150, "{}", steps[0].len());
+            assert_eq!(steps[0], steps[1], "{kind:?}");
+        }
+    }
 }

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::encoder::{Encoder, EncoderInfo};
 use crate::error::{Error, Result};
 use crate::model::NamedGradients;
+use crate::ops;
 use crate::optim::Schedule;
 use crate::run::RunFolder;
 use metrics::MetricsLog;
@@ -124,7 +125,7 @@ pub fn train(
             grad_norm: norm(&gradients),
         });
 
-        state.byol.online = state.optimizer.step(state.byol.online, gradients, learning_rate);
+        state.optimizer.step(&mut state.byol.online, gradients, learning_rate);
         state.byol.update_target(tau);
         state.step += 1;
         progress.advance(state.step);
@@ -225,8 +226,7 @@ fn encoder(config: &Config, schedule: &Schedule, state: &TrainState) -> Encoder 
 }
 
 fn norm(gradients: &NamedGradients) -> f32 {
-    let squares: f32 = gradients.values().map(|gradient| gradient.clone().square().sum().into_scalar::<f32>()).sum();
-    squares.sqrt()
+    gradients.values().map(|gradient| ops::sum_of_squares(gradient.clone())).sum::<f32>().sqrt()
 }
 
 /// Means over the micro-batches of a step.
