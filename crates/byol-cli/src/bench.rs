@@ -60,7 +60,6 @@ pub fn run(bench: &Bench) -> Result<Ending> {
 }
 
 fn time(arguments: &Arguments, bench: fn(&Workload, &Device) -> BenchReport) -> Result<Ending> {
-    let device = arguments.compute.open()?;
     let workload = Workload {
         arch: arguments.arch,
         size_px: usize::from(arguments.size),
@@ -68,6 +67,8 @@ fn time(arguments: &Arguments, bench: fn(&Workload, &Device) -> BenchReport) -> 
         precision: arguments.precision.unwrap_or_else(Precision::of_this_machine),
         iterations: usize::from(arguments.iterations),
     };
+    workload.validate()?;
+    let device = arguments.compute.open()?;
     let report = bench(&workload, &device);
     tell(&report);
     if arguments.json {

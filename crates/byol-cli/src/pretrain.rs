@@ -96,6 +96,7 @@ fn introduce(prepared: &PreparedRun) {
         eprintln!("preset      {preset}");
     }
     eprintln!("encoder     {} ({:?} stem), {} px", config.model.arch, config.model.stem, config.views.size_px);
+    eprintln!("compute     {} on {}", config.precision, byol::ops::isa());
     eprintln!(
         "batch       {batch} pictures in {} pass(es) of {}",
         config.train.accumulation_steps,

@@ -565,6 +565,49 @@ const CASES: &[Case] = &[
         arguments: "pertrain data",
         expected: &["'pertrain'", "pretrain"],
     },
+    // Benchmarks, precision and instruction sets.
+    Case {
+        name: "bench of an unknown architecture",
+        prepare: nothing,
+        arguments: "bench step --arch resnet19 --json",
+        expected: &["--arch", "resnet19", "resnet18, 34, 50"],
+    },
+    Case {
+        name: "bench of pictures without pixels",
+        prepare: nothing,
+        arguments: "bench step --size 0",
+        expected: &["--size", "8..=4096"],
+    },
+    Case {
+        name: "bench of a batch that batch norm cannot use",
+        prepare: nothing,
+        arguments: "bench step --batch 1",
+        expected: &["--batch", "2..="],
+    },
+    Case {
+        name: "bench of more than fits in memory",
+        prepare: nothing,
+        arguments: "bench embed --size 4096 --batch 60000 --json",
+        expected: &["--batch", "at most 4 pictures of 4096 px", "60000"],
+    },
+    Case {
+        name: "bench in an unknown precision",
+        prepare: nothing,
+        arguments: "bench step --precision f16",
+        expected: &["--precision", "f16", "f32 or bf16"],
+    },
+    Case {
+        name: "unknown instruction set",
+        prepare: nothing,
+        arguments: "bench peak --isa sse9",
+        expected: &["--isa", "sse9", "portable, avx2, avx512, avx512bf16, amx"],
+    },
+    Case {
+        name: "unknown precision in a setting",
+        prepare: nothing,
+        arguments: "pretrain data --out run TINY --set precision=f64",
+        expected: &["precision", "f64", "f32", "bf16"],
+    },
 ];
 
 #[test]
@@ -670,4 +713,16 @@ fn write_texts(folder: &Path, ending: &str) {
 fn finished_run(at: &Path) {
     let output = byol(at, "pretrain data --out run TINY");
     assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+/// Which instruction set a machine lacks differs; asking for it is an error that names those it has, never a crash.
+#[test]
+fn an_instruction_set_that_the_machine_lacks_is_refused() {
+    let lacking = byol_kernels::Isa::ALL.into_iter().find(|isa| !isa.is_available());
+    let Some(isa) = lacking else { return println!("skipped: this machine has every instruction set") };
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_byol")).args(["bench", "peak", "--isa", isa.name()]).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("--isa") && message.contains("portable") && message.contains(isa.name()), "{message}");
 }

@@ -317,3 +317,24 @@ fn read_csv(path: &Path) -> Vec<Vec<String>> {
     let file = fs::read_to_string(path).unwrap();
     file.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
 }
+
+#[test]
+fn benchmarks_print_one_json_object_on_every_instruction_set() {
+    for isa in byol_kernels::Isa::available() {
+        for (kind, precision) in [("step", "f32"), ("step", "bf16"), ("embed", "f32"), ("embed", "bf16")] {
+            let arguments = "--arch resnet18x0.125 --size 16 --batch 4 --iterations 1 --json --threads 1";
+            let output = Command::new(env!("CARGO_BIN_EXE_byol"))
+                .args(["bench", kind, "--precision", precision, "--isa", isa.name()])
+                .args(arguments.split(' '))
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!((&report["isa"], &report["precision"]), (&isa.name().into(), &precision.into()));
+            for key in ["images_per_second", "seconds_median", "gflops_per_second", "peak_rss_bytes"] {
+                assert!(report[key].as_f64().unwrap() > 0.0, "{key} {report}");
+            }
+            assert_eq!(report["loss"].is_number(), kind == "step", "{report}");
+        }
+    }
+}

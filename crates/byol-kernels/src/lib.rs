@@ -22,6 +22,7 @@ mod moments;
 mod optimizer;
 mod peak;
 mod pool;
+mod transpose;
 mod vector;
 
 pub use batch_norm::{

@@ -8,6 +8,7 @@ use byol_kernels::peak_memory_bytes;
 use serde::Serialize;
 
 use crate::byol::{Byol, ModelConfig, PassModes};
+use crate::error::{Error, Result};
 use crate::model::{Arch, BatchNormMode, NamedGradients, ResNet, Stem, initialize};
 use crate::ops::{self, Precision};
 use crate::optim::{Optimizer, OptimizerConfig, OptimizerKind};
@@ -55,7 +56,24 @@ pub struct BenchReport {
     pub loss: Option<f32>,
 }
 
+/// Pixels per step beyond which a benchmark only measures how memory runs out.
+const MAX_PIXELS: usize = 1 << 26;
+
 impl Workload {
+    /// # Errors
+    /// [`Error::Flag`] for more pixels than a benchmark should ask memory for.
+    pub fn validate(&self) -> Result<()> {
+        let pixels = self.batch_size * self.size_px * self.size_px;
+        if pixels <= MAX_PIXELS {
+            return Ok(());
+        }
+        Err(Error::Flag {
+            flag: "--batch",
+            expected: format!("at most {} pictures of {} px", MAX_PIXELS / (self.size_px * self.size_px), self.size_px),
+            got: self.batch_size.to_string(),
+        })
+    }
+
     fn stem(&self) -> Stem {
         if self.size_px <= 64 { Stem::Cifar } else { Stem::Imagenet }
     }

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
+use crate::transpose::{SIDE, transpose};
 use crate::vector::{RowsKernel, panels};
 
 use super::window::RowLayout;
@@ -58,7 +59,7 @@ impl PackedWeight {
                 isa,
                 #[inline(always)]
                 || match layout.in_place {
-                    true => pack_taps::<E>(weight, panel, layout.row_units, units),
+                    true => pack_taps::<E>(isa, weight, panel, layout.row_units, units),
                     false => pack_patches::<E>(weight, panel, units),
                 },
             );
@@ -76,24 +77,54 @@ impl PackedWeight {
     }
 }
 
-/// Every tap is a row of channels.
+/// Every tap is a row of channels. Sixteen outputs at a time are rounded as their rows of channels lie and then transposed.
 #[inline(always)]
-fn pack_taps<E: Element>(weight: &WeightView, panel: &Panel, row_units: usize, units: &mut [u32]) {
-    /// Units per pass: what they touch stays in the first cache.
-    const BLOCK: usize = 16;
-    let width = panel.kernel.width;
-    let lanes = width.min(weight.outputs - panel.first_output);
-    for block in (0..row_units).step_by(BLOCK) {
-        for lane in 0..lanes {
-            let output = &weight.values[(panel.first_output + lane) * weight.output_stride..];
-            for (tap, offset) in weight.taps.iter().enumerate() {
-                let value = |channel: usize| E::from_f32(output[channel * weight.channel_stride + offset]);
-                let column = units[(tap * row_units + block) * width + lane..].iter_mut().step_by(width);
-                for (slot, unit) in column.zip(block..(block + BLOCK).min(row_units)) {
-                    let channel = unit * E::PER_UNIT;
-                    *slot = E::unit(value(channel), value(channel + E::PER_UNIT - 1));
+fn pack_taps<E: Element>(isa: Isa, weight: &WeightView, panel: &Panel, row_units: usize, units: &mut [u32]) {
+    let (width, taps) = (panel.kernel.width, weight.taps.len());
+    if taps == 0 {
+        return;
+    }
+    let row_len = taps * SIDE;
+    let mut rows = vec![0; SIDE * row_len];
+    let mut columns = [0; SIDE * SIDE];
+    for first_lane in (0..width).step_by(SIDE) {
+        let lanes = SIDE.min(width - first_lane);
+        for first_unit in (0..row_units).step_by(SIDE) {
+            let count = SIDE.min(row_units - first_unit);
+            for (lane, row) in rows.chunks_exact_mut(row_len).enumerate() {
+                let output = panel.first_output + first_lane + lane;
+                if lane >= lanes || output >= weight.outputs {
+                    row.fill(0);
+                    continue;
+                }
+                for (tap, row) in row.chunks_exact_mut(SIDE).enumerate() {
+                    weight.round_row::<E>(output, tap, first_unit * E::PER_UNIT, row);
                 }
             }
+            for tap in 0..taps {
+                transpose(isa, &rows[tap * SIDE..], row_len, &mut columns, SIDE);
+                let units = &mut units[(tap * row_units + first_unit) * width + first_lane..];
+                for (unit, column) in columns.chunks_exact(SIDE).take(count).enumerate() {
+                    units[unit * width..][..lanes].copy_from_slice(&column[..lanes]);
+                }
+            }
+        }
+    }
+}
+
+impl WeightView<'_> {
+    /// Sixteen units of the channels from `first` on, of one output and tap, with zeros beyond the last.
+    #[inline(always)]
+    fn round_row<E: Element>(&self, output: usize, tap: usize, first: usize, units: &mut [u32]) {
+        let mut values = [0.0; 2 * SIDE];
+        let start = output * self.output_stride + first * self.channel_stride + self.taps[tap];
+        let count = (SIDE * E::PER_UNIT).min(self.channels - first);
+        let column = self.values[start..].iter().step_by(self.channel_stride);
+        values[..count].iter_mut().zip(column).for_each(|(value, weight)| *value = *weight);
+        let units: &mut [u32; SIDE] = units.try_into().expect("a block of units");
+        for (unit, slot) in units.iter_mut().enumerate() {
+            let channel = unit * E::PER_UNIT;
+            *slot = E::unit(E::from_f32(values[channel]), E::from_f32(values[channel + E::PER_UNIT - 1]));
         }
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
+use crate::ops::Precision;
 
 /// What is logged of one step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,28 @@ pub struct StepMetrics {
     pub positive_cosine: f32,
     /// Euclidean norm of the gradient of all parameters.
     pub grad_norm: f32,
+}
+
+/// The line that each process which trains a run begins with: what computed the steps after it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionLine {
+    /// What it is.
+    pub session: Session,
+}
+
+/// What a process computes with; decides the last bits of all numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// Steps taken when the process began.
+    pub first_step: u64,
+    /// Version of this program.
+    pub version: String,
+    /// Instruction set of the CPU kernels.
+    pub isa: String,
+    /// Threads that compute.
+    pub threads: usize,
+    /// Type of activations and matrix operands.
+    pub precision: Precision,
 }
 
 /// The open file.
@@ -70,10 +93,11 @@ pub fn read(path: &Path) -> Result<Vec<StepMetrics>> {
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
-/// Evaluations stay; of the steps, those before `step`. A line cut short by a crash goes.
+/// Evaluations and the beginnings of processes stay; of the steps, those before `step`. A line cut short by a crash goes.
 fn is_kept(line: &str, step: u64) -> bool {
     let Ok(value) = serde_json::from_str::<serde_json::Value>(line) else { return false };
     value.get("eval").is_some()
+        || value.get("session").is_some()
         || value.get("step").and_then(|logged| logged.as_u64()).is_some_and(|logged| logged < step)
 }
 

@@ -25,7 +25,7 @@ use crate::ops;
 use crate::optim::Schedule;
 use crate::run::RunFolder;
 use metrics::MetricsLog;
-pub use metrics::{StepMetrics, read as read_metrics};
+pub use metrics::{Session, SessionLine, StepMetrics, read as read_metrics};
 use progress::Progress;
 pub use state::{TrainState, checkpoints};
 
@@ -80,6 +80,7 @@ pub fn train(
         None => TrainState::new(config, device),
     };
     let mut log = MetricsLog::continue_at(&run.metrics(), state.step)?;
+    log.append(&SessionLine { session: session(config, state.step) })?;
     let mut bad_images = BadImageLog::open(&run.bad_images())?;
     let mut loader = start_loader(config, &dataset, &schedule, state.step)?;
     let mut progress = Progress::start(state.step, schedule.total_steps);
@@ -153,6 +154,16 @@ pub fn train(
         bad_images: bad_images.len(),
         seconds: started.elapsed().as_secs_f64(),
     })
+}
+
+fn session(config: &Config, first_step: u64) -> Session {
+    Session {
+        first_step,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        isa: ops::isa().to_string(),
+        threads: rayon::current_num_threads(),
+        precision: config.precision,
+    }
 }
 
 /// Adds a line to the metrics of a run, for example the result of an evaluation.
