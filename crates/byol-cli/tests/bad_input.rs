@@ -605,8 +605,8 @@ const CASES: &[Case] = &[
     Case {
         name: "unknown precision in a setting",
         prepare: nothing,
-        arguments: "pretrain data --out run TINY --set precision=f64",
-        expected: &["precision", "f64", "f32", "bf16"],
+        arguments: "pretrain data --out run TINY --set precision=f16",
+        expected: &["precision", "f16", "f32", "bf16"],
     },
 ];
 
