@@ -5,8 +5,12 @@
 use std::time::Instant;
 
 use byol_kernels::{
-    ConvShape, Element, Isa, Write, bf16, conv2d_input_gradient, conv2d_weight_gradient, conv2d_with_moments,
+    ConvShape, Element, Isa, ReusingAllocator, Write, bf16, conv2d_input_gradient, conv2d_weight_gradient,
+    conv2d_with_moments,
 };
+
+#[global_allocator]
+static ALLOCATOR: ReusingAllocator = ReusingAllocator::new();
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
+use crate::lanes::{LANES, load, store};
 use crate::moments::{Partial, combine};
 
 /// What a fused batch norm computes, besides its arrays.
@@ -360,28 +361,6 @@ impl InputGradient<'_> {
         if let Some(dresidual) = dresidual {
             store(g, dresidual, row + c);
         }
-    }
-}
-
-/// Channels that are computed side by side. Loops over arrays of this length become vectors; loops over slices would not,
-/// because the compiler cannot rule out that so many slices overlap.
-const LANES: usize = 16;
-
-#[inline(always)]
-fn load<E: Element, const W: usize>(values: &[E], at: usize) -> [f32; W] {
-    let values: &[E; W] = values[at..at + W].try_into().expect("a slice of the array's length");
-    let mut lanes = [0.0; W];
-    for i in 0..W {
-        lanes[i] = values[i].to_f32();
-    }
-    lanes
-}
-
-#[inline(always)]
-fn store<E: Element, const W: usize>(lanes: [f32; W], values: &mut [E], at: usize) {
-    let values: &mut [E; W] = (&mut values[at..at + W]).try_into().expect("a slice of the array's length");
-    for i in 0..W {
-        values[i] = E::from_f32(lanes[i]);
     }
 }
 

@@ -16,6 +16,7 @@ mod buffer;
 mod conv;
 mod element;
 mod isa;
+mod lanes;
 mod machine;
 mod memory;
 mod moments;

@@ -166,6 +166,31 @@ fn network_shapes() -> [ConvShape; 9] {
     ]
 }
 
+/// Shapes that the products by tiles of 4×4 outputs take: 3×3, stride 1, whole vectors of channels. Tiles that hang over
+/// the edge, a single pixel, no padding and too much, more tiles and channels than one block or panel holds.
+fn shapes_of_tiles() -> [ConvShape; 8] {
+    let shape = |batch, height, width, inputs, outputs, padding| ConvShape {
+        batch,
+        height,
+        width,
+        inputs,
+        outputs,
+        kernel: 3,
+        stride: 1,
+        padding,
+    };
+    [
+        shape(1, 1, 1, 16, 16, 1),
+        shape(2, 3, 14, 32, 48, 0),
+        shape(3, 7, 5, 48, 32, 2),
+        shape(1, 6, 4, 16, 80, 4),
+        shape(7, 9, 13, 16, 64, 1),
+        shape(2, 33, 31, 16, 16, 1),
+        shape(1, 8, 8, 288, 112, 1),
+        shape(2, 4, 4, 64, 208, 1),
+    ]
+}
+
 #[test]
 fn instruction_sets_that_this_machine_lacks_are_named() {
     for isa in Isa::ALL.into_iter().filter(|isa| !isa.is_available()) {
@@ -185,7 +210,7 @@ fn convolutions_of_random_shapes_equal_their_definition() {
 
 #[test]
 fn convolutions_of_the_networks_in_use_equal_their_definition() {
-    for (seed, shape) in network_shapes().into_iter().enumerate() {
+    for (seed, shape) in network_shapes().into_iter().chain(shapes_of_tiles()).enumerate() {
         let mut random = Random(100 + seed as u64);
         Case::<f32>::random(shape, &mut random).check();
         Case::<bf16>::random(shape, &mut random).check();
@@ -225,7 +250,8 @@ fn nothing_is_read_outside_of_the_operands() {
 #[test]
 fn the_input_gradient_can_be_added_to_what_is_there() {
     let mut random = Random(3);
-    for shape in [square(2, 9, 8, 16, 3, 1), square(2, 9, 8, 16, 1, 2), square(2, 9, 5, 7, 3, 2)] {
+    let shapes = [square(2, 9, 8, 16, 3, 1), square(2, 9, 16, 16, 3, 1), square(2, 9, 8, 16, 1, 2)];
+    for shape in shapes.into_iter().chain([square(2, 9, 5, 7, 3, 2)]) {
         let case = Case::<f32>::random(shape, &mut random);
         let expected = naive_convolution(&shape, &case.x, &case.weight, &case.dy);
         let expected: Vec<f64> = expected.dx.iter().zip(&case.x).map(|(dx, x)| dx + f64::from(*x)).collect();
@@ -257,8 +283,9 @@ fn the_affine_epilogue_adds_bias_and_residual_and_cuts() {
         }
     }
     let mut random = Random(4);
-    for case in 0..16 {
-        let shape = random_shape(&mut random);
+    let mut shapes: Vec<ConvShape> = (0..16).map(|_| random_shape(&mut random)).collect();
+    shapes.extend(shapes_of_tiles());
+    for (case, shape) in shapes.into_iter().enumerate() {
         check::<f32>(shape, case % 2 == 0, case % 4 < 2, &mut random);
         check::<bf16>(shape, case % 2 == 0, case % 4 < 2, &mut random);
     }
@@ -267,7 +294,8 @@ fn the_affine_epilogue_adds_bias_and_residual_and_cuts() {
 #[test]
 fn moments_are_those_of_the_output() {
     let mut random = Random(5);
-    for shape in [square(3, 11, 16, 70, 3, 1), square(1, 1, 4, 3, 1, 1), square(4, 16, 3, 8, 3, 2)] {
+    let shapes = [square(3, 11, 16, 70, 3, 1), square(7, 11, 16, 80, 3, 1), square(1, 1, 4, 3, 1, 1)];
+    for shape in shapes.into_iter().chain([square(4, 16, 3, 8, 3, 2)]) {
         let mut case = Case::<f32>::random(shape, &mut random);
         // A mean far from zero: the sums must not lose the variance.
         case.x.iter_mut().for_each(|x| *x += 30.0);
@@ -296,7 +324,7 @@ fn runs_repeat_bit_for_bit_and_another_number_of_threads_stays_close() {
     let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let (one, three) = (pool(1), pool(3));
     let mut random = Random(6);
-    for shape in network_shapes() {
+    for shape in network_shapes().into_iter().chain(shapes_of_tiles()) {
         let case = Case::<bf16>::random(shape, &mut random);
         for isa in Isa::available() {
             let first = three.install(|| case.run(isa));

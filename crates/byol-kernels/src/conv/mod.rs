@@ -2,7 +2,8 @@
 //! layer as its special case.
 //!
 //! Each is a matrix product without a matrix of patches: the inner loops read the rows of channels that a window sees
-//! where they lie (`window.rs`), and multiply them with a packed weight (`weight.rs`).
+//! where they lie (`window.rs`), and multiply them with a packed weight (`weight.rs`). Convolutions of 3×3 and stride 1 with
+//! whole vectors of channels take a quarter of the products on tiles of pixels (`winograd/`), unless AMX multiplies `bf16`.
 
 mod moments;
 mod product;
@@ -10,12 +11,12 @@ mod shape;
 mod weight;
 mod weight_gradient;
 mod window;
+mod winograd;
 
 pub use shape::ConvShape;
 
 use crate::element::Element;
 use crate::isa::Isa;
-use crate::vector::GROUP_ROWS;
 use moments::StoreWithMoments;
 use product::{Add, Affine, Finish, Image, Store, multiply};
 use weight::WeightView;
@@ -32,10 +33,10 @@ pub enum Write {
 /// `y[n, i, j, o] = Σ_{c, u, v} x[n, i·stride + u − padding, j·stride + v − padding, c] · weight[o, c, u, v]`.
 ///
 /// `x` is `[batch, height, width, inputs]`, `weight` `[outputs, inputs, kernel, kernel]`, `y`
-/// `[batch, output height, output width, outputs]`, fully overwritten. The weight is rounded to the type of `x`, products
-/// are summed in `f32`, and the sum is rounded to the type of `y`.
+/// `[batch, output height, output width, outputs]`, fully overwritten. The weight is rounded to the type of `x` (but not for
+/// products by tiles, which run in `f32`), products are summed in `f32`, and the sum is rounded to the type of `y`.
 pub fn conv2d<E: Element, D: Element>(isa: Isa, shape: &ConvShape, x: &[E], weight: &[f32], y: &mut [D]) {
-    forward(isa, shape, x, weight, y, &Store::new());
+    forward(isa, shape, x, weight, y, &mut Store);
 }
 
 /// [`conv2d`], and `mean` and biased `variance` of every output over all positions, of the sums before they are rounded.
@@ -49,10 +50,9 @@ pub fn conv2d_with_moments<E: Element, D: Element>(
     variance: &mut [f32],
 ) {
     assert_eq!((mean.len(), variance.len()), (shape.outputs, shape.outputs), "lengths of mean and variance");
-    let positions = y.len() / shape.outputs;
-    let moments = StoreWithMoments::new(positions.div_ceil(GROUP_ROWS), shape.outputs);
-    forward(isa, shape, x, weight, y, &moments);
-    moments.write(positions, GROUP_ROWS, mean, variance);
+    let mut moments = StoreWithMoments::new(shape.outputs);
+    forward(isa, shape, x, weight, y, &mut moments);
+    moments.write(mean, variance);
 }
 
 /// `y = relu?(conv2d(x) + bias + residual?)`, for inference with the batch norm folded into weight and bias.
@@ -71,7 +71,7 @@ pub fn conv2d_affine<E: Element, D: Element>(
 ) {
     assert_eq!(bias.len(), shape.outputs, "length of the bias");
     assert_eq!(residual.map_or(y.len(), <[D]>::len), y.len(), "length of the residual");
-    forward(isa, shape, x, weight, y, &Affine { bias, residual, relu });
+    forward(isa, shape, x, weight, y, &mut Affine { bias, residual, relu });
 }
 
 fn forward<E: Element, D: Element>(
@@ -80,7 +80,7 @@ fn forward<E: Element, D: Element>(
     x: &[E],
     weight: &[f32],
     y: &mut [D],
-    finish: &impl Finish<D>,
+    finish: &mut impl Finish<D>,
 ) {
     shape.check(x.len(), weight.len(), y.len());
     let window = shape.input_window();
@@ -129,8 +129,8 @@ pub fn conv2d_input_gradient<E: Element, D: Element>(
             };
             let image = Image { height, width, channels: shape.inputs };
             match write {
-                Write::Overwrite => multiply(isa, &window, dy, &weight, image, dx, &Store::new()),
-                Write::Add => multiply(isa, &window, dy, &weight, image, dx, &Add),
+                Write::Overwrite => multiply(isa, &window, dy, &weight, image, dx, &mut Store),
+                Write::Add => multiply(isa, &window, dy, &weight, image, dx, &mut Add),
             }
         }
     }

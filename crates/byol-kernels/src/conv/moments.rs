@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rayon::prelude::*;
 
-use super::product::{Destinations, Finish, Store};
+use super::product::Finish;
 use crate::element::Element;
 use crate::moments::{Partial, combine};
 
@@ -13,24 +13,26 @@ use crate::moments::{Partial, combine};
 /// as pivot does no harm: its own deviation outweighs what rounding loses.
 pub(super) struct StoreWithMoments {
     outputs: usize,
-    /// `[groups, 3, outputs]` bits of `f32`: tasks write disjoint parts of it.
+    /// Positions of each group: tasks write disjoint parts of both.
+    rows: Vec<AtomicU32>,
+    /// `[groups, 3, outputs]` bits of `f32`.
     partials: Vec<AtomicU32>,
 }
 
 impl StoreWithMoments {
-    /// For `groups` groups of positions.
-    pub(super) fn new(groups: usize, outputs: usize) -> Self {
-        Self { outputs, partials: (0..groups * 3 * outputs).map(|_| AtomicU32::new(0)).collect() }
+    /// Of so many outputs.
+    pub(super) fn new(outputs: usize) -> Self {
+        Self { outputs, rows: Vec::new(), partials: Vec::new() }
     }
 
-    /// Mean and biased variance of each output over `positions` positions in groups of `group_rows`.
-    pub(super) fn write(self, positions: usize, group_rows: usize, mean: &mut [f32], variance: &mut [f32]) {
-        let outputs = self.outputs;
+    /// Mean and biased variance of each output over all positions.
+    pub(super) fn write(self, mean: &mut [f32], variance: &mut [f32]) {
+        let Self { outputs, rows, partials } = self;
         mean.par_iter_mut().zip(variance).with_min_len(16).enumerate().for_each(|(output, (mean, variance))| {
-            let partials = self.partials.chunks_exact(3 * outputs).enumerate().map(|(group, partials)| {
+            let partials = rows.iter().zip(partials.chunks_exact(3 * outputs)).filter_map(|(rows, partials)| {
                 let value = |which: usize| f32::from_bits(partials[which * outputs + output].load(Ordering::Relaxed));
-                let rows = group_rows.min(positions - group * group_rows) as f64;
-                Partial { rows, pivot: value(0), sum: value(1), square: value(2) }
+                let rows = f64::from(rows.load(Ordering::Relaxed));
+                (rows > 0.0).then(|| Partial { rows, pivot: value(0), sum: value(1), square: value(2) })
             });
             (*mean, *variance) = combine(partials);
         });
@@ -38,8 +40,15 @@ impl StoreWithMoments {
 }
 
 impl<D: Element> Finish<D> for StoreWithMoments {
+    fn begin(&mut self, groups: usize) {
+        let zeros = |len: usize| (0..len).map(|_| AtomicU32::new(0)).collect();
+        self.rows = zeros(groups);
+        self.partials = zeros(groups * 3 * self.outputs);
+    }
+
     #[inline(always)]
-    fn finish(&self, group: usize, first_output: usize, width: usize, sums: &[f32], rows: Destinations<D>) {
+    fn observe(&self, group: usize, first_output: usize, width: usize, sums: &[f32]) {
+        self.rows[group].store((sums.len() / width) as u32, Ordering::Relaxed);
         match width {
             64 => self.gather::<64>(group, first_output, sums),
             48 => self.gather::<48>(group, first_output, sums),
@@ -48,7 +57,11 @@ impl<D: Element> Finish<D> for StoreWithMoments {
             8 => self.gather::<8>(group, first_output, sums),
             _ => unreachable!("no panel is {width} wide"),
         }
-        Store::new().finish(group, first_output, width, sums, rows);
+    }
+
+    #[inline(always)]
+    fn values<const W: usize>(&self, sums: [f32; W], _: impl Fn() -> [f32; W], _: usize, _: usize) -> [f32; W] {
+        sums
     }
 }
 

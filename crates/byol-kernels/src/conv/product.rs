@@ -8,24 +8,30 @@ use rayon::prelude::*;
 
 use super::weight::{PackedWeight, Panel, WeightView};
 use super::window::{RowLayout, RowTable, Window};
+use super::winograd;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
+use crate::lanes::{LANES, load, store};
 use crate::vector::{GROUP_ROWS, Rows};
 
 /// Sizes of the images that a product writes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Image {
     pub(super) height: usize,
     pub(super) width: usize,
     pub(super) channels: usize,
 }
 
-/// What happens to the sums of a group of positions.
+/// What happens to the sums. Always inlined into code compiled for the instruction set.
 pub(super) trait Finish<D: Element>: Sync {
-    /// Takes the sums `[positions, width]` of the outputs from `first_output` on; `rows` gives the destination, one slice
-    /// of as many values as outputs remain (at most `width`) for each position. `group` counts groups of positions.
-    /// Always inlined into code compiled for the instruction set.
-    fn finish<'a>(&self, group: usize, first_output: usize, width: usize, sums: &[f32], rows: Destinations<'a, D>);
+    /// Called once before all others, with the number of groups to come; each has at most [`GROUP_ROWS`] positions.
+    fn begin(&mut self, _groups: usize) {}
+
+    /// Sees the sums `[positions, width]` of a group, of the outputs from `first_output` on.
+    fn observe(&self, _group: usize, _first_output: usize, _width: usize, _sums: &[f32]) {}
+
+    /// What is written for the sums of the outputs from `output` on; `y` is what the destination holds, `at` the place there.
+    fn values<const W: usize>(&self, sums: [f32; W], y: impl Fn() -> [f32; W], output: usize, at: usize) -> [f32; W];
 }
 
 /// `finish(windows of source · weight)` for every position of `window`, `images` times.
@@ -36,7 +42,7 @@ pub(super) fn multiply<E: Element, D: Element>(
     weight: &WeightView,
     image: Image,
     destination: &mut [D],
-    finish: &impl Finish<D>,
+    finish: &mut impl Finish<D>,
 ) {
     assert_eq!(weight.taps.len(), window.taps());
     assert_eq!(weight.channels, window.channels);
@@ -45,30 +51,36 @@ pub(super) fn multiply<E: Element, D: Element>(
     if positions == 0 {
         return;
     }
+    if winograd::suits::<E>(isa, window, weight.outputs) {
+        return winograd::multiply(isa, window, source, weight, image, destination, finish);
+    }
     let layout = RowLayout::new::<E>(window);
     let weight = PackedWeight::new::<E>(isa, weight, layout);
-    let destination = Shared { start: destination.as_mut_ptr(), len: destination.len(), image };
+    let destination = Shared::new(destination);
     let groups = positions.div_ceil(GROUP_ROWS);
+    finish.begin(groups);
+    let finish = &*finish;
     let panels_per_task = panels_per_task(groups, weight.panels().len());
     let panel_tasks = weight.panels().len().div_ceil(panels_per_task);
+    let chunk_len = E::kernels(isa).chunk_len;
     (0..groups * panel_tasks).into_par_iter().for_each_init(
-        || (RowTable::new(layout), vec![0.0; GROUP_ROWS * MAX_WIDTH]),
-        |(table, sums), task| {
+        || (RowTable::new(layout), vec![0.0; GROUP_ROWS * MAX_WIDTH], Vec::new()),
+        |(table, sums, offsets), task| {
             let _registers = E::kernels(isa).hold_registers();
             let (group, first_panel) = (task / panel_tasks, task % panel_tasks * panels_per_task);
             let positions = group * GROUP_ROWS..((group + 1) * GROUP_ROWS).min(positions);
             table.fill(window, source, positions.clone());
+            destination_offsets(window, image, positions.clone(), offsets);
             for panel in weight.panels().iter().skip(first_panel).take(panels_per_task) {
-                multiply_group(table, layout, &weight, panel, positions.len(), sums);
+                multiply_group(table, layout, &weight, panel, chunk_len, positions.len(), sums);
                 vectorized(
                     isa,
                     #[inline(always)]
                     || {
                         let (first, width) = (panel.first_output, panel.kernel.width);
                         let columns = first..(first + width).min(image.channels);
-                        let rows =
-                            Destinations { destination: &destination, window, positions: positions.clone(), columns };
-                        finish.finish(group, first, width, &sums[..positions.len() * width], rows);
+                        let rows = Destinations { destination: &destination, offsets, columns };
+                        rows.write(finish, group, width, sums);
                     },
                 );
             }
@@ -77,31 +89,30 @@ pub(super) fn multiply<E: Element, D: Element>(
 }
 
 /// Widest panel of all kernels.
-const MAX_WIDTH: usize = 64;
+pub(super) const MAX_WIDTH: usize = 64;
 
-/// Enough tasks for every thread to have several, without filling the row table more often than that takes.
-fn panels_per_task(groups: usize, panels: usize) -> usize {
+/// Enough tasks for every thread to have several, without reading the windows more often than that takes.
+pub(super) fn panels_per_task(groups: usize, panels: usize) -> usize {
     let wanted = 4 * rayon::current_num_threads();
     panels.div_ceil(wanted.div_ceil(groups)).max(1)
 }
 
-/// `sums = rows of the table · panel`, in chunks of the reduction short enough that a chunk of the panel stays in the
-/// first cache while all rows of the group pass.
+/// `sums = rows of the table · panel`, in chunks of the reduction, of `chunk_len` units of the panel, short enough that they
+/// stay in a cache while all rows of the group pass.
 fn multiply_group(
     table: &RowTable,
     layout: RowLayout,
     weight: &PackedWeight,
     panel: &Panel,
+    chunk_len: usize,
     count: usize,
     sums: &mut [f32],
 ) {
-    /// 16 KiB of units.
-    const CHUNK_LEN: usize = 4096;
     if layout.units() == 0 {
         sums.fill(0.0);
         return;
     }
-    let chunk_units = CHUNK_LEN / panel.kernel.width;
+    let chunk_units = chunk_len / panel.kernel.width;
     let RowLayout { taps, row_units, .. } = layout;
     let taps_per_chunk = (chunk_units / row_units).clamp(1, taps);
     let parts = if taps_per_chunk > 1 { 1 } else { row_units.div_ceil(chunk_units) };
@@ -129,62 +140,74 @@ fn multiply_group(
     }
 }
 
-/// The destination, written by many tasks at once.
-struct Shared<D> {
+/// Where the rows of channels of `positions` start in the destination.
+fn destination_offsets(window: &Window, image: Image, positions: Range<usize>, offsets: &mut Vec<usize>) {
+    offsets.clear();
+    window.for_each_run(positions, |n, i, run, _| {
+        let row = (n * image.height + window.y.destination(i)) * image.width;
+        offsets.extend(run.map(|j| (row + window.x.destination(j)) * image.channels));
+    });
+}
+
+/// A destination that is written by many tasks at once.
+pub(super) struct Shared<'a, D> {
     start: *mut D,
     len: usize,
-    image: Image,
+    borrow: PhantomData<&'a mut [D]>,
 }
 
 // SAFETY: tasks write through `Destinations` only, and no two of them share a position and a panel.
-unsafe impl<D: Send> Sync for Shared<D> {}
+unsafe impl<D: Send> Sync for Shared<'_, D> {}
 
-/// The destination rows of a group of positions, one slice of channels for each.
-pub(super) struct Destinations<'a, D> {
-    destination: &'a Shared<D>,
-    window: &'a Window,
-    positions: Range<usize>,
-    columns: Range<usize>,
+impl<'a, D> Shared<'a, D> {
+    pub(super) fn new(destination: &'a mut [D]) -> Self {
+        Self { start: destination.as_mut_ptr(), len: destination.len(), borrow: PhantomData }
+    }
 }
 
-impl<D> Destinations<'_, D> {
-    /// Calls `write` with the number of each position in the group, the offset of its slice in the destination and the
-    /// slice.
+/// The destination rows of a group of positions, one slice of channels for each. Nobody else has the same position and
+/// columns at that time.
+pub(super) struct Destinations<'a, D> {
+    pub(super) destination: &'a Shared<'a, D>,
+    /// Start of each position's row of channels.
+    pub(super) offsets: &'a [usize],
+    /// Channels.
+    pub(super) columns: Range<usize>,
+}
+
+impl<D: Element> Destinations<'_, D> {
+    /// Lets `finish` see the sums `[positions, width]` of `group` and writes what it makes of them.
     #[inline(always)]
-    pub(super) fn for_each(self, mut write: impl FnMut(usize, usize, &mut [D])) {
-        let Self { destination, window, positions, columns } = self;
-        let image = destination.image;
-        window.for_each_run(positions, |n, i, run, first| {
-            let row = (n * image.height + window.y.destination(i)) * image.width;
-            for (position, j) in (first..).zip(run) {
-                let offset = (row + window.x.destination(j)) * image.channels + columns.start;
-                assert!(offset + columns.len() <= destination.len, "the product leaves its destination");
-                // SAFETY: in bounds as just asserted. Every position has its own destination, `columns` belongs to one
-                // panel, and `multiply` gives each pair of group and panel to one task.
-                let slice = unsafe { std::slice::from_raw_parts_mut(destination.start.add(offset), columns.len()) };
-                write(position, offset, slice);
+    pub(super) fn write(self, finish: &impl Finish<D>, group: usize, width: usize, sums: &[f32]) {
+        let Self { destination, offsets, columns } = self;
+        let sums = &sums[..offsets.len() * width];
+        finish.observe(group, columns.start, width, sums);
+        let whole = columns.len() / LANES * LANES;
+        for (sums, offset) in sums.chunks_exact(width).zip(offsets) {
+            let at = offset + columns.start;
+            assert!(at + columns.len() <= destination.len, "the product leaves its destination");
+            // SAFETY: in bounds as just asserted. Every position has its own destination, `columns` belongs to one panel, and
+            // each pair of group and panel is one task's.
+            let row = unsafe { std::slice::from_raw_parts_mut(destination.start.add(at), columns.len()) };
+            for c in (0..whole).step_by(LANES) {
+                let y = finish.values::<LANES>(load(sums, c), || load(row, c), columns.start + c, at + c);
+                store(y, row, c);
             }
-        });
+            for c in whole..row.len() {
+                let y = finish.values::<1>(load(sums, c), || load(row, c), columns.start + c, at + c);
+                store(y, row, c);
+            }
+        }
     }
 }
 
 /// Writes the sums as they are.
-pub(super) struct Store<D>(PhantomData<D>);
+pub(super) struct Store;
 
-impl<D> Store<D> {
-    pub(super) fn new() -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<D: Element> Finish<D> for Store<D> {
+impl<D: Element> Finish<D> for Store {
     #[inline(always)]
-    fn finish(&self, _: usize, _: usize, width: usize, sums: &[f32], rows: Destinations<D>) {
-        rows.for_each(|position, _, row| {
-            for (y, sum) in row.iter_mut().zip(&sums[position * width..][..width]) {
-                *y = D::from_f32(*sum);
-            }
-        });
+    fn values<const W: usize>(&self, sums: [f32; W], _: impl Fn() -> [f32; W], _: usize, _: usize) -> [f32; W] {
+        sums
     }
 }
 
@@ -193,12 +216,12 @@ pub(super) struct Add;
 
 impl<D: Element> Finish<D> for Add {
     #[inline(always)]
-    fn finish(&self, _: usize, _: usize, width: usize, sums: &[f32], rows: Destinations<D>) {
-        rows.for_each(|position, _, row| {
-            for (y, sum) in row.iter_mut().zip(&sums[position * width..][..width]) {
-                *y = D::from_f32(y.to_f32() + *sum);
-            }
-        });
+    fn values<const W: usize>(&self, mut sums: [f32; W], y: impl Fn() -> [f32; W], _: usize, _: usize) -> [f32; W] {
+        let y = y();
+        for i in 0..W {
+            sums[i] += y[i];
+        }
+        sums
     }
 }
 
@@ -211,25 +234,20 @@ pub(super) struct Affine<'a, D> {
 
 impl<D: Element> Finish<D> for Affine<'_, D> {
     #[inline(always)]
-    fn finish(&self, _: usize, first_output: usize, width: usize, sums: &[f32], rows: Destinations<D>) {
+    fn values<const W: usize>(
+        &self,
+        mut sums: [f32; W],
+        _: impl Fn() -> [f32; W],
+        output: usize,
+        at: usize,
+    ) -> [f32; W] {
         let floor = if self.relu { 0.0 } else { f32::NEG_INFINITY };
-        rows.for_each(|position, offset, row| {
-            let sums = &sums[position * width..][..row.len()];
-            let bias = &self.bias[first_output..][..row.len()];
-            let cut = |value: f32| if value < floor { floor } else { value };
-            match self.residual {
-                None => {
-                    for ((y, sum), bias) in row.iter_mut().zip(sums).zip(bias) {
-                        *y = D::from_f32(cut(sum + bias));
-                    }
-                }
-                Some(residual) => {
-                    let residual = &residual[offset..][..row.len()];
-                    for (((y, sum), bias), residual) in row.iter_mut().zip(sums).zip(bias).zip(residual) {
-                        *y = D::from_f32(cut(sum + bias + residual.to_f32()));
-                    }
-                }
-            }
-        });
+        let bias = load::<f32, W>(self.bias, output);
+        let residual = self.residual.map_or([0.0; W], |residual| load(residual, at));
+        for i in 0..W {
+            let value = sums[i] + bias[i] + residual[i];
+            sums[i] = if value < floor { floor } else { value };
+        }
+        sums
     }
 }

@@ -1,13 +1,13 @@
 //! The weight gradient: a product along the positions.
 #![expect(unsafe_code, reason = "calls the inner loops on packed buffers")]
 
-use std::hint::black_box;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::shape::ConvShape;
 use super::window::{RowLayout, RowTable, Window};
+use super::winograd;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
 use crate::vector::{Columns, ColumnsKernel, GROUP_ROWS, Kernels, LEFT_BLOCK, LeftLayout, panels};
@@ -24,6 +24,9 @@ const TASK_BLOCKS: usize = 4;
 /// sums in its own buffer, and the buffers are added in order.
 pub(super) fn weight_gradient<E: Element>(isa: Isa, shape: &ConvShape, x: &[E], dy: &[E], dw: &mut [f32]) {
     let window = shape.input_window();
+    if winograd::suits::<E>(isa, &window, shape.outputs) {
+        return winograd::weight_gradient(isa, shape, &window, x, dy, dw);
+    }
     let layout = RowLayout::new::<E>(&window);
     let row_len = layout.row_units * E::PER_UNIT;
     let right = panels(E::kernels(isa).columns, |kernel| kernel.width, row_len);
@@ -115,8 +118,7 @@ impl Plan {
         let mut tables: Vec<RowTable> = (0..E::PER_UNIT).map(|_| RowTable::new(self.layout)).collect();
         let mut left = vec![0; blocks * CHUNK_UNITS * LEFT_BLOCK];
         let mut spare = vec![0; CHUNK_UNITS * LEFT_BLOCK];
-        let widest = self.right.iter().map(|(_, kernel)| kernel.width).max().unwrap_or(0);
-        let mut right = vec![0; CHUNK_UNITS * widest];
+        let mut right = vec![0; CHUNK_UNITS * self.right_width];
         for first in positions.clone().step_by(Self::chunk_positions::<E>()) {
             let chunk = first..(first + Self::chunk_positions::<E>()).min(positions.end);
             for (part, table) in tables.iter_mut().enumerate() {
@@ -127,8 +129,8 @@ impl Plan {
                 self.pack_left(dy, &chunk, first_output + block * LEFT_BLOCK, left, &mut spare);
             }
             for tap in 0..self.layout.taps {
+                self.pack_right::<E>(&tables, tap, &mut right);
                 for (first_column, kernel) in &self.right {
-                    self.pack_right::<E>(&tables, tap, *first_column, kernel.width, &mut right);
                     for block in 0..blocks {
                         let sums =
                             &mut sums[block * LEFT_BLOCK * self.output_stride()..][..LEFT_BLOCK * self.output_stride()];
@@ -136,7 +138,9 @@ impl Plan {
                             sums: sums[tap * self.right_width + first_column..].as_mut_ptr(),
                             stride: self.output_stride(),
                             left: left[block * CHUNK_UNITS * LEFT_BLOCK..].as_ptr(),
-                            right: right.as_ptr(),
+                            left_stride: LEFT_BLOCK,
+                            right: right[CHUNK_UNITS * first_column..].as_ptr(),
+                            right_stride: kernel.width,
                             units: CHUNK_UNITS,
                         };
                         // SAFETY: the block's last row starts `(LEFT_BLOCK − 1) · output_stride` after its first and has
@@ -161,10 +165,9 @@ impl Plan {
             self.isa,
             #[inline(always)]
             || {
-                // A length known to the compiler makes it unroll the loop over a row instead of using vectors.
-                for (unit, units) in plain.chunks_exact_mut(black_box(LEFT_BLOCK)).enumerate() {
+                for (unit, units) in plain.chunks_exact_mut(LEFT_BLOCK).enumerate() {
                     let position = unit * E::PER_UNIT;
-                    interleave(row(position), if E::PER_UNIT == 2 { row(position + 1) } else { &[] }, units);
+                    interleave(self.isa, row(position), row(position + E::PER_UNIT - 1), units);
                 }
             },
         );
@@ -174,21 +177,26 @@ impl Plan {
         }
     }
 
-    /// One panel of the rows that `tap` sees, `[CHUNK_UNITS, width]` units.
-    fn pack_right<E: Element>(&self, tables: &[RowTable], tap: usize, first: usize, width: usize, right: &mut [u32]) {
-        let columns = width.min(self.row_len - first);
+    /// The rows that `tap` sees, as panels `[CHUNK_UNITS, width]` of units one after the other. Row by row, because rows come
+    /// from far away.
+    fn pack_right<E: Element>(&self, tables: &[RowTable], tap: usize, right: &mut [u32]) {
         let row = |position: usize| -> &[E] {
             let row = tables[position / GROUP_ROWS].rows(tap)[position % GROUP_ROWS];
             // SAFETY: rows of the table are valid for `row_units` units, that is `row_len` values.
-            unsafe { std::slice::from_raw_parts(row.cast::<E>().add(first), columns) }
+            unsafe { std::slice::from_raw_parts(row.cast::<E>(), self.row_len) }
         };
         vectorized(
             self.isa,
             #[inline(always)]
             || {
-                for (unit, units) in right.chunks_exact_mut(width).take(CHUNK_UNITS).enumerate() {
+                for unit in 0..CHUNK_UNITS {
                     let position = unit * E::PER_UNIT;
-                    interleave(row(position), if E::PER_UNIT == 2 { row(position + 1) } else { &[] }, units);
+                    let (upper, lower) = (row(position), row(position + E::PER_UNIT - 1));
+                    for (first, kernel) in &self.right {
+                        let columns = *first..(first + kernel.width).min(self.row_len);
+                        let units = &mut right[CHUNK_UNITS * first + unit * kernel.width..][..kernel.width];
+                        interleave(self.isa, &upper[columns.clone()], &lower[columns], units);
+                    }
                 }
             },
         );
@@ -219,17 +227,19 @@ impl Plan {
 }
 
 /// Units of the values of two rows, which are `second` in each unit where that has two; zeros where a row has ended.
+/// Called in code compiled for `isa`.
 #[inline(always)]
-fn interleave<E: Element>(first: &[E], second: &[E], units: &mut [u32]) {
-    if first.len() == units.len() && (E::PER_UNIT == 1 || second.len() == units.len()) {
-        if E::PER_UNIT == 1 {
-            for (unit, first) in units.iter_mut().zip(first) {
-                *unit = E::unit(*first, E::default());
-            }
-        } else {
-            for ((unit, first), second) in units.iter_mut().zip(first).zip(second) {
-                *unit = E::unit(*first, *second);
-            }
+fn interleave<E: Element>(isa: Isa, first: &[E], second: &[E], units: &mut [u32]) {
+    #[cfg(target_arch = "x86_64")]
+    if isa >= Isa::Avx512 && units.len().is_multiple_of(16) && first.len() == units.len() && second.len() == units.len()
+    {
+        // SAFETY: all three have the same length, a multiple of 16; the caller is compiled for AVX-512.
+        return unsafe { E::interleave_avx512(first, second, units) };
+    }
+    let _ = isa;
+    if first.len() == units.len() && second.len() == units.len() {
+        for ((unit, first), second) in units.iter_mut().zip(first).zip(second) {
+            *unit = E::unit(*first, *second);
         }
         return;
     }

@@ -7,6 +7,8 @@ use crate::amx::{BLOCK, ColumnBlock, Hardware, RowBlock, Tiles, multiply_columns
 
 pub(super) const BF16: Kernels = Kernels {
     rows: &[RowsKernel { width: BLOCK, run: rows }],
+    // 16 KiB: tiles of the panel are loaded from the first cache.
+    chunk_len: 4 * 1024,
     columns: &[ColumnsKernel { width: BLOCK, run: columns }],
     left: LeftLayout::Tiles,
 };
@@ -37,7 +39,8 @@ unsafe fn rows(rows: &Rows) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn columns(columns: &Columns) {
-    let Columns { sums, stride, left, right, units } = *columns;
+    let Columns { sums, stride, left, left_stride, right, right_stride, units } = *columns;
+    debug_assert_eq!((left_stride, right_stride), (LEFT_BLOCK, BLOCK));
     // SAFETY: the caller's contract is the same; the left operand is packed as tiles.
     unsafe {
         multiply_columns(&mut Hardware::configure(), &ColumnBlock { sums, stride, left, right, units });

@@ -4,10 +4,11 @@
 use std::arch::x86_64::*;
 
 use super::block::{Columns, Rows, multiply_columns, multiply_rows};
-use super::{ColumnsKernel, Kernels, LeftLayout, RowsKernel, Vector};
+use super::{ColumnsKernel, Kernels, LeftLayout, RowsKernel, VECTOR_CHUNK_LEN, Vector};
 
 pub(super) const F32: Kernels = Kernels {
     rows: &[RowsKernel { width: 16, run: rows::<Floats, 6, 2> }, RowsKernel { width: 8, run: rows::<Floats, 12, 1> }],
+    chunk_len: VECTOR_CHUNK_LEN,
     columns: &[
         ColumnsKernel { width: 16, run: columns::<Floats, 4, 2> },
         ColumnsKernel { width: 8, run: columns::<Floats, 8, 1> },
@@ -17,6 +18,7 @@ pub(super) const F32: Kernels = Kernels {
 
 pub(super) const BF16: Kernels = Kernels {
     rows: &[RowsKernel { width: 16, run: rows::<Pairs, 4, 2> }, RowsKernel { width: 8, run: rows::<Pairs, 8, 1> }],
+    chunk_len: VECTOR_CHUNK_LEN,
     columns: &[
         ColumnsKernel { width: 16, run: columns::<Pairs, 4, 2> },
         ColumnsKernel { width: 8, run: columns::<Pairs, 8, 1> },

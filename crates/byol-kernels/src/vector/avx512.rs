@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::block::{Columns, Rows, multiply_columns, multiply_rows};
-use super::{ColumnsKernel, Kernels, LeftLayout, RowsKernel, Vector};
+use super::{ColumnsKernel, Kernels, LeftLayout, RowsKernel, VECTOR_CHUNK_LEN, Vector};
 
 pub(super) const F32: Kernels = Kernels {
     rows: &[
@@ -13,7 +13,9 @@ pub(super) const F32: Kernels = Kernels {
         RowsKernel { width: 32, run: rows::<Floats, 12, 2> },
         RowsKernel { width: 16, run: rows::<Floats, 12, 1> },
     ],
+    chunk_len: VECTOR_CHUNK_LEN,
     columns: &[
+        ColumnsKernel { width: 48, run: columns::<Floats, 8, 3> },
         ColumnsKernel { width: 32, run: columns::<Floats, 8, 2> },
         ColumnsKernel { width: 16, run: columns::<Floats, 16, 1> },
     ],
@@ -26,6 +28,7 @@ pub(super) const WIDENED_BF16: Kernels = Kernels {
         RowsKernel { width: 32, run: rows::<WidenedPairs, 8, 2> },
         RowsKernel { width: 16, run: rows::<WidenedPairs, 12, 1> },
     ],
+    chunk_len: VECTOR_CHUNK_LEN,
     columns: &[
         ColumnsKernel { width: 32, run: columns::<WidenedPairs, 8, 2> },
         ColumnsKernel { width: 16, run: columns::<WidenedPairs, 16, 1> },
@@ -40,7 +43,9 @@ pub(super) const BF16: Kernels = Kernels {
         RowsKernel { width: 32, run: pair_rows::<Pairs, 12, 2> },
         RowsKernel { width: 16, run: pair_rows::<Pairs, 12, 1> },
     ],
+    chunk_len: VECTOR_CHUNK_LEN,
     columns: &[
+        ColumnsKernel { width: 48, run: pair_columns::<Pairs, 8, 3> },
         ColumnsKernel { width: 32, run: pair_columns::<Pairs, 8, 2> },
         ColumnsKernel { width: 16, run: pair_columns::<Pairs, 16, 1> },
     ],

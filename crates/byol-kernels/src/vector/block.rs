@@ -29,8 +29,12 @@ pub(crate) struct Columns {
     pub(crate) stride: usize,
     /// [`LEFT_BLOCK`] columns of `units` units, in the [`super::LeftLayout`] of the kernel.
     pub(crate) left: *const u32,
-    /// `[units, width]` units.
+    /// From unit to unit of the left operand; [`LEFT_BLOCK`] where that is packed as tiles.
+    pub(crate) left_stride: usize,
+    /// `units` rows of the kernel's width.
     pub(crate) right: *const u32,
+    /// From row to row of the right operand; the kernel's width where the left operand is packed as tiles.
+    pub(crate) right_stride: usize,
     pub(crate) units: usize,
 }
 
@@ -92,7 +96,6 @@ unsafe fn multiply_row_block<V: Vector, const R: usize, const N: usize>(rows: &R
 #[inline(always)]
 pub(super) unsafe fn multiply_columns<V: Vector, const R: usize, const N: usize>(columns: &Columns) {
     const { assert!(LEFT_BLOCK.is_multiple_of(R)) };
-    let width = N * V::LANES;
     for first in (0..LEFT_BLOCK).step_by(R) {
         // SAFETY: column `first + r` lies in the block because `R` divides it; the caller vouches for the rest.
         unsafe {
@@ -104,8 +107,8 @@ pub(super) unsafe fn multiply_columns<V: Vector, const R: usize, const N: usize>
                 }
             }
             for u in 0..columns.units {
-                let left = columns.left.add(u * LEFT_BLOCK + first);
-                let right = columns.right.add(u * width);
+                let left = columns.left.add(u * columns.left_stride + first);
+                let right = columns.right.add(u * columns.right_stride);
                 let right: [V::Units; N] = std::array::from_fn(|n| V::load(right.add(n * V::LANES)));
                 for (r, sum) in sum.iter_mut().enumerate() {
                     let left = V::splat(left.add(r));

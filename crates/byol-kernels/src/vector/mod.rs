@@ -14,6 +14,9 @@ mod portable;
 
 pub(crate) use block::{Columns, Rows};
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+
 use half::bf16;
 
 use crate::isa::Isa;
@@ -26,6 +29,14 @@ pub trait Operand: Copy {
     /// A unit of the given values; the second is ignored where a unit holds one.
     fn unit(first: Self, second: Self) -> u32;
 
+    /// Units of the values of two rows of one length, a multiple of 16.
+    ///
+    /// # Safety
+    /// The lengths are as said, and the caller is compiled for AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    #[expect(unsafe_code, reason = "vector instructions")]
+    unsafe fn interleave_avx512(first: &[Self], second: &[Self], units: &mut [u32]);
+
     /// The inner loops for `isa`.
     fn kernels(isa: Isa) -> Kernels;
 }
@@ -36,6 +47,16 @@ impl Operand for f32 {
     #[inline(always)]
     fn unit(first: Self, _: Self) -> u32 {
         first.to_bits()
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[expect(unsafe_code, reason = "vector instructions")]
+    #[inline(always)]
+    unsafe fn interleave_avx512(first: &[f32], _: &[f32], units: &mut [u32]) {
+        for i in (0..units.len()).step_by(16) {
+            // SAFETY: `i` is at least 16 from the end of both.
+            unsafe { _mm512_storeu_ps(units.as_mut_ptr().add(i).cast(), _mm512_loadu_ps(first.as_ptr().add(i))) }
+        }
     }
 
     fn kernels(isa: Isa) -> Kernels {
@@ -57,6 +78,20 @@ impl Operand for bf16 {
     #[inline(always)]
     fn unit(first: Self, second: Self) -> u32 {
         u32::from(first.to_bits()) | u32::from(second.to_bits()) << 16
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[expect(unsafe_code, reason = "vector instructions")]
+    #[inline(always)]
+    unsafe fn interleave_avx512(first: &[bf16], second: &[bf16], units: &mut [u32]) {
+        for i in (0..units.len()).step_by(16) {
+            // SAFETY: `i` is at least 16 from the end of all three.
+            unsafe {
+                let widened = |row: &[bf16]| _mm512_cvtepu16_epi32(_mm256_loadu_si256(row.as_ptr().add(i).cast()));
+                let pairs = _mm512_or_si512(widened(first), _mm512_slli_epi32::<16>(widened(second)));
+                _mm512_storeu_si512(units.as_mut_ptr().add(i).cast(), pairs);
+            }
+        }
     }
 
     fn kernels(isa: Isa) -> Kernels {
@@ -81,6 +116,8 @@ impl Operand for bf16 {
 pub struct Kernels {
     /// For panels of so many outputs, widest first.
     pub(crate) rows: &'static [RowsKernel],
+    /// Units of a panel that all rows of a group are multiplied with before the next; a multiple of every panel's width.
+    pub(crate) chunk_len: usize,
     /// For panels of so many right columns, widest first.
     pub(crate) columns: &'static [ColumnsKernel],
     /// How the left operand of all `columns` is packed.
@@ -130,6 +167,9 @@ pub(crate) enum LeftLayout {
     #[cfg(target_arch = "x86_64")]
     Tiles,
 }
+
+/// 64 KiB of a panel: vectors find it in the second cache early enough, and sums are loaded and stored seldom.
+pub(crate) const VECTOR_CHUNK_LEN: usize = 16 * 1024;
 
 /// Rows per group: a multiple of what every kernel takes at a time.
 pub(crate) const GROUP_ROWS: usize = 96;

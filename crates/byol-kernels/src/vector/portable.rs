@@ -2,16 +2,21 @@
 #![expect(unsafe_code, reason = "implements an unsafe trait of raw loads and stores")]
 
 use super::block::{multiply_columns, multiply_rows};
-use super::{ColumnsKernel, Kernels, LeftLayout, RowsKernel, Vector};
+use super::{ColumnsKernel, Kernels, LeftLayout, RowsKernel, VECTOR_CHUNK_LEN, Vector};
 
 pub(super) const F32: Kernels = Kernels {
-    rows: &[RowsKernel { width: 8, run: |rows| unsafe { multiply_rows::<Floats, 4, 1>(rows) } }],
+    rows: &[
+        RowsKernel { width: 16, run: |rows| unsafe { multiply_rows::<Floats, 2, 2>(rows) } },
+        RowsKernel { width: 8, run: |rows| unsafe { multiply_rows::<Floats, 4, 1>(rows) } },
+    ],
+    chunk_len: VECTOR_CHUNK_LEN,
     columns: &[ColumnsKernel { width: 8, run: |columns| unsafe { multiply_columns::<Floats, 4, 1>(columns) } }],
     left: LeftLayout::UnitsFirst,
 };
 
 pub(super) const BF16: Kernels = Kernels {
     rows: &[RowsKernel { width: 8, run: |rows| unsafe { multiply_rows::<Pairs, 4, 1>(rows) } }],
+    chunk_len: VECTOR_CHUNK_LEN,
     columns: &[ColumnsKernel { width: 8, run: |columns| unsafe { multiply_columns::<Pairs, 4, 1>(columns) } }],
     left: LeftLayout::UnitsFirst,
 };

@@ -1,0 +1,27 @@
+//! Convolutions of 3×3 and stride 1 with 36 products instead of 144 for every 4×4 outputs (Lavin and Gray 2016).
+//!
+//! `Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A`: tiles `d` of 6×6 inputs and kernels `g` are mapped to 36 points each, the channels of
+//! each point are a matrix product, and the sums are mapped to tiles of 4×4 outputs. All of it runs in `f32`, and operands
+//! are not rounded to `bf16`.
+
+mod multiply;
+mod tiling;
+mod transform;
+mod weight_gradient;
+
+pub(super) use multiply::multiply;
+pub(super) use weight_gradient::weight_gradient;
+
+use super::window::Window;
+use crate::element::Element;
+use crate::isa::Isa;
+use crate::lanes::LANES;
+use transform::KERNEL;
+
+/// Whether a product of `window` with `outputs` outputs is worth it: windows of the right shape, whole vectors of channels,
+/// and no faster product of the element type.
+pub(super) fn suits<E: Element>(isa: Isa, window: &Window, outputs: usize) -> bool {
+    let fits = [window.y, window.x].iter().all(|axis| (axis.taps, axis.stride, axis.source_step) == (KERNEL, 1, 1));
+    let tiles = E::BYTES < size_of::<f32>() && isa == Isa::Amx;
+    fits && window.channels.is_multiple_of(LANES) && outputs.is_multiple_of(LANES) && !tiles
+}

@@ -1,0 +1,269 @@
+//! The forward pass and the input gradient.
+#![expect(unsafe_code, reason = "calls the inner loops on mapped operands")]
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::super::product::{Destinations, Finish, Image, MAX_WIDTH, Shared, panels_per_task};
+use super::super::weight::WeightView;
+use super::super::window::Window;
+use super::tiling::Tiling;
+use super::transform::{self, EMPTY, KERNEL, OUT, POINTS, PRODUCTS, both_axes};
+use crate::buffer::arbitrary;
+use crate::element::Element;
+use crate::isa::{Isa, vectorized};
+use crate::lanes::{LANES, load, store};
+use crate::vector::{GROUP_ROWS, Operand, Rows, RowsKernel, VECTOR_CHUNK_LEN, panels};
+
+/// Tiles per block: their mapped inputs and sums stay in the second cache, and each mapped kernel serves that many rows.
+const BLOCK_TILES: usize = 48;
+
+/// Tiles whose outputs are finished together: those of one group of positions.
+const GROUP_TILES: usize = GROUP_ROWS / (OUT * OUT);
+
+const _: () = assert!(BLOCK_TILES <= GROUP_ROWS && BLOCK_TILES.is_multiple_of(GROUP_TILES));
+
+/// Values between the points of an array `[POINTS, POINTS, len]`: one vector more than `len`, because 36 streams at the same
+/// place of their pages would evict each other from the caches.
+pub(super) fn point_stride(len: usize) -> usize {
+    len + LANES
+}
+
+/// `finish(windows of source · weight)` for every position of `window`.
+pub(in super::super) fn multiply<E: Element, D: Element>(
+    isa: Isa,
+    window: &Window,
+    source: &[E],
+    weight: &WeightView,
+    image: Image,
+    destination: &mut [D],
+    finish: &mut impl Finish<D>,
+) {
+    let tiling = Tiling::new(window);
+    let tiles = destination.len() / (image.height * image.width * image.channels) * tiling.tiles();
+    let weight = MappedWeight::new(isa, weight);
+    let blocks = tiles.div_ceil(BLOCK_TILES);
+    let panels_per_task = panels_per_task(blocks, weight.panels.len());
+    let panel_tasks = weight.panels.len().div_ceil(panels_per_task);
+    finish.begin(blocks * (BLOCK_TILES / GROUP_TILES));
+    let finish = &*finish;
+    let destination = Shared::new(destination);
+    (0..blocks * panel_tasks).into_par_iter().for_each_init(
+        || Scratch::new(window.channels),
+        |scratch, task| {
+            let (block, first_panel) = (task / panel_tasks, task % panel_tasks * panels_per_task);
+            let tiles = block * BLOCK_TILES..((block + 1) * BLOCK_TILES).min(tiles);
+            vectorized(
+                isa,
+                #[inline(always)]
+                || map_inputs(&tiling, source, tiles.clone(), window.channels, window.channels, &mut scratch.inputs),
+            );
+            for panel in weight.panels.iter().skip(first_panel).take(panels_per_task) {
+                weight.multiply(panel, tiles.len(), scratch);
+                for (group, first) in (0..tiles.len()).step_by(GROUP_TILES).enumerate() {
+                    let group_tiles = first..(first + GROUP_TILES).min(tiles.len());
+                    vectorized(
+                        isa,
+                        #[inline(always)]
+                        || {
+                            let width = panel.kernel.width;
+                            scratch.map_outputs(&tiling, image, tiles.start, group_tiles, width);
+                            let columns = panel.first_output..(panel.first_output + width).min(image.channels);
+                            let offsets = &scratch.offsets;
+                            let rows = Destinations { destination: &destination, offsets, columns };
+                            let group = block * (BLOCK_TILES / GROUP_TILES) + group;
+                            rows.write(finish, group, width, &scratch.outputs);
+                        },
+                    );
+                }
+            }
+        },
+    );
+}
+
+/// Maps what `tiles` see of the source to `mapped`, `[points, tiles, row_len]` with points [`point_stride`] of a whole block
+/// apart.
+#[inline(always)]
+pub(super) fn map_inputs<E: Element>(
+    tiling: &Tiling,
+    source: &[E],
+    tiles: Range<usize>,
+    channels: usize,
+    row_len: usize,
+    mapped: &mut [f32],
+) {
+    let stride = mapped.len() / PRODUCTS;
+    let zeros = vec![E::default(); channels];
+    let mut half = EMPTY;
+    for (row, number) in tiles.enumerate() {
+        let sources = tiling.sources(tiling.tile(number), source, &zeros);
+        for c in (0..channels).step_by(LANES) {
+            both_axes(
+                &mut half,
+                #[inline(always)]
+                |i, j| load(sources[i][j], c),
+                transform::input,
+                #[inline(always)]
+                |i, j, values| store(values, mapped, (i * POINTS + j) * stride + row * row_len + c),
+            );
+        }
+    }
+}
+
+/// What a task computes in.
+struct Scratch {
+    /// `[points, BLOCK_TILES, channels]`
+    inputs: Vec<f32>,
+    /// `[points, BLOCK_TILES, width]`
+    sums: Vec<f32>,
+    /// `[positions, width]` of one group.
+    outputs: Vec<f32>,
+    /// Where the positions of the group lie in the destination.
+    offsets: Vec<usize>,
+}
+
+impl Scratch {
+    fn new(channels: usize) -> Self {
+        let block = |width: usize| vec![0.0; PRODUCTS * point_stride(BLOCK_TILES * width)];
+        let outputs = vec![0.0; GROUP_ROWS * MAX_WIDTH];
+        Self { inputs: block(channels), sums: block(MAX_WIDTH), outputs, offsets: Vec::new() }
+    }
+
+    /// Maps the sums of `tiles`, counted from the block's first, to outputs.
+    #[inline(always)]
+    fn map_outputs(&mut self, tiling: &Tiling, image: Image, block_start: usize, tiles: Range<usize>, width: usize) {
+        let stride = point_stride(BLOCK_TILES * width);
+        self.offsets.clear();
+        let mut half = EMPTY;
+        for tile in tiles {
+            let place = tiling.tile(block_start + tile);
+            let (rows, columns) = tiling.destinations(place);
+            let first = self.offsets.len();
+            for lane in (0..width).step_by(LANES) {
+                both_axes(
+                    &mut half,
+                    #[inline(always)]
+                    |i, j| load(&self.sums, (i * POINTS + j) * stride + tile * width + lane),
+                    transform::output,
+                    #[inline(always)]
+                    |i, j, values| {
+                        if i < rows.len() && j < columns.len() {
+                            store(values, &mut self.outputs, (first + i * columns.len() + j) * width + lane);
+                        }
+                    },
+                );
+            }
+            for i in rows {
+                let row = (place.image * image.height + i) * image.width;
+                self.offsets.extend(columns.clone().map(|j| (row + j) * image.channels));
+            }
+        }
+    }
+}
+
+/// Kernels mapped to points: panels `[points, channels, width]`.
+struct MappedWeight {
+    values: Vec<f32>,
+    panels: Vec<Panel>,
+    channels: usize,
+}
+
+struct Panel {
+    first_output: usize,
+    kernel: RowsKernel,
+    offset: usize,
+}
+
+impl MappedWeight {
+    fn new(isa: Isa, weight: &WeightView) -> Self {
+        let mut len = 0;
+        let panels: Vec<Panel> = panels(f32::kernels(isa).rows, |kernel| kernel.width, weight.outputs)
+            .into_iter()
+            .map(|(first_output, kernel)| {
+                let panel = Panel { first_output, kernel, offset: len };
+                len += PRODUCTS * point_stride(weight.channels * kernel.width);
+                panel
+            })
+            .collect();
+        let mut values = arbitrary::<f32>(len);
+        let mut slices = Vec::with_capacity(panels.len());
+        let mut rest = &mut values[..];
+        for panel in &panels {
+            let (slice, more) = rest.split_at_mut(PRODUCTS * point_stride(weight.channels * panel.kernel.width));
+            slices.push((panel, slice));
+            rest = more;
+        }
+        slices.into_par_iter().for_each(|(panel, values)| {
+            vectorized(
+                isa,
+                #[inline(always)]
+                || map_kernels(weight, panel, values),
+            );
+        });
+        Self { values, panels, channels: weight.channels }
+    }
+
+    /// `sums[point, tile, output] = Σ_c inputs[point, tile, c] · weight[point, c, output]`.
+    fn multiply(&self, panel: &Panel, tiles: usize, scratch: &mut Scratch) {
+        let width = panel.kernel.width;
+        let chunk = VECTOR_CHUNK_LEN / width;
+        let input_stride = point_stride(BLOCK_TILES * self.channels);
+        let sum_stride = point_stride(BLOCK_TILES * width);
+        let weight_stride = point_stride(self.channels * width);
+        let mut table = [std::ptr::null(); GROUP_ROWS];
+        for point in 0..PRODUCTS {
+            let inputs = &scratch.inputs[point * input_stride..][..BLOCK_TILES * self.channels];
+            for (pointer, row) in table.iter_mut().zip(inputs.chunks_exact(self.channels)) {
+                *pointer = row.as_ptr().cast();
+            }
+            let weight = &self.values[panel.offset + point * weight_stride..][..self.channels * width];
+            let sums = &mut scratch.sums[point * sum_stride..][..BLOCK_TILES * width];
+            for first_unit in (0..self.channels).step_by(chunk) {
+                let rows = Rows {
+                    sums: sums.as_mut_ptr(),
+                    accumulate: first_unit > 0,
+                    count: tiles,
+                    rows: table.as_ptr(),
+                    taps: 1,
+                    first_unit,
+                    units: chunk.min(self.channels - first_unit),
+                    panel: weight[first_unit * width..].as_ptr().cast(),
+                };
+                // SAFETY: `sums` has `BLOCK_TILES` rows of the panel's width and the table as many rows of `channels` values;
+                // kernels take rows in blocks that divide `BLOCK_TILES`, so that no more are touched. The panel holds all
+                // units of this point. The caller saw that the machine has the instruction set.
+                unsafe { (panel.kernel.run)(&rows) };
+            }
+        }
+    }
+}
+
+/// Maps the kernels of one panel.
+#[inline(always)]
+fn map_kernels(weight: &WeightView, panel: &Panel, values: &mut [f32]) {
+    let width = panel.kernel.width;
+    let stride = point_stride(weight.channels * width);
+    let mut half = EMPTY;
+    let mut g = [[[0.0; LANES]; KERNEL]; KERNEL];
+    for lane in (0..width).step_by(LANES) {
+        for channel in 0..weight.channels {
+            g.as_flattened_mut().fill([0.0; LANES]);
+            let outputs = (panel.first_output + lane..weight.outputs).take(LANES);
+            for (i, output) in outputs.enumerate() {
+                let at = output * weight.output_stride + channel * weight.channel_stride;
+                for (g, tap) in g.iter_mut().flatten().zip(&weight.taps) {
+                    g[i] = weight.values[at + tap];
+                }
+            }
+            both_axes(
+                &mut half,
+                #[inline(always)]
+                |i, j| g[i][j],
+                transform::kernel,
+                #[inline(always)]
+                |i, j, mapped| store(mapped, values, (i * POINTS + j) * stride + channel * width + lane),
+            );
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The weight gradient: with `V = Bᵀ d B` and `M = A dY Aᵀ` of every tile, `dg = Gᵀ (Σ_tiles M ⊙ V) G`.
+#![expect(unsafe_code, reason = "calls the inner loops on mapped operands")]
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::super::shape::ConvShape;
+use super::super::window::Window;
+use super::multiply::{map_inputs, point_stride};
+use super::tiling::Tiling;
+use super::transform::{self, EMPTY, KERNEL, OUT, POINTS, PRODUCTS, both_axes};
+use crate::element::Element;
+use crate::isa::{Isa, vectorized};
+use crate::lanes::{LANES, load, store};
+use crate::vector::{Columns, ColumnsKernel, LEFT_BLOCK, Operand, panels};
+
+/// Tiles per chunk of the sum.
+const CHUNK_TILES: usize = 96;
+
+/// Blocks of outputs per task; what is mapped of the input is multiplied with all of them.
+const TASK_BLOCKS: usize = 4;
+
+/// `dw` of a 3×3 convolution of stride 1. Tiles are split between tasks as positions are in the direct sum.
+pub(in super::super) fn weight_gradient<E: Element>(
+    isa: Isa,
+    shape: &ConvShape,
+    window: &Window,
+    x: &[E],
+    dy: &[E],
+    dw: &mut [f32],
+) {
+    let right = panels(f32::kernels(isa).columns, |kernel| kernel.width, shape.inputs);
+    let right_width = right.last().map_or(0, |(first, kernel)| first + kernel.width);
+    let tiling = Tiling::new(window);
+    let plan = Plan { isa, tiling, shape: *shape, tiles: shape.batch * tiling.tiles(), right, right_width };
+    let blocks = shape.outputs.div_ceil(LEFT_BLOCK);
+    let block_len = LEFT_BLOCK * PRODUCTS * right_width;
+    let splits = plan.splits(blocks.div_ceil(TASK_BLOCKS), blocks * block_len);
+    let mut sums = vec![0.0; splits * blocks * block_len];
+    let tasks: Vec<_> = sums
+        .chunks_exact_mut(blocks * block_len)
+        .enumerate()
+        .flat_map(|(split, sums)| {
+            let tasks = sums.chunks_mut(TASK_BLOCKS * block_len).enumerate();
+            tasks.map(move |(task, sums)| (split, task * TASK_BLOCKS * LEFT_BLOCK, sums))
+        })
+        .collect();
+    tasks.into_par_iter().for_each(|(split, first_output, sums)| {
+        plan.sum_chunks(x, dy, plan.tiles_of(split, splits), first_output, sums);
+    });
+    plan.add_up(&sums, blocks * block_len, dw);
+}
+
+struct Plan {
+    isa: Isa,
+    tiling: Tiling,
+    shape: ConvShape,
+    /// Of the whole batch.
+    tiles: usize,
+    right: Vec<(usize, ColumnsKernel)>,
+    /// Inputs, rounded up to whole panels.
+    right_width: usize,
+}
+
+impl Plan {
+    /// Parts that the tiles are cut into: enough for every thread to have several tasks, as long as the buffers of all parts
+    /// stay below 32 MiB and every part has a chunk.
+    fn splits(&self, block_tasks: usize, buffer_len: usize) -> usize {
+        const BUFFERS_LEN: usize = 8 * 1024 * 1024;
+        let wanted = (4 * rayon::current_num_threads()).div_ceil(block_tasks);
+        wanted.min(BUFFERS_LEN / buffer_len).min(self.tiles.div_ceil(CHUNK_TILES)).max(1)
+    }
+
+    fn tiles_of(&self, split: usize, splits: usize) -> Range<usize> {
+        let chunks = self.tiles.div_ceil(CHUNK_TILES);
+        let bound = |split: usize| (chunks * split / splits * CHUNK_TILES).min(self.tiles);
+        bound(split)..bound(split + 1)
+    }
+
+    /// Adds the products of `tiles` to `sums`, `[blocks, points, LEFT_BLOCK, right_width]` of the outputs from
+    /// `first_output` on.
+    fn sum_chunks<E: Element>(&self, x: &[E], dy: &[E], tiles: Range<usize>, first_output: usize, sums: &mut [f32]) {
+        let block_len = LEFT_BLOCK * PRODUCTS * self.right_width;
+        let blocks = sums.len() / block_len;
+        let left_width = blocks * LEFT_BLOCK;
+        let left_stride = point_stride(CHUNK_TILES * left_width);
+        let right_stride = point_stride(CHUNK_TILES * self.right_width);
+        let mut left = vec![0.0; PRODUCTS * left_stride];
+        let mut right = vec![0.0; PRODUCTS * right_stride];
+        for first in tiles.clone().step_by(CHUNK_TILES) {
+            let chunk = first..(first + CHUNK_TILES).min(tiles.end);
+            vectorized(
+                self.isa,
+                #[inline(always)]
+                || {
+                    map_inputs(&self.tiling, x, chunk.clone(), self.shape.inputs, self.right_width, &mut right);
+                    self.map_gradients(dy, chunk.clone(), first_output, left_width, &mut left);
+                },
+            );
+            for point in 0..PRODUCTS {
+                for block in 0..blocks {
+                    for (first_column, kernel) in &self.right {
+                        let sums = &mut sums[block * block_len + point * LEFT_BLOCK * self.right_width..]
+                            [..LEFT_BLOCK * self.right_width];
+                        let columns = Columns {
+                            sums: sums[*first_column..].as_mut_ptr(),
+                            stride: self.right_width,
+                            left: left[point * left_stride + block * LEFT_BLOCK..].as_ptr().cast(),
+                            left_stride: left_width,
+                            right: right[point * right_stride + first_column..].as_ptr().cast(),
+                            right_stride: self.right_width,
+                            units: chunk.len(),
+                        };
+                        // SAFETY: `sums` has `LEFT_BLOCK` rows of `right_width` values, and the panel from `first_column` on
+                        // ends within them; both operands have `CHUNK_TILES` rows of whole blocks and panels. The public
+                        // function saw that the machine has the instruction set.
+                        unsafe { (kernel.run)(&columns) };
+                    }
+                }
+            }
+        }
+    }
+
+    /// Maps `dy` of `tiles`, `[points, tiles, left_width]` of the outputs from `first_output` on; what lies outside of the
+    /// image or beyond the last output stays zero.
+    #[inline(always)]
+    fn map_gradients<E: Element>(
+        &self,
+        dy: &[E],
+        tiles: Range<usize>,
+        first_output: usize,
+        left_width: usize,
+        mapped: &mut [f32],
+    ) {
+        let stride = mapped.len() / PRODUCTS;
+        let (height, width) = (self.shape.output_height(), self.shape.output_width());
+        let outputs = self.shape.outputs;
+        let mut half = EMPTY;
+        for (row, number) in tiles.enumerate() {
+            let tile = self.tiling.tile(number);
+            let (rows, columns) = self.tiling.destinations(tile);
+            let first = ((tile.image * height + rows.start) * width + columns.start) * outputs + first_output;
+            for c in (0..left_width.min(outputs - first_output)).step_by(LANES) {
+                both_axes::<OUT, POINTS>(
+                    &mut half,
+                    #[inline(always)]
+                    |i, j| match i < rows.len() && j < columns.len() {
+                        true => load(dy, first + (i * width + j) * outputs + c),
+                        false => [0.0; LANES],
+                    },
+                    transform::output_gradient,
+                    #[inline(always)]
+                    |i, j, values| store(values, mapped, (i * POINTS + j) * stride + row * left_width + c),
+                );
+            }
+        }
+    }
+
+    /// Adds the buffers of all splits, `buffer_len` values each, and maps the sums back to kernels.
+    fn add_up(&self, sums: &[f32], buffer_len: usize, dw: &mut [f32]) {
+        let inputs = self.shape.inputs;
+        let taps = KERNEL * KERNEL;
+        dw.par_chunks_exact_mut(inputs * taps).enumerate().for_each(|(output, dw)| {
+            let (block, row) = (output / LEFT_BLOCK, output % LEFT_BLOCK);
+            vectorized(
+                self.isa,
+                #[inline(always)]
+                || {
+                    let mut half = EMPTY;
+                    for c in (0..inputs).step_by(LANES) {
+                        both_axes::<POINTS, KERNEL>(
+                            &mut half,
+                            #[inline(always)]
+                            |i, j| {
+                                let point = block * PRODUCTS + i * POINTS + j;
+                                let at = (point * LEFT_BLOCK + row) * self.right_width + c;
+                                let mut total = load::<f32, LANES>(sums, at);
+                                for sums in sums.chunks_exact(buffer_len).skip(1) {
+                                    let part = load::<f32, LANES>(sums, at);
+                                    total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
+                                }
+                                total
+                            },
+                            transform::kernel_gradient,
+                            #[inline(always)]
+                            |i, j, g| {
+                                for (channel, g) in (c..).zip(g) {
+                                    dw[channel * taps + i * KERNEL + j] = g;
+                                }
+                            },
+                        );
+                    }
+                },
+            );
+        });
+    }
+}

@@ -1,0 +1,32 @@
+//! Channels that are computed side by side.
+//!
+//! Loops over arrays of a fixed length become vectors. Loops over slices would not, because the compiler cannot rule out
+//! that many slices overlap.
+
+use crate::element::Element;
+
+/// Channels of a vector.
+pub(crate) const LANES: usize = 16;
+
+/// A vector of `f32`.
+pub(crate) type Lanes = [f32; LANES];
+
+/// `W` values from `at` on.
+#[inline(always)]
+pub(crate) fn load<E: Element, const W: usize>(values: &[E], at: usize) -> [f32; W] {
+    let values: &[E; W] = values[at..at + W].try_into().expect("a slice of the array's length");
+    let mut lanes = [0.0; W];
+    for i in 0..W {
+        lanes[i] = values[i].to_f32();
+    }
+    lanes
+}
+
+/// Rounds `W` values and writes them from `at` on.
+#[inline(always)]
+pub(crate) fn store<E: Element, const W: usize>(lanes: [f32; W], values: &mut [E], at: usize) {
+    let values: &mut [E; W] = (&mut values[at..at + W]).try_into().expect("a slice of the array's length");
+    for i in 0..W {
+        values[i] = E::from_f32(lanes[i]);
+    }
+}
