@@ -1,4 +1,8 @@
-//! Speed of every convolution of a network: forward, input gradient and weight gradient in GFLOP/s.
+//! Speed of every convolution of a network, as a Markdown table: forward with batch statistics, input gradient and weight
+//! gradient in GFLOP/s and as shares of what the machine's registers can do, and milliseconds of each per training step.
+//!
+//! Counted are the multiply-adds of the direct sum. Products by tiles (3×3, stride 1) need a quarter of them and can
+//! exceed the machine's peak.
 //!
 //! usage: `cargo run --release -p byol-kernels --example layers -- [resnet18|resnet50] [f32|bf16] [ISA] [BATCH]`
 
@@ -6,55 +10,68 @@ use std::time::Instant;
 
 use byol_kernels::{
     ConvShape, Element, Isa, ReusingAllocator, Write, bf16, conv2d_input_gradient, conv2d_weight_gradient,
-    conv2d_with_moments,
+    conv2d_with_moments, peak_bf16_flops, peak_f32_flops,
 };
 
 #[global_allocator]
 static ALLOCATOR: ReusingAllocator = ReusingAllocator::new();
 
+/// Passes of each kind per BYOL step: two views through both networks, two backwards through one.
+const PASSES: [f64; 3] = [4.0, 2.0, 2.0];
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let argument = |i: usize, default: &'static str| arguments.get(i).map_or(default, String::as_str);
-    let isa = argument(2, Isa::best().name()).parse().expect("an instruction set");
+    let isa: Isa = argument(2, Isa::best().name()).parse().expect("an instruction set");
     let is_resnet50 = argument(0, "resnet18") == "resnet50";
     let batch = argument(3, if is_resnet50 { "16" } else { "128" }).parse().expect("a batch size");
     let shapes = if is_resnet50 { resnet50_at_224(batch) } else { resnet18_at_32(batch) };
-    println!("{isa}, {} threads", rayon::current_num_threads());
-    println!("{:<28} {:>5} {:>9} {:>9} {:>9}  ms: forward dx dw", "layer", "count", "forward", "dx", "dw");
+    let threads = rayon::current_num_threads();
     match argument(1, "f32") {
-        "bf16" => measure::<bf16>(isa, &shapes),
-        _ => measure::<f32>(isa, &shapes),
+        "bf16" => {
+            let peak = peak_bf16_flops(isa, threads).unwrap_or_else(|| peak_f32_flops(isa, threads));
+            measure::<bf16>(isa, &shapes, peak);
+        }
+        _ => measure::<f32>(isa, &shapes, peak_f32_flops(isa, threads)),
     }
 }
 
-fn measure<E: Element>(isa: Isa, shapes: &[(&str, usize, ConvShape)]) {
+fn measure<E: Element>(isa: Isa, shapes: &[(&str, usize, ConvShape)], peak: f64) {
+    println!("{isa}, {} threads, peak {:.0} GFLOP/s\n", rayon::current_num_threads(), peak / 1e9);
+    println!("| layer | count | forward | | input gradient | | weight gradient | | ms per step |");
+    println!("|---|---|---|---|---|---|---|---|---|");
     let mut total = [0.0; 3];
     let mut flop = 0.0;
     for (name, count, shape) in shapes {
-        let x = vec![E::from_f32(0.5); shape.input_len()];
-        let weight = vec![0.1; shape.weight_len()];
-        let mut y = vec![E::from_f32(0.5); shape.output_len()];
-        let mut dx = x.clone();
-        let mut dw = weight.clone();
-        let dy = y.clone();
-        let (mut mean, mut variance) = (vec![0.0; shape.outputs], vec![0.0; shape.outputs]);
-        let secs = [
-            median(|| conv2d_with_moments(isa, shape, &x, &weight, &mut y, &mut mean, &mut variance)),
-            median(|| conv2d_input_gradient(isa, shape, &weight, &dy, Write::Overwrite, &mut dx)),
-            median(|| conv2d_weight_gradient(isa, shape, &x, &dy, &mut dw)),
-        ];
-        let layer_flop = 2.0 * shape.multiply_adds() as f64;
-        let [forward, dx, dw] = secs.map(|secs| layer_flop / secs / 1e9);
-        let ms = secs.map(|secs| format!("{:.1}", secs * 1e3)).join(" ");
-        println!("{name:<28} {count:>5} {forward:>9.0} {dx:>9.0} {dw:>9.0}  {ms}");
-        for (total, secs) in total.iter_mut().zip(secs) {
-            *total += secs * *count as f64;
-        }
-        flop += layer_flop * *count as f64;
+        let secs = time::<E>(isa, shape).map(|secs| secs * *count as f64);
+        let layer_flop = 2.0 * shape.multiply_adds() as f64 * *count as f64;
+        row(name, &count.to_string(), layer_flop, secs, peak);
+        total.iter_mut().zip(secs).for_each(|(total, secs)| *total += secs);
+        flop += layer_flop;
     }
-    let [forward, dx, dw] = total.map(|secs| flop / secs / 1e9);
-    let ms = total.map(|secs| format!("{:.1}", secs * 1e3)).join(" ");
-    println!("{:<28} {:>5} {forward:>9.0} {dx:>9.0} {dw:>9.0}  {ms}", "all", "");
+    row("all", "", flop, total, peak);
+}
+
+/// Seconds of forward pass, input gradient and weight gradient.
+fn time<E: Element>(isa: Isa, shape: &ConvShape) -> [f64; 3] {
+    let x = vec![E::from_f32(0.5); shape.input_len()];
+    let weight = vec![0.1; shape.weight_len()];
+    let mut y = vec![E::from_f32(0.5); shape.output_len()];
+    let mut dx = x.clone();
+    let mut dw = weight.clone();
+    let dy = y.clone();
+    let (mut mean, mut variance) = (vec![0.0; shape.outputs], vec![0.0; shape.outputs]);
+    [
+        median(|| conv2d_with_moments(isa, shape, &x, &weight, &mut y, &mut mean, &mut variance)),
+        median(|| conv2d_input_gradient(isa, shape, &weight, &dy, Write::Overwrite, &mut dx)),
+        median(|| conv2d_weight_gradient(isa, shape, &x, &dy, &mut dw)),
+    ]
+}
+
+fn row(name: &str, count: &str, flop: f64, secs: [f64; 3], peak: f64) {
+    let speeds = secs.map(|secs| format!("{:.0} | {:.0} %", flop / secs / 1e9, 100.0 * flop / secs / peak)).join(" | ");
+    let step_secs: f64 = secs.iter().zip(PASSES).map(|(secs, passes)| secs * passes).sum();
+    println!("| {name} | {count} | {speeds} | {:.1} |", step_secs * 1e3);
 }
 
 fn median(mut run: impl FnMut()) -> f64 {

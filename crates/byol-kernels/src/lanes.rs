@@ -30,3 +30,20 @@ pub(crate) fn store<E: Element, const W: usize>(lanes: [f32; W], values: &mut [E
         values[i] = E::from_f32(lanes[i]);
     }
 }
+
+/// Asks for the cache line that holds the value `ahead` places after the first of `values`, which may lie anywhere.
+#[inline(always)]
+pub(crate) fn prefetch<E>(values: &[E], ahead: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let address = values.as_ptr().wrapping_add(ahead);
+        // SAFETY: every 64-bit processor has the instruction, and it faults at no address.
+        #[expect(unsafe_code, reason = "the intrinsic takes a raw pointer")]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(address.cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (values, ahead);
+}

@@ -35,11 +35,13 @@ pub(crate) struct RowBlock {
     pub(crate) panel: *const u32,
 }
 
-/// `sums[l, r] += Σ_u left[u, l] · right[u, r]` for [`BLOCK`] left and right columns.
+/// `sums[l, r] (+)= Σ_u left[u, l] · right[u, r]` for [`BLOCK`] left and right columns.
 pub(crate) struct ColumnBlock {
     /// [`BLOCK`] rows of [`BLOCK`] values, `stride` values apart.
     pub(crate) sums: *mut f32,
     pub(crate) stride: usize,
+    /// Whether `sums` holds partial sums to add to; otherwise it is overwritten.
+    pub(crate) accumulate: bool,
     /// `[units / 16, 2]` tiles `[16 columns, 16 units]`, see [`super::pack_left`].
     pub(crate) left: *const u32,
     /// `[units, BLOCK]` units.
@@ -98,7 +100,7 @@ pub(crate) unsafe fn multiply_rows<T: Tiles>(tiles: &mut T, block: &RowBlock) {
 pub(crate) unsafe fn multiply_columns<T: Tiles>(tiles: &mut T, block: &ColumnBlock) {
     // SAFETY: `left` and `right` hold `units` units of BLOCK columns, and `units` is a multiple of a tile.
     unsafe {
-        start_sums(tiles, block.sums, block.stride, true);
+        start_sums(tiles, block.sums, block.stride, block.accumulate);
         for u in (0..block.units).step_by(TILE) {
             let left = block.left.add(u * BLOCK);
             tiles.load::<4>(left, TILE_BYTES);

@@ -196,7 +196,14 @@ impl RowCase {
 }
 
 /// Runs `kernel` on `units` pairs of positions and checks every sum, and that what lies between the rows of sums stays.
-fn run_columns(kernel: unsafe fn(&ColumnBlock), units: usize, columns: usize, first: usize, at_end: bool) {
+fn run_columns(
+    kernel: unsafe fn(&ColumnBlock),
+    units: usize,
+    columns: usize,
+    first: usize,
+    accumulate: bool,
+    at_end: bool,
+) {
     let mut random = Random(units as u64);
     let pairs = random.units(units * columns);
     let mut left = vec![POISON; units * BLOCK];
@@ -204,9 +211,11 @@ fn run_columns(kernel: unsafe fn(&ColumnBlock), units: usize, columns: usize, fi
     let left = Guarded::new(&left, at_end);
     let right = Guarded::new(&random.units(units * BLOCK), at_end);
     let stride = BLOCK + 5;
-    let start: Vec<u32> = (0..(BLOCK - 1) * stride + BLOCK).map(|_| random.value().to_bits()).collect();
+    let mut start = |_| if accumulate { random.value().to_bits() } else { POISON };
+    let start: Vec<u32> = (0..(BLOCK - 1) * stride + BLOCK).map(&mut start).collect();
     let sums = Guarded::new(&start, at_end);
-    let block = ColumnBlock { sums: sums.units.cast(), stride, left: left.units, right: right.units, units };
+    let block =
+        ColumnBlock { sums: sums.units.cast(), stride, accumulate, left: left.units, right: right.units, units };
     // SAFETY: the pointers are valid for what the fields say; the machine has the tiles, as the callers see to.
     unsafe { kernel(&block) };
 
@@ -221,7 +230,8 @@ fn run_columns(kernel: unsafe fn(&ColumnBlock), units: usize, columns: usize, fi
             [left[0] * right[0], left[1] * right[1]]
         });
         let place = format!("row {l}, column {r} of {units} units");
-        check(f32::from_bits(*sum), f32::from_bits(*start).into(), products, units / TILE, &place);
+        let start = if accumulate { f32::from_bits(*start).into() } else { 0.0 };
+        check(f32::from_bits(*sum), start, products, units / TILE, &place);
     }
 }
 
@@ -264,8 +274,9 @@ fn all_rows(kernel: unsafe fn(&RowBlock)) {
 
 fn all_columns(kernel: unsafe fn(&ColumnBlock)) {
     for (units, columns, first) in [(16, 32, 0), (48, 32, 0), (80, 96, 64), (32, 48, 32)] {
-        run_columns(kernel, units, columns, first, true);
-        run_columns(kernel, units, columns, first, false);
+        for (accumulate, at_end) in [(true, true), (true, false), (false, true)] {
+            run_columns(kernel, units, columns, first, accumulate, at_end);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::shape::ConvShape;
 use super::window::{RowLayout, RowTable, Window};
 use super::winograd;
+use crate::buffer::arbitrary;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
 use crate::vector::{Columns, ColumnsKernel, GROUP_ROWS, Kernels, LEFT_BLOCK, LeftLayout, panels};
@@ -46,7 +47,7 @@ pub(super) fn weight_gradient<E: Element>(isa: Isa, shape: &ConvShape, x: &[E], 
     let block_tasks = blocks.div_ceil(TASK_BLOCKS);
     let splits = plan.splits(block_tasks);
     let block_len = LEFT_BLOCK * plan.output_stride();
-    let mut sums = vec![0.0; splits * blocks * block_len];
+    let mut sums = arbitrary::<f32>(splits * blocks * block_len);
     let tasks: Vec<_> = sums
         .chunks_exact_mut(blocks * block_len)
         .enumerate()
@@ -93,7 +94,7 @@ impl Plan {
     /// all parts stay below 32 MiB and every part has a chunk.
     fn splits(&self, block_tasks: usize) -> usize {
         const BUFFERS_LEN: usize = 8 * 1024 * 1024;
-        let wanted = (4 * rayon::current_num_threads()).div_ceil(block_tasks);
+        let wanted = (2 * rayon::current_num_threads()).div_ceil(block_tasks);
         let affordable = BUFFERS_LEN / (self.outputs * self.output_stride());
         wanted.min(affordable).min(self.chunk_count()).max(1)
     }
@@ -104,7 +105,8 @@ impl Plan {
         bound(split)..bound(split + 1)
     }
 
-    /// Adds the products of `positions` to `sums` `[outputs, taps, right_width]` of the outputs from `first_output` on.
+    /// Writes the products of `positions`, at least one, to `sums` `[outputs, taps, right_width]` of the outputs from
+    /// `first_output` on.
     fn sum_chunks<E: Element>(
         &self,
         x: &[E],
@@ -137,6 +139,7 @@ impl Plan {
                         let columns = Columns {
                             sums: sums[tap * self.right_width + first_column..].as_mut_ptr(),
                             stride: self.output_stride(),
+                            accumulate: first > positions.start,
                             left: left[block * CHUNK_UNITS * LEFT_BLOCK..].as_ptr(),
                             left_stride: LEFT_BLOCK,
                             right: right[CHUNK_UNITS * first_column..].as_ptr(),

@@ -39,10 +39,10 @@ unsafe fn rows(rows: &Rows) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn columns(columns: &Columns) {
-    let Columns { sums, stride, left, left_stride, right, right_stride, units } = *columns;
+    let Columns { sums, stride, accumulate, left, left_stride, right, right_stride, units } = *columns;
     debug_assert_eq!((left_stride, right_stride), (LEFT_BLOCK, BLOCK));
     // SAFETY: the caller's contract is the same; the left operand is packed as tiles.
     unsafe {
-        multiply_columns(&mut Hardware::configure(), &ColumnBlock { sums, stride, left, right, units });
+        multiply_columns(&mut Hardware::configure(), &ColumnBlock { sums, stride, accumulate, left, right, units });
     }
 }

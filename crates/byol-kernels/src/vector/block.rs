@@ -22,11 +22,13 @@ pub(crate) struct Rows {
     pub(crate) panel: *const u32,
 }
 
-/// `sums[l, r] += Σ_u left[u, l] · right[u, r]` for a block of left columns and one panel of right ones.
+/// `sums[l, r] (+)= Σ_u left[u, l] · right[u, r]` for a block of left columns and one panel of right ones.
 pub(crate) struct Columns {
     /// `[LEFT_BLOCK, …]` rows `stride` values apart, as wide as the panel.
     pub(crate) sums: *mut f32,
     pub(crate) stride: usize,
+    /// Whether `sums` holds partial sums to add to; otherwise it is overwritten.
+    pub(crate) accumulate: bool,
     /// [`LEFT_BLOCK`] columns of `units` units, in the [`super::LeftLayout`] of the kernel.
     pub(crate) left: *const u32,
     /// From unit to unit of the left operand; [`LEFT_BLOCK`] where that is packed as tiles.
@@ -101,9 +103,11 @@ pub(super) unsafe fn multiply_columns<V: Vector, const R: usize, const N: usize>
         unsafe {
             let sums = columns.sums.add(first * columns.stride);
             let mut sum = [[V::zero(); N]; R];
-            for (r, sum) in sum.iter_mut().enumerate() {
-                for (n, sum) in sum.iter_mut().enumerate() {
-                    *sum = V::load_sum(sums.add(r * columns.stride + n * V::LANES));
+            if columns.accumulate {
+                for (r, sum) in sum.iter_mut().enumerate() {
+                    for (n, sum) in sum.iter_mut().enumerate() {
+                        *sum = V::load_sum(sums.add(r * columns.stride + n * V::LANES));
+                    }
                 }
             }
             for u in 0..columns.units {

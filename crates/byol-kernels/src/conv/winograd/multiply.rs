@@ -13,7 +13,7 @@ use super::transform::{self, EMPTY, KERNEL, OUT, POINTS, PRODUCTS, both_axes};
 use crate::buffer::arbitrary;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
-use crate::lanes::{LANES, load, store};
+use crate::lanes::{LANES, load, prefetch, store};
 use crate::vector::{GROUP_ROWS, Operand, Rows, RowsKernel, VECTOR_CHUNK_LEN, panels};
 
 /// Tiles per block: their mapped inputs and sums stay in the second cache, and each mapped kernel serves that many rows.
@@ -102,7 +102,11 @@ pub(super) fn map_inputs<E: Element>(
             both_axes(
                 &mut half,
                 #[inline(always)]
-                |i, j| load(sources[i][j], c),
+                |i, j| {
+                    // What the next tile sees first comes from main memory, in pieces too short for the hardware to foresee.
+                    prefetch(sources[i][j], OUT * channels + c);
+                    load(sources[i][j], c)
+                },
                 transform::input,
                 #[inline(always)]
                 |i, j, values| store(values, mapped, (i * POINTS + j) * stride + row * row_len + c),
@@ -246,8 +250,8 @@ fn map_kernels(weight: &WeightView, panel: &Panel, values: &mut [f32]) {
     let stride = point_stride(weight.channels * width);
     let mut half = EMPTY;
     let mut g = [[[0.0; LANES]; KERNEL]; KERNEL];
-    for lane in (0..width).step_by(LANES) {
-        for channel in 0..weight.channels {
+    for channel in 0..weight.channels {
+        for lane in (0..width).step_by(LANES) {
             g.as_flattened_mut().fill([0.0; LANES]);
             let outputs = (panel.first_output + lane..weight.outputs).take(LANES);
             for (i, output) in outputs.enumerate() {

@@ -10,13 +10,14 @@ use super::super::window::Window;
 use super::multiply::{map_inputs, point_stride};
 use super::tiling::Tiling;
 use super::transform::{self, EMPTY, KERNEL, OUT, POINTS, PRODUCTS, both_axes};
+use crate::buffer::arbitrary;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
-use crate::lanes::{LANES, load, store};
+use crate::lanes::{LANES, load, prefetch, store};
 use crate::vector::{Columns, ColumnsKernel, LEFT_BLOCK, Operand, panels};
 
 /// Tiles per chunk of the sum.
-const CHUNK_TILES: usize = 96;
+const CHUNK_TILES: usize = 128;
 
 /// Blocks of outputs per task; what is mapped of the input is multiplied with all of them.
 const TASK_BLOCKS: usize = 4;
@@ -37,7 +38,7 @@ pub(in super::super) fn weight_gradient<E: Element>(
     let blocks = shape.outputs.div_ceil(LEFT_BLOCK);
     let block_len = LEFT_BLOCK * PRODUCTS * right_width;
     let splits = plan.splits(blocks.div_ceil(TASK_BLOCKS), blocks * block_len);
-    let mut sums = vec![0.0; splits * blocks * block_len];
+    let mut sums = arbitrary::<f32>(splits * blocks * block_len);
     let tasks: Vec<_> = sums
         .chunks_exact_mut(blocks * block_len)
         .enumerate()
@@ -68,7 +69,7 @@ impl Plan {
     /// stay below 32 MiB and every part has a chunk.
     fn splits(&self, block_tasks: usize, buffer_len: usize) -> usize {
         const BUFFERS_LEN: usize = 8 * 1024 * 1024;
-        let wanted = (4 * rayon::current_num_threads()).div_ceil(block_tasks);
+        let wanted = (2 * rayon::current_num_threads()).div_ceil(block_tasks);
         wanted.min(BUFFERS_LEN / buffer_len).min(self.tiles.div_ceil(CHUNK_TILES)).max(1)
     }
 
@@ -78,7 +79,7 @@ impl Plan {
         bound(split)..bound(split + 1)
     }
 
-    /// Adds the products of `tiles` to `sums`, `[blocks, points, LEFT_BLOCK, right_width]` of the outputs from
+    /// Writes the products of `tiles`, at least one, to `sums`, `[blocks, points, LEFT_BLOCK, right_width]` of the outputs from
     /// `first_output` on.
     fn sum_chunks<E: Element>(&self, x: &[E], dy: &[E], tiles: Range<usize>, first_output: usize, sums: &mut [f32]) {
         let block_len = LEFT_BLOCK * PRODUCTS * self.right_width;
@@ -106,6 +107,7 @@ impl Plan {
                         let columns = Columns {
                             sums: sums[*first_column..].as_mut_ptr(),
                             stride: self.right_width,
+                            accumulate: first > tiles.start,
                             left: left[point * left_stride + block * LEFT_BLOCK..].as_ptr().cast(),
                             left_stride: left_width,
                             right: right[point * right_stride + first_column..].as_ptr().cast(),
@@ -146,7 +148,11 @@ impl Plan {
                     &mut half,
                     #[inline(always)]
                     |i, j| match i < rows.len() && j < columns.len() {
-                        true => load(dy, first + (i * width + j) * outputs + c),
+                        true => {
+                            let dy = &dy[first + (i * width + j) * outputs + c..];
+                            prefetch(dy, OUT * outputs);
+                            load(dy, 0)
+                        }
                         false => [0.0; LANES],
                     },
                     transform::output_gradient,
