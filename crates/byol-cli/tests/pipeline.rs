@@ -69,6 +69,10 @@ fn check_run_folder(run: &Path) {
 }
 
 fn check_metrics(run: &Path) {
+    let [session] = &sessions(run)[..] else { panic!("one process trained the run") };
+    assert_eq!(keys(session), set(&["first_step", "version", "isa", "threads", "precision"]));
+    let isa: byol_kernels::Isa = session["isa"].as_str().unwrap().parse().unwrap();
+    assert_eq!((isa, &session["first_step"]), (byol_kernels::Isa::best(), &0.into()));
     let lines = metrics(run);
     assert_eq!(lines.len(), STEPS);
     let expected = [
@@ -235,6 +239,9 @@ fn ctrl_c_saves_and_resume_ends_where_an_uninterrupted_run_does() {
     assert!(steps < whole.len(), "interrupted before the end");
     success(byol(at, "resume halves --loader-threads 3"));
     assert_eq!(steps_and_losses(&at.join("halves")), whole);
+    let first_steps: Vec<Value> =
+        sessions(&at.join("halves")).into_iter().map(|line| line["first_step"].clone()).collect();
+    assert_eq!(first_steps, [Value::from(0), Value::from(steps)]);
     for file in ["encoder.safetensors", "encoder.json"] {
         assert!(
             fs::read(at.join("halves").join(file)).unwrap() == fs::read(at.join("whole").join(file)).unwrap(),
@@ -284,7 +291,12 @@ fn metrics_and_evaluations(run: &Path) -> Vec<Value> {
 }
 
 fn metrics(run: &Path) -> Vec<Value> {
-    metrics_and_evaluations(run).into_iter().filter(|line| line.get("eval").is_none()).collect()
+    metrics_and_evaluations(run).into_iter().filter(|line| line.get("step").is_some()).collect()
+}
+
+/// What computed the steps: a line of every process that trained the run.
+fn sessions(run: &Path) -> Vec<Value> {
+    metrics_and_evaluations(run).into_iter().filter_map(|mut line| Some(line.get_mut("session")?.take())).collect()
 }
 
 /// What must be equal bit for bit: numbers compare exactly.
