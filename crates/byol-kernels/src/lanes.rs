@@ -31,13 +31,15 @@ pub(crate) fn store<E: Element, const W: usize>(lanes: [f32; W], values: &mut [E
     }
 }
 
-/// Asks for the cache line that holds the value `ahead` places after the first of `values`, which may lie anywhere.
+/// What a prefetch brings, on most machines.
+pub(crate) const CACHE_LINE_BYTES: usize = 64;
+
+/// Asks for the cache line at `address`, which need not be valid.
 #[inline(always)]
-pub(crate) fn prefetch<E>(values: &[E], ahead: usize) {
+pub(crate) fn prefetch<E>(address: *const E) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let address = values.as_ptr().wrapping_add(ahead);
         // SAFETY: every 64-bit processor has the instruction, and it faults at no address.
         #[expect(unsafe_code, reason = "the intrinsic takes a raw pointer")]
         unsafe {
@@ -45,5 +47,5 @@ pub(crate) fn prefetch<E>(values: &[E], ahead: usize) {
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (values, ahead);
+    let _ = address;
 }

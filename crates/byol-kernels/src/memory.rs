@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A training step asks for the same sizes every time. The system's allocator returns such blocks to the operating system
 /// and gets them back as fresh pages, which the kernel fills with zeros one fault at a time: with activations of hundreds
 /// of megabytes that costs more than some layers. Blocks in use and blocks kept together never take more than the most
-/// that was in use at once so far, so that keeping them does not raise the peak of the process.
+/// that was in use at once so far, so that keeping them does not raise the peak of the process. Where that leaves no room for
+/// a new block, a request gets a kept one of up to four times its size.
 ///
 /// Install it with `#[global_allocator]`.
 pub struct ReusingAllocator {
@@ -32,9 +33,18 @@ const HUGE_PAGE: usize = 2 * 1024 * 1024;
 /// Blocks kept at once; more are given back.
 const MAX_KEPT: usize = 1024;
 
+/// Blocks in use at once that are larger than their request.
+const MAX_LENT: usize = 64;
+
+/// How many times its size a request may get.
+const MAX_EXCESS: usize = 4;
+
 struct Blocks {
+    /// Address and size, oldest first.
     kept: [(usize, usize); MAX_KEPT],
     kept_count: usize,
+    /// Address and size of what is larger than its request; an address of 0 is a free place.
+    lent: [(usize, usize); MAX_LENT],
     kept_bytes: usize,
     used_bytes: usize,
     most_used_bytes: usize,
@@ -43,8 +53,14 @@ struct Blocks {
 impl ReusingAllocator {
     /// Nothing kept yet.
     pub const fn new() -> Self {
-        let blocks =
-            Blocks { kept: [(0, 0); MAX_KEPT], kept_count: 0, kept_bytes: 0, used_bytes: 0, most_used_bytes: 0 };
+        let blocks = Blocks {
+            kept: [(0, 0); MAX_KEPT],
+            kept_count: 0,
+            lent: [(0, 0); MAX_LENT],
+            kept_bytes: 0,
+            used_bytes: 0,
+            most_used_bytes: 0,
+        };
         Self { locked: AtomicBool::new(false), blocks: UnsafeCell::new(blocks) }
     }
 
@@ -83,33 +99,59 @@ fn class_align(class_size: usize) -> usize {
 }
 
 impl Blocks {
-    /// Takes a kept block of exactly this class.
+    /// Takes a kept block of this class, or a larger one where a new one would cost a kept one.
     fn take(&mut self, class: Layout) -> Option<*mut u8> {
-        self.used_bytes += class.size();
-        let kept = &mut self.kept[..self.kept_count];
-        let found = kept.iter().rposition(|(_, size)| *size == class.size());
-        let address = found.map(|index| {
-            let (address, _) = kept[index];
-            kept[index] = kept[kept.len() - 1];
-            self.kept_count -= 1;
-            self.kept_bytes -= class.size();
-            address as *mut u8
-        });
+        let kept = &self.kept[..self.kept_count];
+        let exact = kept.iter().rposition(|(_, size)| *size == class.size());
+        let address = exact.or_else(|| self.larger(class)).map(|index| self.hand_out(index, class));
+        if address.is_none() {
+            self.used_bytes += class.size();
+        }
         self.most_used_bytes = self.most_used_bytes.max(self.used_bytes);
         self.release_excess();
         address
     }
 
-    /// Keeps a freed block.
-    fn keep(&mut self, block: *mut u8, class: Layout) {
-        self.used_bytes -= class.size();
-        if self.kept_count == MAX_KEPT {
-            // SAFETY: the block came from the system with this layout and is not used any more.
-            return unsafe { System.dealloc(block, class) };
+    /// The smallest kept block that is larger than `class`, if there is no room beside the kept ones.
+    fn larger(&self, class: Layout) -> Option<usize> {
+        let has_room = self.used_bytes + self.kept_bytes + class.size() <= self.most_used_bytes;
+        if has_room || self.lent.iter().all(|(address, _)| *address != 0) {
+            return None;
         }
-        self.kept[self.kept_count] = (block as usize, class.size());
+        let sizes = class.size()..=class.size() * MAX_EXCESS;
+        let kept = self.kept[..self.kept_count].iter().enumerate();
+        kept.filter(|(_, (_, size))| sizes.contains(size)).min_by_key(|(_, (_, size))| *size).map(|(index, _)| index)
+    }
+
+    /// Takes kept block `index` for a request of `class`.
+    fn hand_out(&mut self, index: usize, class: Layout) -> *mut u8 {
+        let (address, size) = self.kept[index];
+        if size != class.size()
+            && let Some(place) = self.lent.iter_mut().find(|(address, _)| *address == 0)
+        {
+            *place = (address, size);
+        }
+        self.kept.copy_within(index + 1..self.kept_count, index);
+        self.kept_count -= 1;
+        self.kept_bytes -= size;
+        self.used_bytes += size;
+        address as *mut u8
+    }
+
+    /// Keeps a freed block that was asked for as `class`.
+    fn keep(&mut self, block: *mut u8, class: Layout) {
+        let size = match self.lent.iter_mut().find(|(address, _)| *address == block as usize) {
+            Some(lent) => std::mem::take(lent).1,
+            None => class.size(),
+        };
+        self.used_bytes -= size;
+        if self.kept_count == MAX_KEPT {
+            // SAFETY: the block came from the system with the layout of its class and is not used any more.
+            return unsafe { System.dealloc(block, Layout::from_size_align_unchecked(size, class_align(size))) };
+        }
+        self.kept[self.kept_count] = (block as usize, size);
         self.kept_count += 1;
-        self.kept_bytes += class.size();
+        self.kept_bytes += size;
         self.release_excess();
     }
 
@@ -254,6 +296,27 @@ mod tests {
             }
         }
         allocator.with_blocks(|blocks| assert!(blocks.most_used_bytes <= 6 * MIN_HUGE_SIZE));
+    }
+
+    #[test]
+    fn where_there_is_no_room_a_larger_block_is_lent_and_keeps_its_size() {
+        let allocator = ReusingAllocator::new();
+        let (large, small) = (layout(4 * MIN_SIZE), layout(2 * MIN_SIZE));
+        // SAFETY: as above.
+        unsafe {
+            let block = allocator.alloc(large);
+            allocator.dealloc(block, large);
+            let lent = allocator.alloc(small);
+            assert_eq!(lent, block, "a new block would have cost the kept one");
+            assert_eq!(allocator.realloc(lent, small, small.size() - 1), block);
+            allocator.dealloc(lent, layout(small.size() - 1));
+            allocator.with_blocks(|blocks| assert_eq!((blocks.used_bytes, blocks.kept_bytes), (0, large.size())));
+            assert_eq!(allocator.alloc(large), block, "it is a large block again");
+            let other = allocator.alloc(small);
+            assert_ne!(other, block);
+            allocator.dealloc(other, small);
+            allocator.dealloc(block, large);
+        }
     }
 
     #[test]

@@ -291,6 +291,33 @@ fn the_affine_epilogue_adds_bias_and_residual_and_cuts() {
     }
 }
 
+/// Aligned outputs above a size are written past the caches, others are not; the values must not differ.
+#[test]
+fn large_aligned_outputs_are_those_of_unaligned_ones() {
+    fn check<E: Element>(kernel: usize, random: &mut Random) {
+        let shape = square(5, 117, 16, 64, kernel, 1);
+        let (x, weight) = (random.values::<E>(shape.input_len()), random.rounded_values::<E>(shape.weight_len()));
+        let residual: Vec<E> = random.values(shape.output_len());
+        assert!(residual.len() * E::BYTES > 8 << 20);
+        let bias = random.values::<f32>(shape.outputs);
+        for isa in Isa::available() {
+            let outputs = [0, 1].map(|shift| {
+                let mut memory = vec![E::from_f32(f32::NAN); shape.output_len() + 64];
+                let start = memory.as_ptr().align_offset(64) + shift;
+                let y = &mut memory[start..][..shape.output_len()];
+                conv2d_affine(isa, &shape, &x, &weight, &bias, Some(&residual), true, y);
+                y.to_vec()
+            });
+            assert!(outputs[0] == outputs[1] && outputs[0].iter().all(|y| y.to_f32() >= 0.0), "{isa} {shape:?}");
+        }
+    }
+    let mut random = Random(8);
+    for kernel in [1, 3] {
+        check::<f32>(kernel, &mut random);
+        check::<bf16>(kernel, &mut random);
+    }
+}
+
 #[test]
 fn moments_are_those_of_the_output() {
     let mut random = Random(5);

@@ -11,8 +11,8 @@ use super::window::{RowLayout, RowTable, Window};
 use super::winograd;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
-use crate::lanes::{LANES, load, store};
-use crate::vector::{GROUP_ROWS, Rows};
+use crate::lanes::{CACHE_LINE_BYTES, LANES, Lanes, load, prefetch, store};
+use crate::vector::{GROUP_ROWS, Rows, fence};
 
 /// Sizes of the images that a product writes.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,9 @@ pub(super) struct Image {
 pub(super) trait Finish<D: Element>: Sync {
     /// Called once before all others, with the number of groups to come; each has at most [`GROUP_ROWS`] positions.
     fn begin(&mut self, _groups: usize) {}
+
+    /// Asks for what `values` will read at place `at` of arrays like the destination.
+    fn prefetch(&self, _at: usize) {}
 
     /// Sees the sums `[positions, width]` of a group, of the outputs from `first_output` on.
     fn observe(&self, _group: usize, _first_output: usize, _width: usize, _sums: &[f32]) {}
@@ -56,7 +59,7 @@ pub(super) fn multiply<E: Element, D: Element>(
     }
     let layout = RowLayout::new::<E>(window);
     let weight = PackedWeight::new::<E>(isa, weight, layout);
-    let destination = Shared::new(destination);
+    let destination = Shared::new(isa, image.channels, destination);
     let groups = positions.div_ceil(GROUP_ROWS);
     finish.begin(groups);
     let finish = &*finish;
@@ -72,18 +75,18 @@ pub(super) fn multiply<E: Element, D: Element>(
             table.fill(window, source, positions.clone());
             destination_offsets(window, image, positions.clone(), offsets);
             for panel in weight.panels().iter().skip(first_panel).take(panels_per_task) {
+                let (first, width) = (panel.first_output, panel.kernel.width);
+                let columns = first..(first + width).min(image.channels);
+                let rows = Destinations { destination: &destination, offsets, columns };
+                rows.prefetch(finish);
                 multiply_group(table, layout, &weight, panel, chunk_len, positions.len(), sums);
                 vectorized(
                     isa,
                     #[inline(always)]
-                    || {
-                        let (first, width) = (panel.first_output, panel.kernel.width);
-                        let columns = first..(first + width).min(image.channels);
-                        let rows = Destinations { destination: &destination, offsets, columns };
-                        rows.write(finish, group, width, sums);
-                    },
+                    || rows.write(finish, group, width, sums),
                 );
             }
+            destination.finish_task();
         },
     );
 }
@@ -153,15 +156,29 @@ fn destination_offsets(window: &Window, image: Image, positions: Range<usize>, o
 pub(super) struct Shared<'a, D> {
     start: *mut D,
     len: usize,
+    /// Whether whole vectors are written past the caches.
+    streams: bool,
     borrow: PhantomData<&'a mut [D]>,
 }
 
 // SAFETY: tasks write through `Destinations` only, and no two of them share a position and a panel.
 unsafe impl<D: Send> Sync for Shared<'_, D> {}
 
-impl<'a, D> Shared<'a, D> {
-    pub(super) fn new(destination: &'a mut [D]) -> Self {
-        Self { start: destination.as_mut_ptr(), len: destination.len(), borrow: PhantomData }
+impl<'a, D: Element> Shared<'a, D> {
+    /// Rows of `channels` values, written by vectors of `isa`. What is too large to be found in a cache later is written past
+    /// them, so that they keep the operands, and its lines need not be read before.
+    pub(super) fn new(isa: Isa, channels: usize, destination: &'a mut [D]) -> Self {
+        const MIN_BYTES: usize = 8 * 1024 * 1024;
+        let is_aligned = destination.as_ptr().addr().is_multiple_of(CACHE_LINE_BYTES) && channels.is_multiple_of(LANES);
+        let streams = isa >= Isa::Avx512 && is_aligned && size_of_val(destination) >= MIN_BYTES;
+        Self { start: destination.as_mut_ptr(), len: destination.len(), streams, borrow: PhantomData }
+    }
+
+    /// Called by each task when it has written everything.
+    pub(super) fn finish_task(&self) {
+        if self.streams {
+            fence();
+        }
     }
 }
 
@@ -176,6 +193,17 @@ pub(super) struct Destinations<'a, D> {
 }
 
 impl<D: Element> Destinations<'_, D> {
+    /// Asks for the rows that [`Destinations::write`] will touch: pieces too short for the hardware to foresee, which arrive
+    /// while the sums are computed.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, finish: &impl Finish<D>) {
+        for offset in self.offsets {
+            for at in (offset + self.columns.start..offset + self.columns.end).step_by(CACHE_LINE_BYTES / D::BYTES) {
+                finish.prefetch(at);
+            }
+        }
+    }
+
     /// Lets `finish` see the sums `[positions, width]` of `group` and writes what it makes of them.
     #[inline(always)]
     pub(super) fn write(self, finish: &impl Finish<D>, group: usize, width: usize, sums: &[f32]) {
@@ -191,7 +219,10 @@ impl<D: Element> Destinations<'_, D> {
             let row = unsafe { std::slice::from_raw_parts_mut(destination.start.add(at), columns.len()) };
             for c in (0..whole).step_by(LANES) {
                 let y = finish.values::<LANES>(load(sums, c), || load(row, c), columns.start + c, at + c);
-                store(y, row, c);
+                match destination.streams {
+                    true => stream(y, &mut row[c..][..LANES]),
+                    false => store(y, row, c),
+                }
             }
             for c in whole..row.len() {
                 let y = finish.values::<1>(load(sums, c), || load(row, c), columns.start + c, at + c);
@@ -199,6 +230,19 @@ impl<D: Element> Destinations<'_, D> {
             }
         }
     }
+}
+
+/// Writes a vector past the caches, in code compiled for AVX-512.
+#[inline(always)]
+fn stream<D: Element>(values: Lanes, row: &mut [D]) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the slice has as many values. `Shared` streams only where the machine has AVX-512 and all rows of channels, of
+    // which panels begin at multiples of the vector, are whole vectors from an aligned start on.
+    unsafe {
+        D::stream_avx512(values, row.as_mut_ptr());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    store(values, row, 0);
 }
 
 /// Writes the sums as they are.
@@ -233,6 +277,13 @@ pub(super) struct Affine<'a, D> {
 }
 
 impl<D: Element> Finish<D> for Affine<'_, D> {
+    #[inline(always)]
+    fn prefetch(&self, at: usize) {
+        if let Some(residual) = self.residual {
+            prefetch(residual.as_ptr().wrapping_add(at));
+        }
+    }
+
     #[inline(always)]
     fn values<const W: usize>(
         &self,

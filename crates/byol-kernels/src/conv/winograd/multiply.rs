@@ -48,7 +48,7 @@ pub(in super::super) fn multiply<E: Element, D: Element>(
     let panel_tasks = weight.panels.len().div_ceil(panels_per_task);
     finish.begin(blocks * (BLOCK_TILES / GROUP_TILES));
     let finish = &*finish;
-    let destination = Shared::new(destination);
+    let destination = Shared::new(isa, image.channels, destination);
     (0..blocks * panel_tasks).into_par_iter().for_each_init(
         || Scratch::new(window.channels),
         |scratch, task| {
@@ -78,6 +78,7 @@ pub(in super::super) fn multiply<E: Element, D: Element>(
                     );
                 }
             }
+            destination.finish_task();
         },
     );
 }
@@ -104,7 +105,7 @@ pub(super) fn map_inputs<E: Element>(
                 #[inline(always)]
                 |i, j| {
                     // What the next tile sees first comes from main memory, in pieces too short for the hardware to foresee.
-                    prefetch(sources[i][j], OUT * channels + c);
+                    prefetch(sources[i][j].as_ptr().wrapping_add(OUT * channels + c));
                     load(sources[i][j], c)
                 },
                 transform::input,

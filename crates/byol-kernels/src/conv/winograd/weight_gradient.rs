@@ -150,7 +150,7 @@ impl Plan {
                     |i, j| match i < rows.len() && j < columns.len() {
                         true => {
                             let dy = &dy[first + (i * width + j) * outputs + c..];
-                            prefetch(dy, OUT * outputs);
+                            prefetch(dy.as_ptr().wrapping_add(OUT * outputs));
                             load(dy, 0)
                         }
                         false => [0.0; LANES],
