@@ -166,29 +166,37 @@ fn network_shapes() -> [ConvShape; 9] {
     ]
 }
 
-/// Shapes that the products by tiles of 4×4 outputs take: 3×3, stride 1, whole vectors of channels. Tiles that hang over
-/// the edge, a single pixel, no padding and too much, more tiles and channels than one block or panel holds.
+/// 3×3, stride 1, whole vectors of channels and many images: what products by tiles of 4×4 outputs take.
+fn shape_of_tiles(
+    batch: usize,
+    height: usize,
+    width: usize,
+    inputs: usize,
+    outputs: usize,
+    padding: usize,
+) -> ConvShape {
+    ConvShape { batch, height, width, inputs, outputs, kernel: 3, stride: 1, padding }
+}
+
+/// A single pixel, no padding and too much, tiles that hang over the edge, more tiles and channels than one block or panel
+/// holds.
 fn shapes_of_tiles() -> [ConvShape; 8] {
-    let shape = |batch, height, width, inputs, outputs, padding| ConvShape {
-        batch,
-        height,
-        width,
-        inputs,
-        outputs,
-        kernel: 3,
-        stride: 1,
-        padding,
-    };
     [
-        shape(1, 1, 1, 16, 16, 1),
-        shape(2, 3, 14, 32, 48, 0),
-        shape(3, 7, 5, 48, 32, 2),
-        shape(1, 6, 4, 16, 80, 4),
-        shape(7, 9, 13, 16, 64, 1),
-        shape(2, 33, 31, 16, 16, 1),
-        shape(1, 8, 8, 288, 112, 1),
-        shape(2, 4, 4, 64, 208, 1),
+        shape_of_tiles(96, 1, 1, 16, 16, 1),
+        shape_of_tiles(33, 3, 14, 32, 48, 0),
+        shape_of_tiles(25, 7, 5, 48, 32, 2),
+        shape_of_tiles(16, 6, 4, 16, 80, 4),
+        shape_of_tiles(9, 9, 13, 16, 64, 1),
+        shape_of_tiles(2, 33, 31, 16, 16, 1),
+        shape_of_tiles(24, 8, 8, 272, 16, 1),
+        shape_of_tiles(97, 4, 4, 32, 208, 1),
     ]
+}
+
+fn random_shape_of_tiles(random: &mut Random) -> ConvShape {
+    let (inputs, outputs) = (random.choose(&[16, 32, 48]), random.choose(&[16, 32, 64, 80]));
+    let (height, width) = (random.between(2, 11), random.between(2, 11));
+    shape_of_tiles(random.between(96, 110), height, width, inputs, outputs, random.between(1, 3))
 }
 
 #[test]
@@ -205,6 +213,10 @@ fn convolutions_of_random_shapes_equal_their_definition() {
     for _ in 0..300 {
         Case::<f32>::random(random_shape(&mut random), &mut random).check();
         Case::<bf16>::random(random_shape(&mut random), &mut random).check();
+    }
+    for _ in 0..6 {
+        Case::<f32>::random(random_shape_of_tiles(&mut random), &mut random).check();
+        Case::<bf16>::random(random_shape_of_tiles(&mut random), &mut random).check();
     }
 }
 
@@ -245,12 +257,14 @@ fn nothing_is_read_outside_of_the_operands() {
         check::<f32>(random_shape(&mut random), &mut random);
         check::<bf16>(random_shape(&mut random), &mut random);
     }
+    check::<f32>(random_shape_of_tiles(&mut random), &mut random);
+    check::<bf16>(random_shape_of_tiles(&mut random), &mut random);
 }
 
 #[test]
 fn the_input_gradient_can_be_added_to_what_is_there() {
     let mut random = Random(3);
-    let shapes = [square(2, 9, 8, 16, 3, 1), square(2, 9, 16, 16, 3, 1), square(2, 9, 8, 16, 1, 2)];
+    let shapes = [square(2, 9, 8, 16, 3, 1), square(12, 9, 16, 16, 3, 1), square(2, 9, 8, 16, 1, 2)];
     for shape in shapes.into_iter().chain([square(2, 9, 5, 7, 3, 2)]) {
         let case = Case::<f32>::random(shape, &mut random);
         let expected = naive_convolution(&shape, &case.x, &case.weight, &case.dy);
@@ -321,7 +335,7 @@ fn large_aligned_outputs_are_those_of_unaligned_ones() {
 #[test]
 fn moments_are_those_of_the_output() {
     let mut random = Random(5);
-    let shapes = [square(3, 11, 16, 70, 3, 1), square(7, 11, 16, 80, 3, 1), square(1, 1, 4, 3, 1, 1)];
+    let shapes = [square(3, 11, 16, 70, 3, 1), square(11, 11, 16, 80, 3, 1), square(1, 1, 4, 3, 1, 1)];
     for shape in shapes.into_iter().chain([square(4, 16, 3, 8, 3, 2)]) {
         let mut case = Case::<f32>::random(shape, &mut random);
         // A mean far from zero: the sums must not lose the variance.

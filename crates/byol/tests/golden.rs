@@ -134,9 +134,7 @@ fn resnet_features_match_torchvision_within_1e_4() {
 }
 
 /// Bottlenecks, the 7×7 stem and max pooling backwards. Through 50 layers PyTorch's own f32 run differs from its f64 run by
-/// up to 1.5e-2, because rounding turns single ReLUs on or off, which a few tensors feel more than the rest: ours differ by
-/// 2.0e-2 in the median and 2.7e-2 at most with direct sums, by 2.4e-2 and 5.0e-2 with products by tiles, which round twice
-/// as much. A wrong formula moves every tensor below it, and the median, by far more than is allowed.
+/// up to 1.5e-2, because rounding turns single ReLUs on or off; a wrong formula differs by far more than the 5e-2 allowed.
 #[test]
 fn gradients_through_a_whole_resnet50_match_as_far_as_f32_goes() {
     let device = Device::flex();
@@ -151,16 +149,12 @@ fn gradients_through_a_whole_resnet50_match_as_far_as_f32_goes() {
     let mut sum = NamedGradients::new();
     add_gradients(&network, &mut (features * cotangent).sum().backward(), 1.0, &mut sum);
     assert_eq!(sum.len(), 159);
-    let mut errors = Vec::new();
     for (name, gradient) in sum {
         let gradient = to_vec(gradient);
         let error = relative_error(&sample(&gradient), &values(&golden, &format!("grad.{name}")));
         let ratio = norm(&gradient) / f64::from(values(&golden, &format!("norm.{name}"))[0]);
-        assert!(error <= 1e-1 && (ratio - 1.0).abs() <= 2e-2, "{name}: error {error}, norm ratio {ratio}");
-        errors.push(error);
+        assert!(error <= 5e-2 && (ratio - 1.0).abs() <= 2e-2, "{name}: error {error}, norm ratio {ratio}");
     }
-    errors.sort_by(f64::total_cmp);
-    assert!(errors[errors.len() / 2] <= 3e-2, "median error {}", errors[errors.len() / 2]);
 }
 
 const TINY_SIDE: usize = 16;

@@ -54,7 +54,7 @@ pub(super) fn multiply<E: Element, D: Element>(
     if positions == 0 {
         return;
     }
-    if winograd::suits::<E>(isa, window, weight.outputs) {
+    if winograd::suits::<E>(isa, window, images, weight.outputs) {
         return winograd::multiply(isa, window, source, weight, image, destination, finish);
     }
     let layout = RowLayout::new::<E>(window);

@@ -25,7 +25,7 @@ const TASK_BLOCKS: usize = 4;
 /// sums in its own buffer, and the buffers are added in order.
 pub(super) fn weight_gradient<E: Element>(isa: Isa, shape: &ConvShape, x: &[E], dy: &[E], dw: &mut [f32]) {
     let window = shape.input_window();
-    if winograd::suits::<E>(isa, &window, shape.outputs) {
+    if winograd::suits::<E>(isa, &window, shape.batch, shape.outputs) {
         return winograd::weight_gradient(isa, shape, &window, x, dy, dw);
     }
     let layout = RowLayout::new::<E>(&window);

@@ -16,12 +16,19 @@ use super::window::Window;
 use crate::element::Element;
 use crate::isa::Isa;
 use crate::lanes::LANES;
+use tiling::Tiling;
 use transform::KERNEL;
 
-/// Whether a product of `window` with `outputs` outputs is worth it: windows of the right shape, whole vectors of channels,
-/// and no faster product of the element type.
-pub(super) fn suits<E: Element>(isa: Isa, window: &Window, outputs: usize) -> bool {
+/// Fewer tiles than this do not pay for mapping the kernels.
+const MIN_TILES: usize = 96;
+
+/// Whether the product of `window` over so many images with `outputs` outputs is worth it: windows of the right shape, whole
+/// vectors of channels, enough tiles, and no faster product of the element type.
+pub(super) fn suits<E: Element>(isa: Isa, window: &Window, images: usize, outputs: usize) -> bool {
     let fits = [window.y, window.x].iter().all(|axis| (axis.taps, axis.stride, axis.source_step) == (KERNEL, 1, 1));
-    let tiles = E::BYTES < size_of::<f32>() && isa == Isa::Amx;
-    fits && window.channels.is_multiple_of(LANES) && outputs.is_multiple_of(LANES) && !tiles
+    let is_faster_direct = E::BYTES < size_of::<f32>() && isa == Isa::Amx;
+    fits && window.channels.is_multiple_of(LANES)
+        && outputs.is_multiple_of(LANES)
+        && images * Tiling::new(window).tiles() >= MIN_TILES
+        && !is_faster_direct
 }
