@@ -262,50 +262,47 @@ impl<'a> Affine<'a> {
             #[inline(always)]
             || {
                 let channels = self.mean.len();
-                for (row, y) in y.chunks_exact_mut(channels).enumerate() {
-                    // A row fits in the first cache: copying it costs next to nothing, and there is one body for both.
-                    if let Some(x) = x {
-                        y.copy_from_slice(&x[row * channels..][..channels]);
+                let whole = channels / LANES * LANES;
+                for row in (0..y.len()).step_by(channels) {
+                    for c in (0..whole).step_by(LANES) {
+                        let values = self.lanes::<E, LANES>(load(x.unwrap_or(y), row + c), residual, row + c, c);
+                        store(values, y, row + c);
                     }
-                    match (residual, self.relu) {
-                        (None, false) => self.apply_row(
-                            y,
-                            #[inline(always)]
-                            |value, _| value,
-                        ),
-                        (None, true) => self.apply_row(
-                            y,
-                            #[inline(always)]
-                            |value, _| relu(value),
-                        ),
-                        (Some(residual), relu_after) => {
-                            let residual = &residual[row * channels..][..channels];
-                            match relu_after {
-                                false => self.apply_row(
-                                    y,
-                                    #[inline(always)]
-                                    |value, c| value + residual[c].to_f32(),
-                                ),
-                                true => self.apply_row(
-                                    y,
-                                    #[inline(always)]
-                                    |value, c| relu(value + residual[c].to_f32()),
-                                ),
-                            }
-                        }
+                    for c in whole..channels {
+                        let values = self.lanes::<E, 1>(load(x.unwrap_or(y), row + c), residual, row + c, c);
+                        store(values, y, row + c);
                     }
                 }
             },
         );
     }
 
+    /// Of channels `c..c + W`, at place `at` of the arrays.
     #[inline(always)]
-    fn apply_row<E: Element>(&self, row: &mut [E], finish: impl Fn(f32, usize) -> f32) {
-        let channels = row.len();
-        let (mean, scale, beta) = (&self.mean[..channels], &self.scale[..channels], &self.beta[..channels]);
-        for c in 0..channels {
-            row[c] = E::from_f32(finish((row[c].to_f32() - mean[c]) * scale[c] + beta[c], c));
+    fn lanes<E: Element, const W: usize>(
+        &self,
+        mut x: [f32; W],
+        residual: Option<&[E]>,
+        at: usize,
+        c: usize,
+    ) -> [f32; W] {
+        let (mean, scale) = (load::<f32, W>(self.mean, c), load::<f32, W>(&self.scale, c));
+        let beta = load::<f32, W>(self.beta, c);
+        for i in 0..W {
+            x[i] = (x[i] - mean[i]) * scale[i] + beta[i];
         }
+        if let Some(residual) = residual {
+            let residual = load::<E, W>(residual, at);
+            for i in 0..W {
+                x[i] += residual[i];
+            }
+        }
+        if self.relu {
+            for value in &mut x {
+                *value = relu(*value);
+            }
+        }
+        x
     }
 }
 
@@ -330,37 +327,40 @@ impl InputGradient<'_> {
         let whole = channels / LANES * LANES;
         for row in (0..dx.len()).step_by(channels) {
             for c in (0..whole).step_by(LANES) {
-                self.write_lanes::<E, LANES>((x, y, dy), dx, dresidual, gate, row, c);
+                let (result, g) = self.lanes::<E, LANES>((x, y, dy), gate, row + c, c);
+                store(result, dx, row + c);
+                if let Some(dresidual) = dresidual {
+                    store(g, dresidual, row + c);
+                }
             }
             for c in whole..channels {
-                self.write_lanes::<E, 1>((x, y, dy), dx, dresidual, gate, row, c);
+                let (result, g) = self.lanes::<E, 1>((x, y, dy), gate, row + c, c);
+                store(result, dx, row + c);
+                if let Some(dresidual) = dresidual {
+                    store(g, dresidual, row + c);
+                }
             }
         }
     }
 
-    /// Channels `c..c + W` of the row that starts at `row`.
+    /// `dx` and `g` of channels `c..c + W`, at place `at` of the arrays.
     #[inline(always)]
-    fn write_lanes<E: Element, const W: usize>(
+    fn lanes<E: Element, const W: usize>(
         &self,
         (x, y, dy): (&[E], &[E], &[E]),
-        dx: &mut [E],
-        dresidual: &mut Option<&mut [E]>,
         gate: &impl LaneGate<E>,
-        row: usize,
+        at: usize,
         c: usize,
-    ) {
-        let x = load::<E, W>(x, row + c);
-        let g = gate.gradient::<W>(x, load(y, row + c), load(dy, row + c), c);
+    ) -> ([f32; W], [f32; W]) {
+        let x = load::<E, W>(x, at);
+        let g = gate.gradient::<W>(x, load(y, at), load(dy, at), c);
         let (mean, scale) = (load::<f32, W>(self.mean, c), load::<f32, W>(self.scale, c));
         let (shift, slope) = (load::<f32, W>(self.shift, c), load::<f32, W>(self.slope, c));
         let mut result = [0.0; W];
         for i in 0..W {
             result[i] = scale[i] * (g[i] - shift[i] - (x[i] - mean[i]) * slope[i]);
         }
-        store(result, dx, row + c);
-        if let Some(dresidual) = dresidual {
-            store(g, dresidual, row + c);
-        }
+        (result, g)
     }
 }
 

@@ -23,6 +23,7 @@ mod moments;
 mod optimizer;
 mod peak;
 mod pool;
+mod stream;
 mod transpose;
 mod vector;
 

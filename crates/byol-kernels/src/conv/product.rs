@@ -11,8 +11,9 @@ use super::window::{RowLayout, RowTable, Window};
 use super::winograd;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
-use crate::lanes::{CACHE_LINE_BYTES, LANES, Lanes, load, prefetch, store};
-use crate::vector::{GROUP_ROWS, Rows, fence};
+use crate::lanes::{CACHE_LINE_BYTES, LANES, load, prefetch, store};
+use crate::stream::Streams;
+use crate::vector::{GROUP_ROWS, Rows};
 
 /// Sizes of the images that a product writes.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +87,7 @@ pub(super) fn multiply<E: Element, D: Element>(
                     || rows.write(finish, group, width, sums),
                 );
             }
-            destination.finish_task();
+            destination.streams.finish();
         },
     );
 }
@@ -156,8 +157,7 @@ fn destination_offsets(window: &Window, image: Image, positions: Range<usize>, o
 pub(super) struct Shared<'a, D> {
     start: *mut D,
     len: usize,
-    /// Whether whole vectors are written past the caches.
-    streams: bool,
+    pub(super) streams: Streams,
     borrow: PhantomData<&'a mut [D]>,
 }
 
@@ -165,20 +165,10 @@ pub(super) struct Shared<'a, D> {
 unsafe impl<D: Send> Sync for Shared<'_, D> {}
 
 impl<'a, D: Element> Shared<'a, D> {
-    /// Rows of `channels` values, written by vectors of `isa`. What is too large to be found in a cache later is written past
-    /// them, so that they keep the operands, and its lines need not be read before.
+    /// Rows of `channels` values, written in code compiled for `isa`.
     pub(super) fn new(isa: Isa, channels: usize, destination: &'a mut [D]) -> Self {
-        const MIN_BYTES: usize = 8 * 1024 * 1024;
-        let is_aligned = destination.as_ptr().addr().is_multiple_of(CACHE_LINE_BYTES) && channels.is_multiple_of(LANES);
-        let streams = isa >= Isa::Avx512 && is_aligned && size_of_val(destination) >= MIN_BYTES;
+        let streams = Streams::into(isa, channels, destination);
         Self { start: destination.as_mut_ptr(), len: destination.len(), streams, borrow: PhantomData }
-    }
-
-    /// Called by each task when it has written everything.
-    pub(super) fn finish_task(&self) {
-        if self.streams {
-            fence();
-        }
     }
 }
 
@@ -219,10 +209,7 @@ impl<D: Element> Destinations<'_, D> {
             let row = unsafe { std::slice::from_raw_parts_mut(destination.start.add(at), columns.len()) };
             for c in (0..whole).step_by(LANES) {
                 let y = finish.values::<LANES>(load(sums, c), || load(row, c), columns.start + c, at + c);
-                match destination.streams {
-                    true => stream(y, &mut row[c..][..LANES]),
-                    false => store(y, row, c),
-                }
+                destination.streams.write(y, row, c);
             }
             for c in whole..row.len() {
                 let y = finish.values::<1>(load(sums, c), || load(row, c), columns.start + c, at + c);
@@ -230,19 +217,6 @@ impl<D: Element> Destinations<'_, D> {
             }
         }
     }
-}
-
-/// Writes a vector past the caches, in code compiled for AVX-512.
-#[inline(always)]
-fn stream<D: Element>(values: Lanes, row: &mut [D]) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: the slice has as many values. `Shared` streams only where the machine has AVX-512 and all rows of channels, of
-    // which panels begin at multiples of the vector, are whole vectors from an aligned start on.
-    unsafe {
-        D::stream_avx512(values, row.as_mut_ptr());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    store(values, row, 0);
 }
 
 /// Writes the sums as they are.

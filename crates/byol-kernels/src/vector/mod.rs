@@ -37,7 +37,7 @@ pub trait Operand: Copy {
     #[expect(unsafe_code, reason = "vector instructions")]
     unsafe fn interleave_avx512(first: &[Self], second: &[Self], units: &mut [u32]);
 
-    /// Rounds sixteen values and writes them past the caches; [`fence`] comes before another thread reads them.
+    /// Rounds sixteen values and writes them past the caches; a fence comes before another thread reads them.
     ///
     /// # Safety
     /// `to` is valid for them and aligned to their size together, and the caller is compiled for AVX-512.
@@ -47,16 +47,6 @@ pub trait Operand: Copy {
 
     /// The inner loops for `isa`.
     fn kernels(isa: Isa) -> Kernels;
-}
-
-/// Makes what this thread has streamed visible to whoever it tells of it.
-pub(crate) fn fence() {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: every 64-bit processor has the instruction.
-    #[expect(unsafe_code, reason = "the intrinsic asks for a feature that is always there")]
-    unsafe {
-        _mm_sfence();
-    }
 }
 
 impl Operand for f32 {

@@ -78,7 +78,7 @@ pub(in super::super) fn multiply<E: Element, D: Element>(
                     );
                 }
             }
-            destination.finish_task();
+            destination.streams.finish();
         },
     );
 }
@@ -130,7 +130,7 @@ struct Scratch {
 
 impl Scratch {
     fn new(channels: usize) -> Self {
-        let block = |width: usize| vec![0.0; PRODUCTS * point_stride(BLOCK_TILES * width)];
+        let block = |width: usize| arbitrary::<f32>(PRODUCTS * point_stride(BLOCK_TILES * width));
         let outputs = vec![0.0; GROUP_ROWS * MAX_WIDTH];
         Self { inputs: block(channels), sums: block(MAX_WIDTH), outputs, offsets: Vec::new() }
     }

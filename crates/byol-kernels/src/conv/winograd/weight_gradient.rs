@@ -87,8 +87,8 @@ impl Plan {
         let left_width = blocks * LEFT_BLOCK;
         let left_stride = point_stride(CHUNK_TILES * left_width);
         let right_stride = point_stride(CHUNK_TILES * self.right_width);
-        let mut left = vec![0.0; PRODUCTS * left_stride];
-        let mut right = vec![0.0; PRODUCTS * right_stride];
+        let mut left = arbitrary::<f32>(PRODUCTS * left_stride);
+        let mut right = arbitrary::<f32>(PRODUCTS * right_stride);
         for first in tiles.clone().step_by(CHUNK_TILES) {
             let chunk = first..(first + CHUNK_TILES).min(tiles.end);
             vectorized(
@@ -124,8 +124,8 @@ impl Plan {
         }
     }
 
-    /// Maps `dy` of `tiles`, `[points, tiles, left_width]` of the outputs from `first_output` on; what lies outside of the
-    /// image or beyond the last output stays zero.
+    /// Maps `dy` of `tiles`, `[points, tiles, left_width]` of the outputs from `first_output` on. What lies outside of the
+    /// image counts as zero; what lies beyond the last output is not written, and its sums are not read.
     #[inline(always)]
     fn map_gradients<E: Element>(
         &self,
