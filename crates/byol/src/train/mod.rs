@@ -80,7 +80,9 @@ pub fn train(
         None => TrainState::new(config, device),
     };
     let mut log = MetricsLog::continue_at(&run.metrics(), state.step)?;
-    log.append(&SessionLine { session: session(config, state.step) })?;
+    if state.step < schedule.total_steps {
+        log.append(&SessionLine { session: session(config, state.step) })?;
+    }
     let mut bad_images = BadImageLog::open(&run.bad_images())?;
     let mut loader = start_loader(config, &dataset, &schedule, state.step)?;
     let mut progress = Progress::start(state.step, schedule.total_steps);
