@@ -8,6 +8,7 @@
 mod moments;
 mod product;
 mod shape;
+mod splits;
 mod weight;
 mod weight_gradient;
 mod window;

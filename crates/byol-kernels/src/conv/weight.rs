@@ -20,10 +20,11 @@ pub(super) struct WeightView<'a> {
     pub(super) taps: Vec<usize>,
 }
 
-/// Panels of the weight, each `[taps, units, width]` units with zeros beyond the last output.
-pub(super) struct PackedWeight {
-    units: Vec<u32>,
-    panels: Vec<Panel>,
+/// Where the panels of a packed weight lie.
+pub(super) struct Panels {
+    pub(super) list: Vec<Panel>,
+    /// Of all of them.
+    pub(super) len: usize,
 }
 
 /// One panel of a packed weight.
@@ -31,30 +32,47 @@ pub(super) struct PackedWeight {
 pub(super) struct Panel {
     pub(super) first_output: usize,
     pub(super) kernel: RowsKernel,
-    offset: usize,
+    pub(super) offset: usize,
+    len: usize,
+}
+
+impl Panels {
+    /// Panels of `kernels` that cover `outputs`, of `len(width)` values each.
+    pub(super) fn new(kernels: &[RowsKernel], outputs: usize, len: impl Fn(usize) -> usize) -> Self {
+        let mut offset = 0;
+        let list = panels(kernels, |kernel| kernel.width, outputs).into_iter().map(|(first_output, kernel)| {
+            let panel = Panel { first_output, kernel, offset, len: len(kernel.width) };
+            offset += panel.len;
+            panel
+        });
+        Self { list: list.collect(), len: offset }
+    }
+
+    /// Fills the part of `values` that belongs to each panel, in parallel.
+    pub(super) fn fill<T: Send>(&self, values: &mut [T], fill: impl Fn(&Panel, &mut [T]) + Sync) {
+        let mut slices = Vec::with_capacity(self.list.len());
+        let mut rest = values;
+        for panel in &self.list {
+            let (slice, more) = rest.split_at_mut(panel.len);
+            slices.push((panel, slice));
+            rest = more;
+        }
+        slices.into_par_iter().for_each(|(panel, slice)| fill(panel, slice));
+    }
+}
+
+/// Panels of the weight, each `[taps, units, width]` units with zeros beyond the last output.
+pub(super) struct PackedWeight {
+    units: Vec<u32>,
+    panels: Panels,
 }
 
 impl PackedWeight {
     /// Rounds to `E` and packs for rows of `layout`.
     pub(super) fn new<E: Element>(isa: Isa, weight: &WeightView, layout: RowLayout) -> Self {
-        let mut offset = 0;
-        let panels: Vec<Panel> = panels(E::kernels(isa).rows, |kernel| kernel.width, weight.outputs)
-            .into_iter()
-            .map(|(first_output, kernel)| {
-                let panel = Panel { first_output, kernel, offset };
-                offset += layout.units() * kernel.width;
-                panel
-            })
-            .collect();
-        let mut units = vec![0; offset];
-        let mut slices = Vec::with_capacity(panels.len());
-        let mut rest = &mut units[..];
-        for panel in &panels {
-            let (slice, more) = rest.split_at_mut(layout.units() * panel.kernel.width);
-            slices.push((panel, slice));
-            rest = more;
-        }
-        slices.into_par_iter().for_each(|(panel, units)| {
+        let panels = Panels::new(E::kernels(isa).rows, weight.outputs, |width| layout.units() * width);
+        let mut units = vec![0; panels.len];
+        panels.fill(&mut units, |panel, units| {
             vectorized(
                 isa,
                 #[inline(always)]
@@ -68,7 +86,7 @@ impl PackedWeight {
     }
 
     pub(super) fn panels(&self) -> &[Panel] {
-        &self.panels
+        &self.panels.list
     }
 
     /// The units of `panel` from unit `first` of the reduction on.

@@ -6,18 +6,15 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::shape::ConvShape;
+use super::splits::Splits;
 use super::window::{RowLayout, RowTable, Window};
 use super::winograd;
-use crate::buffer::arbitrary;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
 use crate::vector::{Columns, ColumnsKernel, GROUP_ROWS, Kernels, LEFT_BLOCK, LeftLayout, panels};
 
 /// Units of the reduction per chunk: one group of rows per value of a unit.
 const CHUNK_UNITS: usize = GROUP_ROWS;
-
-/// Blocks of outputs per task; what is packed of the input is multiplied with all of them.
-const TASK_BLOCKS: usize = 4;
 
 /// `dw[o, c, u, v] = Σ_{n, i, j} dy[n, i, j, o] · x[n, i·stride + u − padding, j·stride + v − padding, c]`.
 ///
@@ -43,23 +40,11 @@ pub(super) fn weight_gradient<E: Element>(isa: Isa, shape: &ConvShape, x: &[E], 
         right_width: last.0 + last.1.width,
         right,
     };
-    let blocks = shape.outputs.div_ceil(LEFT_BLOCK);
-    let block_tasks = blocks.div_ceil(TASK_BLOCKS);
-    let splits = plan.splits(block_tasks);
-    let block_len = LEFT_BLOCK * plan.output_stride();
-    let mut sums = arbitrary::<f32>(splits * blocks * block_len);
-    let tasks: Vec<_> = sums
-        .chunks_exact_mut(blocks * block_len)
-        .enumerate()
-        .flat_map(|(split, sums)| {
-            let tasks = sums.chunks_mut(TASK_BLOCKS * block_len).enumerate();
-            tasks.map(move |(task, sums)| (split, task * TASK_BLOCKS * LEFT_BLOCK, sums))
-        })
-        .collect();
-    tasks.into_par_iter().for_each(|(split, first_output, sums)| {
-        plan.sum_chunks(x, dy, plan.chunks_of(split, splits), first_output, sums);
+    let splits = Splits::new(plan.chunk_count(), shape.outputs, LEFT_BLOCK * plan.output_stride());
+    let sums = splits.run(|chunks, first_output, sums| {
+        plan.sum_chunks(x, dy, plan.positions_of(chunks), first_output, sums);
     });
-    plan.add_up(&sums, blocks * block_len, shape, dw);
+    plan.add_up(&sums, splits.buffer_len(), shape, dw);
 }
 
 struct Plan {
@@ -90,19 +75,9 @@ impl Plan {
         self.positions.div_ceil(GROUP_ROWS * 2)
     }
 
-    /// Parts that the positions are cut into: enough for every thread to have several tasks, as long as the buffers of
-    /// all parts stay below 32 MiB and every part has a chunk.
-    fn splits(&self, block_tasks: usize) -> usize {
-        const BUFFERS_LEN: usize = 8 * 1024 * 1024;
-        let wanted = (2 * rayon::current_num_threads()).div_ceil(block_tasks);
-        let affordable = BUFFERS_LEN / (self.outputs * self.output_stride());
-        wanted.min(affordable).min(self.chunk_count()).max(1)
-    }
-
-    /// The positions of part `split`.
-    fn chunks_of(&self, split: usize, splits: usize) -> Range<usize> {
-        let bound = |split: usize| (self.chunk_count() * split / splits * GROUP_ROWS * 2).min(self.positions);
-        bound(split)..bound(split + 1)
+    fn positions_of(&self, chunks: Range<usize>) -> Range<usize> {
+        let bound = |chunk: usize| (chunk * GROUP_ROWS * 2).min(self.positions);
+        bound(chunks.start)..bound(chunks.end)
     }
 
     /// Writes the products of `positions`, at least one, to `sums` `[outputs, taps, right_width]` of the outputs from

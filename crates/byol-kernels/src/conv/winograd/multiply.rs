@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::super::product::{Destinations, Finish, Image, MAX_WIDTH, Shared, panels_per_task};
-use super::super::weight::WeightView;
+use super::super::weight::{Panel, Panels, WeightView};
 use super::super::window::Window;
 use super::tiling::Tiling;
 use super::transform::{self, EMPTY, KERNEL, OUT, POINTS, PRODUCTS, both_axes};
@@ -14,7 +14,7 @@ use crate::buffer::arbitrary;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
 use crate::lanes::{LANES, load, prefetch, store};
-use crate::vector::{GROUP_ROWS, Operand, Rows, RowsKernel, VECTOR_CHUNK_LEN, panels};
+use crate::vector::{GROUP_ROWS, Operand, Rows, VECTOR_CHUNK_LEN};
 
 /// Tiles per block: their mapped inputs and sums stay in the second cache, and each mapped kernel serves that many rows.
 const BLOCK_TILES: usize = 48;
@@ -44,8 +44,8 @@ pub(in super::super) fn multiply<E: Element, D: Element>(
     let tiles = destination.len() / (image.height * image.width * image.channels) * tiling.tiles();
     let weight = MappedWeight::new(isa, weight);
     let blocks = tiles.div_ceil(BLOCK_TILES);
-    let panels_per_task = panels_per_task(blocks, weight.panels.len());
-    let panel_tasks = weight.panels.len().div_ceil(panels_per_task);
+    let panels_per_task = panels_per_task(blocks, weight.panels.list.len());
+    let panel_tasks = weight.panels.list.len().div_ceil(panels_per_task);
     finish.begin(blocks * (BLOCK_TILES / GROUP_TILES));
     let finish = &*finish;
     let destination = Shared::new(isa, image.channels, destination);
@@ -59,7 +59,7 @@ pub(in super::super) fn multiply<E: Element, D: Element>(
                 #[inline(always)]
                 || map_inputs(&tiling, source, tiles.clone(), window.channels, window.channels, &mut scratch.inputs),
             );
-            for panel in weight.panels.iter().skip(first_panel).take(panels_per_task) {
+            for panel in weight.panels.list.iter().skip(first_panel).take(panels_per_task) {
                 weight.multiply(panel, tiles.len(), scratch);
                 for (group, first) in (0..tiles.len()).step_by(GROUP_TILES).enumerate() {
                     let group_tiles = first..(first + GROUP_TILES).min(tiles.len());
@@ -170,36 +170,16 @@ impl Scratch {
 /// Kernels mapped to points: panels `[points, channels, width]`.
 struct MappedWeight {
     values: Vec<f32>,
-    panels: Vec<Panel>,
+    panels: Panels,
     channels: usize,
-}
-
-struct Panel {
-    first_output: usize,
-    kernel: RowsKernel,
-    offset: usize,
 }
 
 impl MappedWeight {
     fn new(isa: Isa, weight: &WeightView) -> Self {
-        let mut len = 0;
-        let panels: Vec<Panel> = panels(f32::kernels(isa).rows, |kernel| kernel.width, weight.outputs)
-            .into_iter()
-            .map(|(first_output, kernel)| {
-                let panel = Panel { first_output, kernel, offset: len };
-                len += PRODUCTS * point_stride(weight.channels * kernel.width);
-                panel
-            })
-            .collect();
-        let mut values = arbitrary::<f32>(len);
-        let mut slices = Vec::with_capacity(panels.len());
-        let mut rest = &mut values[..];
-        for panel in &panels {
-            let (slice, more) = rest.split_at_mut(PRODUCTS * point_stride(weight.channels * panel.kernel.width));
-            slices.push((panel, slice));
-            rest = more;
-        }
-        slices.into_par_iter().for_each(|(panel, values)| {
+        let len = |width| PRODUCTS * point_stride(weight.channels * width);
+        let panels = Panels::new(f32::kernels(isa).rows, weight.outputs, len);
+        let mut values = arbitrary::<f32>(panels.len);
+        panels.fill(&mut values, |panel, values| {
             vectorized(
                 isa,
                 #[inline(always)]

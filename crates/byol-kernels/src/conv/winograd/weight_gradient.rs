@@ -6,6 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::super::shape::ConvShape;
+use super::super::splits::Splits;
 use super::super::window::Window;
 use super::multiply::{map_inputs, point_stride};
 use super::tiling::Tiling;
@@ -18,9 +19,6 @@ use crate::vector::{Columns, ColumnsKernel, LEFT_BLOCK, Operand, panels};
 
 /// Tiles per chunk of the sum.
 const CHUNK_TILES: usize = 128;
-
-/// Blocks of outputs per task; what is mapped of the input is multiplied with all of them.
-const TASK_BLOCKS: usize = 4;
 
 /// `dw` of a 3×3 convolution of stride 1. Tiles are split between tasks as positions are in the direct sum.
 pub(in super::super) fn weight_gradient<E: Element>(
@@ -35,22 +33,13 @@ pub(in super::super) fn weight_gradient<E: Element>(
     let right_width = right.last().map_or(0, |(first, kernel)| first + kernel.width);
     let tiling = Tiling::new(window);
     let plan = Plan { isa, tiling, shape: *shape, tiles: shape.batch * tiling.tiles(), right, right_width };
-    let blocks = shape.outputs.div_ceil(LEFT_BLOCK);
     let block_len = LEFT_BLOCK * PRODUCTS * right_width;
-    let splits = plan.splits(blocks.div_ceil(TASK_BLOCKS), blocks * block_len);
-    let mut sums = arbitrary::<f32>(splits * blocks * block_len);
-    let tasks: Vec<_> = sums
-        .chunks_exact_mut(blocks * block_len)
-        .enumerate()
-        .flat_map(|(split, sums)| {
-            let tasks = sums.chunks_mut(TASK_BLOCKS * block_len).enumerate();
-            tasks.map(move |(task, sums)| (split, task * TASK_BLOCKS * LEFT_BLOCK, sums))
-        })
-        .collect();
-    tasks.into_par_iter().for_each(|(split, first_output, sums)| {
-        plan.sum_chunks(x, dy, plan.tiles_of(split, splits), first_output, sums);
+    let splits = Splits::new(plan.tiles.div_ceil(CHUNK_TILES), shape.outputs, block_len);
+    let sums = splits.run(|chunks, first_output, sums| {
+        let bound = |chunk: usize| (chunk * CHUNK_TILES).min(plan.tiles);
+        plan.sum_chunks(x, dy, bound(chunks.start)..bound(chunks.end), first_output, sums);
     });
-    plan.add_up(&sums, blocks * block_len, dw);
+    plan.add_up(&sums, splits.buffer_len(), dw);
 }
 
 struct Plan {
@@ -65,20 +54,6 @@ struct Plan {
 }
 
 impl Plan {
-    /// Parts that the tiles are cut into: enough for every thread to have several tasks, as long as the buffers of all parts
-    /// stay below 32 MiB and every part has a chunk.
-    fn splits(&self, block_tasks: usize, buffer_len: usize) -> usize {
-        const BUFFERS_LEN: usize = 8 * 1024 * 1024;
-        let wanted = (2 * rayon::current_num_threads()).div_ceil(block_tasks);
-        wanted.min(BUFFERS_LEN / buffer_len).min(self.tiles.div_ceil(CHUNK_TILES)).max(1)
-    }
-
-    fn tiles_of(&self, split: usize, splits: usize) -> Range<usize> {
-        let chunks = self.tiles.div_ceil(CHUNK_TILES);
-        let bound = |split: usize| (chunks * split / splits * CHUNK_TILES).min(self.tiles);
-        bound(split)..bound(split + 1)
-    }
-
     /// Writes the products of `tiles`, at least one, to `sums`, `[blocks, points, LEFT_BLOCK, right_width]` of the outputs from
     /// `first_output` on.
     fn sum_chunks<E: Element>(&self, x: &[E], dy: &[E], tiles: Range<usize>, first_output: usize, sums: &mut [f32]) {
