@@ -118,7 +118,7 @@ impl Blocks {
         if has_room || self.lent.iter().all(|(address, _)| *address != 0) {
             return None;
         }
-        let sizes = class.size()..=class.size() * MAX_EXCESS;
+        let sizes = class.size()..=class.size().saturating_mul(MAX_EXCESS);
         let kept = self.kept[..self.kept_count].iter().enumerate();
         kept.filter(|(_, (_, size))| sizes.contains(size)).min_by_key(|(_, (_, size))| *size).map(|(index, _)| index)
     }
@@ -179,9 +179,10 @@ fn advise(block: *mut u8, class: Layout) {
     let _ = (block, class);
 }
 
-// SAFETY: small layouts go to the system unchanged. Large ones are blocks of the system of their class, which is as large
-// and as aligned as the layout or more; a block is either kept or handed out, to one owner at a time, and since the class
-// follows from the layout alone it goes back with the layout it came with.
+// SAFETY: small layouts go to the system unchanged. Large ones are blocks of the system of their class or a larger one, as
+// large and as aligned as the layout or more; a block is either kept or handed out, to one owner at a time. The class of a
+// block follows from the layout it is freed with, or stands in `lent`, so that it goes back to the system with the layout
+// it came with.
 unsafe impl GlobalAlloc for ReusingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's layout has a size above 0, and so has its class.
