@@ -38,7 +38,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     check_free(&arguments.out, &arguments.data)?;
     let device = arguments.compute.open()?;
     let mut encoder = Encoder::open(&arguments.encoder, &device)?;
-    let limits = arguments.limits.of(&arguments.encoder)?;
+    let limits = arguments.limits.of(&arguments.encoder, &encoder.info)?;
     let dataset = Arc::new(Dataset::open(&arguments.data, arguments.split.as_deref(), &limits)?);
     let features = extract(&mut encoder, &dataset, 0, &device)?;
     let files = write_embeddings(&features, &dataset, &arguments.out)?;

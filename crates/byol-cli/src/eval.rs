@@ -106,7 +106,7 @@ struct FeatureParts {
 fn measure(common: &Common, name: &str, protocol: impl Fn(&FeatureParts, &Device) -> Result<Value>) -> Result<Ending> {
     let device = common.compute.open()?;
     let mut encoder = Encoder::open(&common.encoder, &device)?;
-    let parts = open_parts(&common.data, common.test.as_deref(), &common.limits.of(&common.encoder)?)?;
+    let parts = open_parts(&common.data, common.test.as_deref(), &common.limits.of(&common.encoder, &encoder.info)?)?;
     check_labels(&parts.train, &common.data)?;
     check_labels(&parts.test, common.test.as_ref().unwrap_or(&common.data))?;
     eprintln!("{}", parts.description);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use byol::encoder::EncoderInfo;
 use byol::run::RunFolder;
 use byol::{Error, Result};
 use byol_data::DataConfig;
@@ -15,11 +16,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits in force: those the encoder's run was trained with, or the defaults, with the flag over both.
-    pub fn of(&self, encoder: &str) -> Result<DataConfig> {
-        let mut limits = match RunFolder::open(Path::new(encoder)) {
+    /// How data is read for the encoder opened from `path`: as in the run it was trained in, or the defaults with the
+    /// encoder's channels, with the flag over both.
+    pub fn of(&self, path: &str, encoder: &EncoderInfo) -> Result<DataConfig> {
+        let mut limits = match RunFolder::open(Path::new(path)) {
             Ok(run) => run.config()?.data,
-            Err(_) => DataConfig::default(),
+            Err(_) => DataConfig { channels: encoder.channels(), ..DataConfig::default() },
         };
         if let Some(max_bad_fraction) = self.max_bad_fraction {
             limits.max_bad_fraction = max_bad_fraction;

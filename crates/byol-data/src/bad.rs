@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::{BadImage, DataError, Dataset, Image};
+use crate::{BadImage, DataError, Dataset, Image, LoadMemory};
 
 /// Known bad pictures, shared by the worker threads.
 #[derive(Debug)]
@@ -26,11 +26,11 @@ impl BadImages {
     }
 
     /// Decodes picture `index`, unless it is known to be bad. `None` if it is bad.
-    pub fn load(&self, dataset: &Dataset, index: u32) -> Option<Image> {
+    pub fn load(&self, dataset: &Dataset, index: u32, memory: &mut LoadMemory) -> Option<Image> {
         if self.found().all.contains_key(&index) {
             return None;
         }
-        match dataset.load(index as usize) {
+        match dataset.load_in(index as usize, memory) {
             Ok(image) => Some(image),
             Err(bad) => {
                 let mut found = self.found();

@@ -8,6 +8,11 @@ use crate::views::InvalidConfig;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
+    /// Channels of the pictures the model sees: 3, 1 (colours become their luma) or 4 (with alpha) from picture files, any
+    /// number from arrays, which must have as many. Default 3.
+    pub channels: usize,
+    /// Whether pictures are turned upright as their EXIF data says. Default true.
+    pub exif_orientation: bool,
     /// Largest share of unreadable pictures, in `[0, 1]`, before a run ends. Default 0.01.
     pub max_bad_fraction: f64,
     /// Pictures with more pixels than this are refused before anything is allocated for them. Default 178 956 970,
@@ -19,9 +24,14 @@ pub struct DataConfig {
     pub max_archive_memory_bytes: u64,
 }
 
+/// More channels than any camera has; beyond it a length was taken for a number of channels.
+const MAX_CHANNELS: usize = 1024;
+
 impl Default for DataConfig {
     fn default() -> Self {
         Self {
+            channels: 3,
+            exif_orientation: true,
             max_bad_fraction: 0.01,
             max_image_pixels: 178_956_970,
             max_file_bytes: 256 << 20,
@@ -38,6 +48,10 @@ impl DataConfig {
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         if !(0.0..=1.0).contains(&self.max_bad_fraction) {
             return Err(invalid("data.max_bad_fraction", "a number from 0 to 1", self.max_bad_fraction));
+        }
+        if !(1..=MAX_CHANNELS).contains(&self.channels) {
+            let expected = format!("a whole number from 1 to {MAX_CHANNELS}");
+            return Err(invalid("data.channels", &expected, self.channels));
         }
         let sizes = [
             ("data.max_image_pixels", self.max_image_pixels),
@@ -64,6 +78,7 @@ mod tests {
         let good = DataConfig::default();
         assert!(good.validate().is_ok());
         let cases = [
+            (DataConfig { channels: 0, ..good.clone() }, "data.channels"),
             (DataConfig { max_bad_fraction: 1.5, ..good.clone() }, "data.max_bad_fraction"),
             (DataConfig { max_bad_fraction: f64::NAN, ..good.clone() }, "data.max_bad_fraction"),
             (DataConfig { max_image_pixels: 0, ..good.clone() }, "data.max_image_pixels"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::source::{self, Source};
 use crate::splits::Layout;
-use crate::{BadImage, DataConfig, DataError, Image};
+use crate::{BadImage, DataConfig, DataError, Image, LoadMemory};
 
 /// A set of pictures, each read and decoded when asked for. Cloning and taking subsets share the source.
 ///
@@ -140,8 +140,21 @@ impl Dataset {
     /// # Panics
     /// When `index` is not below [`Self::len`].
     pub fn load(&self, index: usize) -> Result<Image, BadImage> {
+        self.load_in(index, &mut LoadMemory::default())
+    }
+
+    /// [`Self::load`] in memory that is used again from picture to picture; see [`LoadMemory::recycle`].
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    ///
+    /// # Panics
+    /// As [`Self::load`].
+    pub fn load_in(&self, index: usize, memory: &mut LoadMemory) -> Result<Image, BadImage> {
         let Shared { source, config, .. } = &*self.shared;
-        source.load(self.images[index] as usize, config).map_err(|reason| BadImage { name: self.name(index), reason })
+        source
+            .load(self.images[index] as usize, config, memory)
+            .map_err(|reason| BadImage { name: self.name(index), reason })
     }
 
     /// A number that changes when pictures are added, removed, renamed, relabelled or change their size in bytes.
@@ -183,7 +196,7 @@ mod tests {
     use super::*;
 
     fn grey(value: u8) -> Image {
-        Image::new(2, 1, vec![value; 6])
+        Image::rgb8(2, 1, vec![value; 6])
     }
 
     fn three(names: [&str; 3], labels: [u32; 3]) -> Dataset {

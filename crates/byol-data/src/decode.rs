@@ -1,42 +1,48 @@
 //! Bytes of a picture file → [`Image`].
 //!
-//! The content decides the decoder, never the name. What becomes of other kinds of pixels:
+//! The content decides the decoder, never the name. What becomes of other kinds of pixels, with `data.channels` = 3:
 //!
 //! | in the file | in the [`Image`] |
 //! |---|---|
 //! | grey | R = G = B |
 //! | alpha | dropped, as Pillow's `convert("RGB")` does: the colour under a transparent pixel shows |
 //! | palette | its colours |
-//! | 16 bits per channel | rounded to 8: `(v + 128) / 257` (Pillow cuts, `v >> 8`: at most 1 apart) |
+//! | 16 bits per channel | 16 bits |
 //! | CMYK, YCCK | `R = C·K / 255` on Adobe's inverted values, without a colour profile, as Pillow |
 //! | floating point | refused: the range is not stated in the file |
 //! | several pictures or frames | the first |
 //!
-//! EXIF orientation is applied, unlike `PIL.Image.open`, so that a portrait stands upright. A file that ends early is
-//! an error, not a picture with a grey lower half.
+//! With 1 channel, colours become their luma `0.299 R + 0.587 G + 0.114 B`, as Pillow's `convert("L")`; with 4, the fourth
+//! is the alpha, full where the file has none. Other numbers of channels exist only in arrays.
+//!
+//! EXIF orientation is applied, unlike `PIL.Image.open`, so that a portrait stands upright, unless
+//! `data.exif_orientation` is off. A file that ends early is an error, not a picture with a grey lower half.
 
 use std::io::Cursor;
 
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{ColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use crate::Image;
+use crate::image::Samples;
+use crate::{DataConfig, Image, channels};
 
-/// Decodes the bytes of one picture file.
+/// Decodes the bytes of one picture file. `spare` is memory to decode into if it fits, so that a thread need not ask
+/// for new memory for every picture.
 ///
 /// # Errors
-/// One line that says why it is no usable picture: not a picture, damaged, cut short, more than `max_image_pixels`.
-pub fn decode(bytes: &[u8], max_image_pixels: u64) -> Result<Image, String> {
+/// One line that says why it is no usable picture: not a picture, damaged, cut short, more pixels than
+/// `data.max_image_pixels`, or without the `data.channels` asked for.
+pub fn decode(bytes: &[u8], config: &DataConfig, spare: Option<Samples>) -> Result<Image, String> {
+    let memory = match spare {
+        Some(Samples::U8(memory)) => memory,
+        _ => Vec::new(),
+    };
     let format = format_of(bytes)?;
-    if format == ImageFormat::Jpeg {
-        decode_jpeg(bytes, max_image_pixels)
-    } else {
-        decode_other(bytes, format, max_image_pixels)
-    }
+    if format == ImageFormat::Jpeg { decode_jpeg(bytes, config, memory) } else { decode_other(bytes, format, config) }
 }
 
 /// Whether the first bytes are those of a picture format that [`decode`] reads.
@@ -44,7 +50,8 @@ pub(crate) fn looks_like_a_picture(head: &[u8]) -> bool {
     format_of(head).is_ok()
 }
 
-fn format_of(bytes: &[u8]) -> Result<ImageFormat, String> {
+/// The format by its first bytes.
+pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, String> {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     match image::guess_format(bytes) {
         Ok(format @ (Jpeg | Png | WebP | Bmp | Tiff | Gif)) => Ok(format),
@@ -54,7 +61,7 @@ fn format_of(bytes: &[u8]) -> Result<ImageFormat, String> {
     }
 }
 
-fn decode_jpeg(bytes: &[u8], max_image_pixels: u64) -> Result<Image, String> {
+fn decode_jpeg(bytes: &[u8], config: &DataConfig, mut memory: Vec<u8>) -> Result<Image, String> {
     // The decoder fills what is missing with grey, so completeness is checked here.
     if !jpeg_is_complete(bytes) {
         return Err("JPEG file is cut short or damaged (no end marker)".into());
@@ -69,20 +76,27 @@ fn decode_jpeg(bytes: &[u8], max_image_pixels: u64) -> Result<Image, String> {
     decoder.decode_headers().map_err(broken)?;
     let info = decoder.info().ok_or("damaged JPEG file: no size")?;
     let (width_px, height_px) = (usize::from(info.width), usize::from(info.height));
-    check_size(width_px as u64, height_px as u64, max_image_pixels)?;
-    let pixels = decoder.decode().map_err(broken)?;
-    if pixels.len() != width_px * height_px * 3 {
+    check_size(width_px as u64, height_px as u64, config.max_image_pixels)?;
+    // The first plane of most files is the luma: for one channel, no colours need be computed.
+    let only_luma =
+        config.channels == 1 && matches!(decoder.input_colorspace(), Some(ColorSpace::YCbCr | ColorSpace::Luma));
+    if only_luma {
+        decoder.set_options(options.jpeg_set_out_colorspace(ColorSpace::Luma));
+    }
+    let channels_in = if only_luma { 1 } else { 3 };
+    let length = width_px * height_px * channels_in;
+    if decoder.output_buffer_size() != Some(length) {
         return Err(format!("unsupported JPEG file ({:?} colours)", decoder.input_colorspace()));
     }
-    match decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif)) {
-        None | Some(Orientation::NoTransforms) => Ok(Image::new(width_px, height_px, pixels)),
-        Some(orientation) => {
-            let picture = RgbImage::from_raw(info.width.into(), info.height.into(), pixels);
-            let mut picture = DynamicImage::ImageRgb8(picture.ok_or("damaged JPEG file: wrong size")?);
-            picture.apply_orientation(orientation);
-            Ok(from_rgb(picture.into_rgb8()))
-        }
-    }
+    memory.resize(length, 0);
+    decoder.decode_into(&mut memory).map_err(broken)?;
+    let orientation = match decoder.exif() {
+        Some(exif) if config.exif_orientation => Orientation::from_exif_chunk(exif),
+        _ => None,
+    };
+    let samples = channels::convert(Samples::U8(memory), channels_in, config.channels)?;
+    let image = Image::new(width_px, height_px, config.channels, samples);
+    Ok(image.oriented(orientation.unwrap_or(Orientation::NoTransforms)))
 }
 
 /// Whether the end marker follows the last scan. Markers are walked rather than searched for: an embedded
@@ -91,7 +105,7 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
     let mut at = 2;
     loop {
         // To the next marker: in a scan, `FF 00` is data and `FF D0`–`FF D7` are restarts within it.
-        let Some(skip) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == 0xFF)) else {
+        let Some(skip) = bytes.get(at..).and_then(|rest| memchr::memchr(0xFF, rest)) else {
             return false;
         };
         at += skip + 1;
@@ -111,23 +125,40 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
     }
 }
 
-fn decode_other(bytes: &[u8], format: ImageFormat, max_image_pixels: u64) -> Result<Image, String> {
+fn decode_other(bytes: &[u8], format: ImageFormat, config: &DataConfig) -> Result<Image, String> {
     let broken = |error| format!("damaged {format:?} file: {error}");
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
     // At most 16 bytes per pixel while decoding; side data such as colour profiles cannot claim more either.
-    limits.max_alloc = Some(max_image_pixels.saturating_mul(16));
+    limits.max_alloc = Some(config.max_image_pixels.saturating_mul(16));
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(broken)?;
     let (width_px, height_px) = decoder.dimensions();
-    check_size(width_px.into(), height_px.into(), max_image_pixels)?;
-    if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
-        return Err("floating-point pixels are not supported; convert the picture to 8 or 16 bits".into());
+    check_size(width_px.into(), height_px.into(), config.max_image_pixels)?;
+    let orientation =
+        if config.exif_orientation { decoder.orientation().map_err(broken)? } else { Orientation::NoTransforms };
+    let colours = decoder.color_type();
+    let (depth_bytes, channels_in) = match colours {
+        ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => (1, colours.channel_count()),
+        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => (2, colours.channel_count()),
+        _ => return Err("floating-point pixels are not supported; convert the picture to 8 or 16 bits".into()),
+    };
+    let channels_in = usize::from(channels_in);
+    let length = width_px as usize * height_px as usize * channels_in * depth_bytes;
+    if decoder.total_bytes() != length as u64 {
+        return Err(format!(
+            "damaged {format:?} file: expected {length} bytes of pixels, got {}",
+            decoder.total_bytes()
+        ));
     }
-    let orientation = decoder.orientation().map_err(broken)?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
-    picture.apply_orientation(orientation);
-    Ok(from_rgb(picture.into_rgb8()))
+    let mut raw = vec![0; length];
+    decoder.read_image(&mut raw).map_err(broken)?;
+    let samples = match depth_bytes {
+        1 => Samples::U8(raw),
+        _ => Samples::U16(raw.as_chunks::<2>().0.iter().map(|&pair| u16::from_ne_bytes(pair)).collect()),
+    };
+    let samples = channels::convert(samples, channels_in, config.channels)?;
+    Ok(Image::new(width_px as usize, height_px as usize, config.channels, samples).oriented(orientation))
 }
 
 fn check_size(width_px: u64, height_px: u64, max_image_pixels: u64) -> Result<(), String> {
@@ -140,9 +171,4 @@ fn check_size(width_px: u64, height_px: u64, max_image_pixels: u64) -> Result<()
         ));
     }
     Ok(())
-}
-
-fn from_rgb(picture: RgbImage) -> Image {
-    let (width_px, height_px) = picture.dimensions();
-    Image::new(width_px as usize, height_px as usize, picture.into_raw())
 }

@@ -122,7 +122,7 @@ fn picture(mut random: Random, label: usize, size_px: usize) -> Image {
             }
         }
     }
-    Image::new(size_px, size_px, pixels)
+    Image::rgb8(size_px, size_px, pixels)
 }
 
 /// Any hue, low saturation, medium brightness.
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn mean_rgb(image: &Image) -> [f64; 3] {
-        let pixels = image.pixels();
+        let pixels = image.to_rgb8();
         let area = (pixels.len() / 3) as f64;
         [0, 1, 2].map(|c| pixels.iter().skip(c).step_by(3).map(|&p| f64::from(p)).sum::<f64>() / area)
     }

@@ -7,7 +7,7 @@ use crate::bad::BadImages;
 use crate::loader::dataset_len;
 use crate::prefetch::{Prefetch, in_parallel, one_per_thread};
 use crate::views::{EvaluationConfig, ViewScratch};
-use crate::{BadImage, DataError, Dataset, Image};
+use crate::{BadImage, DataError, Dataset, Image, LoadMemory};
 
 /// What an [`EvaluationLoader`] delivers and with what means.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct EvaluationOptions {
 /// One batch of pictures. Bad ones are left out, so it may hold fewer than were asked for, even none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EvaluationBatch {
-    /// Pixels, `[images.len(), height, width, 3]`.
+    /// Pixels, `[images.len(), height, width, channels]`.
     pub pixels: Vec<f32>,
     /// Place in the dataset of each picture, ascending.
     pub images: Vec<u32>,
@@ -46,7 +46,7 @@ impl EvaluationLoader {
     /// # Panics
     /// When `batch_size` is 0.
     pub fn start(dataset: Arc<Dataset>, preprocessing: EvaluationConfig, batch_size: usize, threads: usize) -> Self {
-        let values = preprocessing.size_px * preprocessing.size_px * 3;
+        let values = preprocessing.size_px * preprocessing.size_px * preprocessing.mean.len();
         let max_bad_fraction = dataset.config().max_bad_fraction;
         let options = EvaluationOptions { batch_size, threads, prefetch_batches: 2, max_bad_fraction };
         let render =
@@ -54,8 +54,8 @@ impl EvaluationLoader {
         Self::start_with::<ViewScratch, _>(dataset, values, options, render)
     }
 
-    /// Starts loading whatever `render(image, index, out, scratch)` writes: `values_per_image` = height · width · 3
-    /// values. `scratch` is the calling thread's own.
+    /// Starts loading whatever `render(image, index, out, scratch)` writes: `values_per_image` = height · width ·
+    /// channels values. `scratch` is the calling thread's own.
     ///
     /// # Panics
     /// When `batch_size` or `values_per_image` is 0.
@@ -71,7 +71,7 @@ impl EvaluationLoader {
     {
         assert!(options.batch_size > 0 && values_per_image > 0, "a batch has pictures and a picture has values");
         let bad = BadImages::new(options.max_bad_fraction);
-        let mut scratches: Vec<S> = one_per_thread(options.threads);
+        let mut scratches: Vec<(LoadMemory, S)> = one_per_thread(options.threads);
         let batch_size = u32::try_from(options.batch_size).unwrap_or(u32::MAX);
         let mut start = 0u32;
         let make = move |used: Option<EvaluationBatch>, stop: &AtomicBool| {
@@ -86,9 +86,10 @@ impl EvaluationLoader {
             let mut good = vec![false; places.len()];
             let slots = places.clone().zip(batch.pixels.chunks_exact_mut(values_per_image)).zip(&mut good);
             let give_up = AtomicBool::new(false);
-            let done = in_parallel(slots, &mut scratches, &give_up, |((index, out), good), scratch| {
-                if let Some(image) = bad.load(&dataset, index) {
+            let done = in_parallel(slots, &mut scratches, &give_up, |((index, out), good), (memory, scratch)| {
+                if let Some(image) = bad.load(&dataset, index, memory) {
                     render(&image, index, out, scratch);
+                    memory.recycle(image);
                     *good = true;
                 }
                 if stop.load(Ordering::Relaxed) || (!*good && bad.too_many(&dataset)) {

@@ -1,10 +1,11 @@
 //! Pictures in, batches of views out. Knows no tensor library.
 //!
 //! ```text
-//! DATA → source → decode → views → loader → batches of f32 [batch, height, width, 3]
+//! DATA → source → decode → views → loader → batches of f32 [batch, height, width, channels]
 //! ```
 
 mod bad;
+mod channels;
 mod config;
 mod dataset;
 mod decode;
@@ -13,6 +14,7 @@ mod error;
 mod evaluation_loader;
 mod image;
 mod loader;
+mod memory;
 mod order;
 mod prefetch;
 mod random;
@@ -25,8 +27,9 @@ pub use dataset::Dataset;
 pub use decode::decode;
 pub use error::{BadImage, DataError};
 pub use evaluation_loader::{EvaluationBatch, EvaluationLoader, EvaluationOptions};
-pub use image::Image;
+pub use image::{Image, Samples};
 pub use loader::{Batch, LoaderOptions, PairLoader};
+pub use memory::LoadMemory;
 pub use order::{Order, Sample};
 pub use random::{Random, Stream};
 pub use views::InvalidConfig;

@@ -7,7 +7,7 @@ use crate::bad::BadImages;
 use crate::order::{Order, Sample};
 use crate::prefetch::{Prefetch, in_parallel, one_per_thread};
 use crate::views::{ViewScratch, Views};
-use crate::{BadImage, DataError, Dataset, Image};
+use crate::{BadImage, DataError, Dataset, Image, LoadMemory};
 
 /// What a [`PairLoader`] delivers and with what means.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub struct LoaderOptions {
 /// One batch of pairs of views.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
-    /// First views, `[batch, height, width, 3]`.
+    /// First views, `[batch, height, width, channels]`.
     pub view1: Vec<f32>,
     /// Second views, same shape.
     pub view2: Vec<f32>,
@@ -67,7 +67,7 @@ impl PairLoader {
     }
 
     /// Starts loading pairs of whatever `render(image, sample, view1, view2, scratch)` writes: `values_per_view`
-    /// = height · width · 3 values each. `scratch` is the calling thread's own.
+    /// = height · width · channels values each. `scratch` is the calling thread's own.
     ///
     /// # Panics
     /// When the dataset is empty or `batch_size` or `values_per_view` is 0.
@@ -119,7 +119,7 @@ struct PairMaker<S, R> {
     bad: BadImages,
     values_per_view: usize,
     render: R,
-    scratches: Vec<S>,
+    scratches: Vec<(LoadMemory, S)>,
 }
 
 impl<S: Send, R: Fn(&Image, Sample, &mut [f32], &mut [f32], &mut S) + Sync> PairMaker<S, R> {
@@ -133,11 +133,12 @@ impl<S: Send, R: Fn(&Image, Sample, &mut [f32], &mut [f32], &mut S) + Sync> Pair
         let views = batch.view1.chunks_exact_mut(*values_per_view).zip(batch.view2.chunks_exact_mut(*values_per_view));
         let jobs = samples.into_iter().zip(views).zip(&mut batch.images);
         let give_up = AtomicBool::new(false);
-        in_parallel(jobs, scratches, &give_up, |((sample, (view1, view2)), used), scratch| {
-            match first_good(dataset, bad, sample.image, stop) {
+        in_parallel(jobs, scratches, &give_up, |((sample, (view1, view2)), used), (memory, scratch)| {
+            match first_good(dataset, bad, sample.image, stop, memory) {
                 Some((image, index)) => {
                     *used = index;
                     render(&image, Sample { image: index, ..sample }, view1, view2, scratch);
+                    memory.recycle(image);
                 }
                 // Too many are bad, or the loader is being dropped: the batch will not be delivered.
                 None => give_up.store(true, Ordering::Relaxed),
@@ -151,11 +152,17 @@ impl<S: Send, R: Fn(&Image, Sample, &mut [f32], &mut [f32], &mut S) + Sync> Pair
 }
 
 /// The first good picture from `start` on, with its place; `None` if too many are bad or `stop` is set.
-fn first_good(dataset: &Dataset, bad: &BadImages, start: u32, stop: &AtomicBool) -> Option<(Image, u32)> {
+fn first_good(
+    dataset: &Dataset,
+    bad: &BadImages,
+    start: u32,
+    stop: &AtomicBool,
+    memory: &mut LoadMemory,
+) -> Option<(Image, u32)> {
     let len = dataset_len(dataset);
     let mut index = start;
     while !stop.load(Ordering::Relaxed) {
-        if let Some(image) = bad.load(dataset, index) {
+        if let Some(image) = bad.load(dataset, index, memory) {
             return Some((image, index));
         }
         if bad.too_many(dataset) {

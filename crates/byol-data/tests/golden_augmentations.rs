@@ -19,7 +19,7 @@ fn data(name: &str) -> std::path::PathBuf {
 
 fn photograph() -> Image {
     let picture = image::open(data("astronaut_96x80.png")).unwrap().into_rgb8();
-    Image::new(picture.width() as usize, picture.height() as usize, picture.into_raw())
+    Image::rgb8(picture.width() as usize, picture.height() as usize, picture.into_raw())
 }
 
 struct Golden(Vec<u8>);
@@ -58,8 +58,8 @@ fn only(step: JitterStep, neutral_brightness: f32) -> Option<[JitterStep; 4]> {
 
 fn check_operations(semantics: Semantics, prefix: &str, brightness: f32, neutral_brightness: f32) {
     let (golden, image, mut scratch) = (Golden::read(), photograph(), ViewScratch::default());
-    let raw = ViewsConfig { size_px: SIZE, semantics, mean: [0.0; 3], std: [1.0; 3], ..Default::default() };
-    let normalised = ViewsConfig { mean: IMAGENET_MEAN, std: IMAGENET_STD, ..raw.clone() };
+    let raw = ViewsConfig { size_px: SIZE, semantics, mean: vec![0.0; 3], std: vec![1.0; 3], ..Default::default() };
+    let normalised = ViewsConfig { mean: IMAGENET_MEAN.to_vec(), std: IMAGENET_STD.to_vec(), ..raw.clone() };
     let shrunk = ViewParameters::crop_only(SHRUNK);
     let jittered =
         |step| ViewParameters { jitter: only(step, neutral_brightness), ..ViewParameters::crop_only(SHRUNK) };
@@ -123,8 +123,8 @@ fn evaluation_preprocessing_matches() {
             size_px: SIZE,
             resize,
             semantics,
-            mean: [0.0; 3],
-            std: [1.0; 3],
+            mean: vec![0.0; 3],
+            std: vec![1.0; 3],
             ..EvaluationConfig::default()
         };
         config.validate("evaluation").unwrap();

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 /// `len` pictures of one pixel, whose red is their place.
 fn dataset(len: u8) -> Arc<Dataset> {
-    let images = (0..len).map(|red| Image::new(1, 1, vec![red, 0, 0])).collect();
+    let images = (0..len).map(|red| Image::rgb8(1, 1, vec![red, 0, 0])).collect();
     let labels = (0..u32::from(len)).map(|place| place % 3).collect();
     let classes = vec!["a".into(), "b".into(), "c".into()];
     Arc::new(Dataset::from_images(images, Some(labels), classes, (0..len).map(|i| i.to_string()).collect()))
@@ -51,7 +51,7 @@ fn config(batch_size: usize, total_samples: u64, threads: usize) -> LoaderOption
 
 /// Writes red, epoch and place into the first view, and the same and 1000 into the second.
 fn render(image: &Image, sample: Sample, view1: &mut [f32], view2: &mut [f32], _: &mut ()) {
-    let values = [f32::from(image.pixels()[0]), sample.epoch as f32, sample.image as f32];
+    let values = [f32::from(image.to_rgb8()[0]), sample.epoch as f32, sample.image as f32];
     view1.copy_from_slice(&values);
     view2.copy_from_slice(&values.map(|value| value + 1000.0));
 }
@@ -196,7 +196,7 @@ fn a_recycled_batch_is_filled_anew() {
 #[test]
 fn a_panic_in_a_thread_is_an_error_not_a_hang() {
     let failing = |image: &Image, _: Sample, _: &mut [f32], _: &mut [f32], _: &mut ()| {
-        assert!(image.pixels()[0] != 6, "picture six");
+        assert!(image.to_rgb8()[0] != 6, "picture six");
     };
     let mut loader = PairLoader::start_with(dataset(10), 3, config(10, 100, 2), failing);
     assert!(matches!(loader.next(), Some(Err(DataError::WorkerFailed { message })) if message.contains("picture six")));
@@ -207,7 +207,7 @@ fn a_panic_in_a_thread_is_an_error_not_a_hang() {
 fn evaluation_goes_through_the_data_once_in_order_and_leaves_bad_pictures_out() {
     let (_folder, dataset) = folder(10, &[0, 4, 5]);
     let render = |image: &Image, index: u32, out: &mut [f32], (): &mut ()| {
-        out.copy_from_slice(&[f32::from(image.pixels()[0]), index as f32, 0.0]);
+        out.copy_from_slice(&[f32::from(image.to_rgb8()[0]), index as f32, 0.0]);
     };
     for threads in [1, 2, 4] {
         let config = EvaluationOptions { batch_size: 4, threads, prefetch_batches: 1, max_bad_fraction: 0.3 };
@@ -234,7 +234,7 @@ fn evaluation_goes_through_the_data_once_in_order_and_leaves_bad_pictures_out() 
 #[test]
 fn views_and_evaluation_preprocessing_are_what_the_loaders_deliver() {
     let pixels = |seed: u8| (0..12 * 12 * 3).map(|i: u32| (i * 7 % 251) as u8 ^ seed).collect::<Vec<_>>();
-    let images: Vec<Image> = (0..5).map(|seed| Image::new(12, 12, pixels(seed))).collect();
+    let images: Vec<Image> = (0..5).map(|seed| Image::rgb8(12, 12, pixels(seed))).collect();
     let names = (0..5).map(|i| i.to_string()).collect();
     let dataset = Arc::new(Dataset::from_images(images.clone(), None, vec![], names));
     let views = Views::new(ViewsConfig { size_px: 8, ..ViewsConfig::default() }).unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use byol_data::decode;
+use byol_data::{DataConfig, Image, Samples};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -14,7 +14,13 @@ struct Expected {
     rgb: Vec<u8>,
 }
 
-const LIMIT_PX: u64 = 1 << 20;
+fn decode(bytes: &[u8]) -> Result<Image, String> {
+    byol_data::decode(bytes, &DataConfig { max_image_pixels: 1 << 20, ..DataConfig::default() }, None)
+}
+
+fn with_channels(channels: usize) -> DataConfig {
+    DataConfig { channels, ..DataConfig::default() }
+}
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pictures")
@@ -31,10 +37,51 @@ fn expected() -> BTreeMap<String, Expected> {
 #[test]
 fn every_format_gives_the_colours_that_pillow_reads() {
     for (name, expected) in expected() {
-        let image = decode(&read(&name), LIMIT_PX).unwrap_or_else(|reason| panic!("{name}: {reason}"));
+        let image = decode(&read(&name)).unwrap_or_else(|reason| panic!("{name}: {reason}"));
         assert_eq!((image.width_px(), image.height_px()), (expected.width_px, expected.height_px), "{name}");
-        let apart = image.pixels().iter().zip(&expected.rgb).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        let apart = image.to_rgb8().iter().zip(&expected.rgb).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
         assert!(apart <= expected.tolerance, "{name}: {apart} of 255 apart, {} allowed", expected.tolerance);
+    }
+}
+
+#[test]
+fn sixteen_bits_are_kept_at_full_depth() {
+    let grey = byol_data::decode(&read("grey_16_bit.png"), &with_channels(1), None).unwrap();
+    let Samples::U16(samples) = grey.samples() else { panic!("16 bits became {:?}", grey.samples()) };
+    // The file was made of 8-bit values times 257.
+    let expected: Vec<u16> = expected()["grey_16_bit.png"].rgb.chunks(3).map(|rgb| u16::from(rgb[0]) * 257).collect();
+    assert_eq!(*samples, expected);
+}
+
+#[test]
+fn one_and_four_channels_are_read_from_every_format() {
+    for (name, expected) in expected() {
+        let luma = byol_data::decode(&read(&name), &with_channels(1), None).unwrap();
+        let tolerance = f64::from(expected.tolerance) + 1.0;
+        for (grey, rgb) in luma.to_rgb8().chunks(3).zip(expected.rgb.chunks(3)) {
+            let wanted = 0.299 * f64::from(rgb[0]) + 0.587 * f64::from(rgb[1]) + 0.114 * f64::from(rgb[2]);
+            assert!((f64::from(grey[0]) - wanted).abs() <= tolerance, "{name}: {} of {wanted}", grey[0]);
+        }
+        let four = byol_data::decode(&read(&name), &with_channels(4), None).unwrap();
+        assert_eq!((four.channels(), four.samples().len()), (4, expected.rgb.len() / 3 * 4), "{name}");
+        let refused = byol_data::decode(&read(&name), &with_channels(5), None).unwrap_err();
+        assert!(refused.contains("data.channels"), "{name}: {refused}");
+    }
+}
+
+#[test]
+fn the_orientation_can_be_left_as_it_is_in_the_file() {
+    let config = DataConfig { exif_orientation: false, ..DataConfig::default() };
+    let lying = byol_data::decode(&read("rotated.jpg"), &config, None).unwrap();
+    let upright = decode(&read("rotated.jpg")).unwrap();
+    assert_eq!((lying.width_px(), lying.height_px()), (upright.height_px(), upright.width_px()));
+}
+
+#[test]
+fn memory_of_another_picture_changes_nothing() {
+    for (spare, name) in [(1, "baseline.jpg"), (10_000, "baseline.jpg"), (700, "rgb.png")] {
+        let again = byol_data::decode(&read(name), &DataConfig::default(), Some(Samples::U8(vec![9; spare])));
+        assert_eq!(again, decode(&read(name)), "{name}");
     }
 }
 
@@ -45,7 +92,7 @@ fn a_file_cut_short_is_an_error_in_every_format() {
         // The first frame is all we read, and half of this file holds it.
         let whole = if name == "animated.gif" { bytes.len() / 2 } else { bytes.len() };
         for keep in [1, 2, whole / 4, whole / 2, whole * 3 / 4] {
-            assert!(decode(&bytes[..keep], LIMIT_PX).is_err(), "{name} with {keep} of {} bytes", bytes.len());
+            assert!(decode(&bytes[..keep]).is_err(), "{name} with {keep} of {} bytes", bytes.len());
         }
     }
 }
@@ -58,8 +105,8 @@ fn a_jpeg_without_its_end_marker_is_an_error_even_if_a_thumbnail_has_one() {
     let mut with_thumbnail = vec![0xFF, 0xD8, 0xFF, 0xE1, length[0], length[1]];
     with_thumbnail.extend(&whole);
     with_thumbnail.extend(&whole[2..]);
-    assert_eq!(decode(&with_thumbnail, LIMIT_PX), decode(&whole, LIMIT_PX));
-    let error = decode(&with_thumbnail[..with_thumbnail.len() - 2], LIMIT_PX).unwrap_err();
+    assert_eq!(decode(&with_thumbnail), decode(&whole));
+    let error = decode(&with_thumbnail[..with_thumbnail.len() - 2]).unwrap_err();
     assert!(error.contains("cut short"), "{error}");
 }
 
@@ -70,7 +117,7 @@ fn what_is_no_picture_says_so() {
         (b"dear diary, this is a text file called holiday.jpg", "not a picture"),
         (b"\0\0\x01\0\x01\0 an icon", "not supported"),
     ] {
-        let error = decode(bytes, LIMIT_PX).unwrap_err();
+        let error = decode(bytes).unwrap_err();
         assert!(error.contains(words), "{error}");
     }
 }
@@ -86,7 +133,7 @@ fn a_header_that_claims_too_many_pixels_is_refused_before_anything_is_allocated(
     let frame = jpeg.windows(2).position(|marker| marker == [0xFF, 0xC0]).unwrap();
     jpeg[frame + 5..frame + 9].copy_from_slice(&[60_000u16.to_be_bytes(), 60_000u16.to_be_bytes()].concat());
     for bytes in [png, jpeg] {
-        let error = decode(&bytes, 178_956_970).unwrap_err();
+        let error = byol_data::decode(&bytes, &DataConfig::default(), None).unwrap_err();
         assert!(error.contains("60000×60000") && error.contains("data.max_image_pixels"), "{error}");
     }
 }

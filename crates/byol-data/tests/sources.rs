@@ -72,7 +72,7 @@ fn labels(dataset: &Dataset) -> Vec<Option<u32>> {
 }
 
 fn red(dataset: &Dataset, index: usize) -> u8 {
-    dataset.load(index).unwrap().pixels()[0]
+    dataset.load(index).unwrap().to_rgb8()[0]
 }
 
 /// What every form of [`tree`] must look like.
@@ -260,7 +260,7 @@ fn check_cifar10(path: &Path) {
     assert_eq!(labels(&train), [Some(3), Some(0), Some(9)]);
     assert_eq!((train.split(), train.classes()[3].as_str()), (Some("train"), "cat"));
     let image = train.load(2).unwrap();
-    assert_eq!((image.width_px(), image.height_px(), &image.pixels()[..6]), (32, 32, &[102, 2, 3, 102, 2, 3][..]));
+    assert_eq!((image.width_px(), image.height_px(), &image.to_rgb8()[..6]), (32, 32, &[102, 2, 3, 102, 2, 3][..]));
     assert_eq!(red(&open(path, Some("test")).unwrap(), 0), 200);
 }
 
@@ -331,7 +331,7 @@ fn idx_files_are_read_from_a_folder_and_alone_with_gz_or_without() {
         assert_eq!(names(&train), ["train-images-idx3-ubyte.gz#0", "train-images-idx3-ubyte.gz#1"]);
         assert_eq!((labels(&train), train.classes().len()), (vec![Some(7), Some(1)], 8));
         let image = train.load(1).unwrap();
-        assert_eq!((image.width_px(), image.height_px(), &image.pixels()[..4]), (4, 3, &[12, 12, 12, 13][..]));
+        assert_eq!((image.width_px(), image.height_px(), &image.to_rgb8()[..4]), (4, 3, &[12, 12, 12, 13][..]));
     }
     let test = open(folder.path(), Some("test")).unwrap();
     assert_eq!((test.len(), test.label(0), test.split()), (1, Some(5), Some("test")));

@@ -116,7 +116,7 @@ pub fn step(workload: &Workload, device: &Device) -> BenchReport {
         projection_size: 256,
         ..Preset::Imagenet1000.config().model
     };
-    let mut byol = Byol::new(&config, workload.precision, 0, device);
+    let mut byol = Byol::new(&config, 3, workload.precision, 0, device);
     let rule = OptimizerConfig { kind: OptimizerKind::Sgd, weight_decay: 1e-6, ..OptimizerConfig::default() };
     let mut optimizer = Optimizer::new(rule);
     let views = [1, 2].map(|view| workload.images(view, device));
@@ -140,7 +140,7 @@ pub fn step(workload: &Workload, device: &Device) -> BenchReport {
 
 /// Times inference of the encoder: batch norm by running statistics, ready-made pictures.
 pub fn embed(workload: &Workload, device: &Device) -> BenchReport {
-    let mut network = initialize(ResNet::new(workload.arch, workload.stem(), device), 0, "online.encoder");
+    let mut network = initialize(ResNet::new(workload.arch, workload.stem(), 3, device), 0, "online.encoder");
     let images = workload.images(1, device);
     let seconds = median(workload.iterations, || {
         let features = network.forward(images.clone(), BatchNormMode::Running, workload.precision);

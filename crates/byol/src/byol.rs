@@ -94,11 +94,11 @@ pub struct Losses {
 impl Byol {
     /// Builds both networks and fills them from `seed`; the target's draws are its own unless the config says `copy`.
     ///
-    /// Activations and operands of matrix products are of type `precision`.
-    pub fn new(config: &ModelConfig, precision: Precision, seed: u64, device: &Device) -> Self {
+    /// Pictures have `input_channels`; activations and operands of matrix products are of type `precision`.
+    pub fn new(config: &ModelConfig, input_channels: usize, precision: Precision, seed: u64, device: &Device) -> Self {
         let online_device = device.clone().autodiff();
         let size = config.arch.representation_size();
-        let encoder = |device: &Device| ResNet::new(config.arch, config.stem, device);
+        let encoder = |device: &Device| ResNet::new(config.arch, config.stem, input_channels, device);
         let projector = |device: &Device| Mlp::new(size, config.projector_hidden, config.projection_size, device);
         let predictor = config
             .predictor
@@ -119,7 +119,7 @@ impl Byol {
         byol
     }
 
-    /// The loss of one batch of view pairs `[batch, height, width, 3]`; its gradients with respect to θ are added to
+    /// The loss of one batch of view pairs `[batch, height, width, channels]`; its gradients with respect to θ are added to
     /// `sum`, times `scale`.
     ///
     /// The views go through each network one after the other, each normalised by its own batch statistics, in the

@@ -71,12 +71,19 @@ impl Overlays {
         self.preset
     }
 
-    /// The complete configuration: `preset`, overlaid.
+    /// The complete configuration: `preset`, overlaid. Its mean and standard deviation speak of three channels; for
+    /// another `data.channels`, every channel starts with mean ½ and deviation ¼.
     ///
     /// # Errors
     /// [`Error::ConfigSyntax`] for unknown keys and wrong types, [`Error::Config`] for values out of range.
     pub fn over(&self, preset: Preset) -> Result<Config> {
         let mut config = preset.config();
+        let channels = self.tables.iter().rev().find_map(|(_, table)| table.get("data")?.get("channels")?.as_integer());
+        if let Some(channels) = channels.and_then(|channels| usize::try_from(channels).ok())
+            && channels != config.views.mean.len()
+        {
+            (config.views.mean, config.views.std) = (vec![0.5; channels], vec![0.25; channels]);
+        }
         for (origin, overlay) in &self.tables {
             config = config.overlay(overlay.clone(), origin)?;
         }
@@ -168,7 +175,7 @@ impl Config {
 
     /// The complete preprocessing of evaluation: what travels with the encoder.
     pub fn preprocessing(&self) -> EvaluationConfig {
-        let ViewsConfig { size_px, semantics, mean, std, .. } = self.views;
+        let ViewsConfig { size_px, semantics, mean, std, .. } = self.views.clone();
         let EvaluationSettings { resize, crop_fraction } = self.evaluation;
         EvaluationConfig { size_px, resize, crop_fraction, semantics, mean, std }
     }
@@ -184,7 +191,10 @@ impl Config {
             prefetch_batches: 1,
             ..self.train.clone()
         };
-        Self { train: free, data: DataConfig::default(), ..self.clone() }.to_toml()
+        // What the pictures are decides; limits on them do not.
+        let DataConfig { channels, exif_orientation, .. } = self.data;
+        let data = DataConfig { channels, exif_orientation, ..DataConfig::default() };
+        Self { train: free, data, ..self.clone() }.to_toml()
     }
 
     /// Pictures per micro-batch.
@@ -246,6 +256,13 @@ impl Config {
         check(self.train.loader_threads <= 1024, "train.loader_threads", "0 to 1024", self.train.loader_threads)?;
         self.data.validate().map_err(invalid)?;
         self.views.validate().map_err(invalid)?;
+        let channels = self.data.channels;
+        check(
+            self.views.mean.len() == channels,
+            "views.mean",
+            &format!("{channels} number(s), as data.channels says, and as many in views.std"),
+            format!("{:?}", self.views.mean),
+        )?;
         self.preprocessing().validate("evaluation").map_err(invalid)
     }
 }

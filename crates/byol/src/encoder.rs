@@ -80,6 +80,11 @@ impl EncoderInfo {
             batch_norm_updates,
         }
     }
+
+    /// Channels of the pictures it takes.
+    pub fn channels(&self) -> usize {
+        self.preprocessing.mean.len()
+    }
 }
 
 impl Encoder {
@@ -111,14 +116,14 @@ impl Encoder {
 
     /// A network of random weights with the same architecture and preprocessing: the baseline.
     pub fn random_like(info: &EncoderInfo, seed: u64, device: &Device) -> Self {
-        let network = initialize(ResNet::new(info.arch, info.stem, device), seed, "online.encoder");
+        let network = initialize(ResNet::new(info.arch, info.stem, info.channels(), device), seed, "online.encoder");
         let training = format!("none (random weights, seed {seed})");
         let info = EncoderInfo { training, steps: 0, batch_norm_updates: 0, ..info.clone() };
         Self { network, info }
     }
 
-    /// Representations `y [batch, size]` (0 or more, not normalised) of prepared pictures `[batch, height, width, 3]`, f32,
-    /// normalised by mean and standard deviation; batch-norm statistics stay frozen.
+    /// Representations `y [batch, size]` (0 or more, not normalised) of prepared pictures `[batch, height, width, channels]`,
+    /// f32, normalised by mean and standard deviation; batch-norm statistics stay frozen.
     pub fn represent(&mut self, images: Tensor<4>) -> Tensor<2> {
         self.network.forward(images, BatchNormMode::Running, self.info.precision)
     }
@@ -161,7 +166,8 @@ impl Encoder {
             return Err(damaged(&format!("representation_size: expected {size} of {}, got {got}", info.arch)));
         }
         let (tensors, _) = weights::load(weights_path)?;
-        let network = weights::fill(ResNet::new(info.arch, info.stem, device), "", &tensors, weights_path)?;
+        let network =
+            weights::fill(ResNet::new(info.arch, info.stem, info.channels(), device), "", &tensors, weights_path)?;
         Ok(Self { network, info })
     }
 

@@ -180,7 +180,7 @@ fn cifar10() -> Config {
         solarise_p: 0.0,
         ..ViewConfig::t()
     };
-    let (mean, std) = ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]);
+    let (mean, std) = (vec![0.4914, 0.4822, 0.4465], vec![0.2470, 0.2435, 0.2616]);
     config.views =
         ViewsConfig { size_px: 32, semantics: Semantics::Torchvision, mean, std, view1: view.clone(), view2: view };
     config.evaluation.crop_fraction = 1.0;
@@ -227,7 +227,7 @@ mod tests {
                 assert_eq!((optimizer.trust_coefficient, optimizer.exclude_bias_and_norm), (1e-3, true), "{preset}");
                 assert_eq!(
                     (views.semantics, views.mean, views.std),
-                    (Semantics::Reference, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+                    (Semantics::Reference, vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225])
                 );
                 assert_eq!((views.view1, views.view2), (ViewConfig::t(), ViewConfig::t_prime()), "{preset}");
             }

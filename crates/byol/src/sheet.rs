@@ -69,8 +69,8 @@ fn picture(from: &Embedded, row: usize) -> Result<Image> {
 
 fn paste(sheet: &mut RgbImage, image: &Image, (left, top): (u32, u32), frame: Rgb<u8>) {
     let (width, height) = (image.width_px() as u32, image.height_px() as u32);
-    let pixels =
-        RgbImage::from_raw(width, height, image.pixels().to_vec()).expect("an image holds width · height · 3 bytes");
+    let pixels = RgbImage::from_raw(width, height, image.to_rgb8().into_owned())
+        .expect("an image holds width · height · 3 bytes");
     let longer = width.max(height);
     let scale = |side: u32| (side * CELL_PX / longer).max(1);
     let filter = if longer < CELL_PX { imageops::FilterType::Nearest } else { imageops::FilterType::Triangle };

@@ -118,7 +118,7 @@ fn resnet_features_match_torchvision_within_1e_4() {
         ("resnet18", Stem::Cifar, "cifar", 32),
     ];
     for (arch, stem, stem_name, side) in cases {
-        let mut network = filled(ResNet::new(arch.parse::<Arch>().unwrap(), stem, &device), "");
+        let mut network = filled(ResNet::new(arch.parse::<Arch>().unwrap(), stem, 3, &device), "");
         let images = input("input", 2, side, &device);
         let modes = [("running", BatchNormMode::Running), ("batch", BatchNormMode::Batch { running_weight: 1.0 })];
         for (mode_name, mode) in modes {
@@ -140,7 +140,7 @@ fn gradients_through_a_whole_resnet50_match_as_far_as_f32_goes() {
     let device = Device::flex();
     let golden = tensors("resnet50_gradients.safetensors");
     let batch = 4;
-    let network = ResNet::new("resnet50".parse().unwrap(), Stem::Imagenet, &device.clone().autodiff());
+    let network = ResNet::new("resnet50".parse().unwrap(), Stem::Imagenet, 3, &device.clone().autodiff());
     let mut network = filled(network, "");
     let mode = BatchNormMode::Batch { running_weight: 1.0 };
     let features = network.forward(input("input", batch, 64, &device), mode, Precision::F32);
@@ -174,7 +174,7 @@ fn tiny_model() -> ModelConfig {
 }
 
 fn tiny_byol(precision: Precision, device: &Device) -> Byol {
-    let mut byol = Byol::new(&tiny_model(), precision, 0, device);
+    let mut byol = Byol::new(&tiny_model(), 3, precision, 0, device);
     byol.online = filled(byol.online, "online.");
     byol.target = filled(byol.target, "target.");
     byol

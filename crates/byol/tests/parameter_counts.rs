@@ -24,7 +24,7 @@ fn encoders_and_heads_have_the_papers_parameter_counts() {
     let device = Device::flex();
     for (name, encoder, projector) in COUNTS {
         let arch: Arch = name.parse().unwrap();
-        assert_eq!(count_parameters(&ResNet::new(arch, Stem::Imagenet, &device)), encoder, "{name}");
+        assert_eq!(count_parameters(&ResNet::new(arch, Stem::Imagenet, 3, &device)), encoder, "{name}");
         assert_eq!(count_parameters(&Mlp::new(arch.representation_size(), 4096, 256, &device)), projector, "{name}");
     }
     assert_eq!(count_parameters(&Mlp::new(256, 4096, 256, &device)), 2_109_440);
@@ -34,7 +34,7 @@ fn encoders_and_heads_have_the_papers_parameter_counts() {
 fn resnet18_and_34_have_torchvisions_counts() {
     // torchvision's resnet18 and resnet34 without `fc`.
     for (name, count) in [("resnet18", 11_176_512), ("resnet34", 21_284_672)] {
-        let network = ResNet::new(name.parse().unwrap(), Stem::Imagenet, &Device::flex());
+        let network = ResNet::new(name.parse().unwrap(), Stem::Imagenet, 3, &Device::flex());
         assert_eq!(count_parameters(&network), count, "{name}");
     }
 }

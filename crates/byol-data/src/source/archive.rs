@@ -3,7 +3,6 @@
 //! A plain archive is indexed once and then read in place, at any position and from any thread. A compressed one has
 //! no positions to go to, so it is read through once and the (still encoded) pictures stay in memory.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -204,14 +203,14 @@ fn clean(name: &[u8]) -> Vec<u8> {
 }
 
 impl Storage {
-    /// The bytes of the member at `position`.
-    pub fn read(&self, position: u64, size_bytes: u64) -> io::Result<Cow<'_, [u8]>> {
+    /// The bytes of the member at `position`, in `file` if they are not in memory anyhow.
+    pub fn read<'a>(&'a self, position: u64, size_bytes: u64, file: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
         match self {
-            Self::Memory(kept) => Ok(Cow::Borrowed(&kept[position as usize])),
-            Self::Plain(file) => {
-                let mut bytes = vec![0; usize::try_from(size_bytes).map_err(io::Error::other)?];
-                read_exact_at(file, &mut bytes, position)?;
-                Ok(Cow::Owned(bytes))
+            Self::Memory(kept) => Ok(&kept[position as usize]),
+            Self::Plain(archive) => {
+                file.resize(usize::try_from(size_bytes).map_err(io::Error::other)?, 0);
+                read_exact_at(archive, file, position)?;
+                Ok(file)
             }
         }
     }
@@ -247,12 +246,12 @@ pub(crate) struct Archive {
 }
 
 impl Archive {
-    /// The bytes of picture `index`, unless there are more than `max_bytes`.
-    pub fn read(&self, index: usize, max_bytes: u64) -> Result<Cow<'_, [u8]>, String> {
+    /// The bytes of picture `index`, unless there are more than `max_bytes`; in `file` if they are not in memory anyhow.
+    pub fn read<'a>(&'a self, index: usize, max_bytes: u64, file: &'a mut Vec<u8>) -> Result<&'a [u8], String> {
         let size = self.listing.size_bytes(index);
         super::check_file_size(size, max_bytes)?;
         self.storage
-            .read(self.listing.position(index), size)
+            .read(self.listing.position(index), size, file)
             .map_err(|error| format!("cannot be read from {}: {error}", self.path.display()))
     }
 }

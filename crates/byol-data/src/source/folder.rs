@@ -44,15 +44,20 @@ fn add(contents: &mut Contents, root: &Path, path: &Path, size_bytes: u64) {
     contents.add(Member::of(&name), &name, size_bytes, 0);
 }
 
-/// Reads the file `name` below `root`, at most `max_bytes` of it.
-pub(crate) fn read(root: &Path, name: &[u8], max_bytes: u64) -> Result<Vec<u8>, String> {
+/// Reads the file `name` below `root` into `bytes`, at most `max_bytes` of it.
+pub(crate) fn read(root: &Path, name: &[u8], max_bytes: u64, bytes: &mut Vec<u8>) -> Result<(), String> {
     let unreadable = |error: io::Error| format!("cannot be read: {error}");
-    let file = File::open(root.join(name_path(name))).map_err(unreadable)?;
-    let size = file.metadata().map_err(unreadable)?.len();
-    super::check_file_size(size, max_bytes)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    file.take(max_bytes).read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(bytes)
+    let path = root.join(name_path(name));
+    // Asked before opening, because opening a pipe waits for a writer.
+    let metadata = std::fs::metadata(&path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err("cannot be read: it is no longer a file".into());
+    }
+    super::check_file_size(metadata.len(), max_bytes)?;
+    bytes.clear();
+    // The file may grow meanwhile; what is read stays within the limit.
+    File::open(path).and_then(|file| file.take(max_bytes).read_to_end(bytes)).map_err(unreadable)?;
+    Ok(())
 }
 
 /// A relative path as bytes, separated by `/`.

@@ -18,7 +18,7 @@ use records::Records;
 
 use crate::decode::{decode, looks_like_a_picture};
 use crate::splits::{self, Layout, NoSuchSplit};
-use crate::{DataConfig, DataError, Image};
+use crate::{DataConfig, DataError, Image, LoadMemory};
 
 /// Pictures that can be read by their place.
 #[derive(Debug)]
@@ -63,18 +63,22 @@ impl Source {
         match self {
             Self::Folder { listing, .. } | Self::Archive(Archive { listing, .. }) => listing.size_bytes(index),
             Self::Records { records, .. } => records.record_bytes as u64,
-            Self::Images { images, .. } => images[index].pixels().len() as u64,
+            Self::Images { images, .. } => images[index].samples().len() as u64,
         }
     }
 
     /// Reads and decodes picture `index`, or says why not.
-    pub fn load(&self, index: usize, config: &DataConfig) -> Result<Image, String> {
+    pub fn load(&self, index: usize, config: &DataConfig, memory: &mut LoadMemory) -> Result<Image, String> {
+        let spare = memory.samples.take();
         match self {
             Self::Folder { root, listing } => {
-                decode(&folder::read(root, listing.name(index), config.max_file_bytes)?, config.max_image_pixels)
+                folder::read(root, listing.name(index), config.max_file_bytes, &mut memory.file)?;
+                decode(&memory.file, config, spare)
             }
-            Self::Archive(archive) => decode(&archive.read(index, config.max_file_bytes)?, config.max_image_pixels),
-            Self::Records { records, .. } => Ok(records.load(index)),
+            Self::Archive(archive) => {
+                decode(archive.read(index, config.max_file_bytes, &mut memory.file)?, config, spare)
+            }
+            Self::Records { records, .. } => records.load(index, config.channels),
             Self::Images { images, .. } => Ok(images[index].clone()),
         }
     }
@@ -174,8 +178,9 @@ fn open_archive(
             check_memory(path, total, config.max_archive_memory_bytes)?;
             let part = contents.parts.iter().find(|(part, ..)| part == name);
             let (size, position) = part.map_or((0, 0), |&(_, size, position)| (size, position));
-            let bytes = storage.read(position, size);
-            bytes.map(Cow::into_owned).map_err(|source| DataError::Unreadable { path: path.into(), source })
+            let mut bytes = Vec::new();
+            let bytes = storage.read(position, size, &mut bytes).map(<[u8]>::to_vec);
+            bytes.map_err(|source| DataError::Unreadable { path: path.into(), source })
         };
         return open_parts(path, &contents, split, config, &read);
     }

@@ -1,6 +1,7 @@
 //! Pictures stored as bare pixels in records of equal length, as CIFAR and IDX files do.
 
-use crate::Image;
+use crate::channels;
+use crate::image::{Image, Samples};
 
 /// How the pixels of a record are arranged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,17 +43,18 @@ impl Records {
         &self.files[file].1[place * self.record_bytes..][..self.record_bytes]
     }
 
-    pub fn load(&self, index: usize) -> Image {
+    pub fn load(&self, index: usize, channels: usize) -> Result<Image, String> {
         let bytes = &self.record(index)[self.label_bytes..];
-        let interleaved = match self.pixels {
-            Pixels::Grey => bytes.iter().flat_map(|&grey| [grey; 3]).collect(),
+        let (samples, from) = match self.pixels {
+            Pixels::Grey => (bytes.to_vec(), 1),
             Pixels::RgbPlanes => {
                 let (red, rest) = bytes.split_at(bytes.len() / 3);
                 let (green, blue) = rest.split_at(rest.len() / 2);
-                red.iter().zip(green).zip(blue).flat_map(|((&r, &g), &b)| [r, g, b]).collect()
+                (red.iter().zip(green).zip(blue).flat_map(|((&r, &g), &b)| [r, g, b]).collect(), 3)
             }
         };
-        Image::new(self.width_px, self.height_px, interleaved)
+        let samples = channels::convert(Samples::U8(samples), from, channels)?;
+        Ok(Image::new(self.width_px, self.height_px, channels, samples))
     }
 
     fn find(&self, index: usize) -> (usize, usize) {

@@ -1,8 +1,12 @@
 //! Colour operations on planes of `f32` in `[0, 1]`, in place. Each keeps the values in `[0, 1]`.
 //!
-//! The loops hold no branches, only selects, so that the compiler vectorises them.
+//! Brightness, contrast about each channel's mean and solarising are defined for any number of channels. What speaks of
+//! hue, saturation or grey is defined for red, green and blue, and leaves pictures of other channels as they are.
+//!
+//! The loops hold no branches, only selects, so that the compiler vectorises them; all is inlined into
+//! [`super::Views::render`], which is compiled for several instruction sets.
 
-use super::Planes;
+use super::Plane;
 
 /// Luma weights of the reference, the paper and torchvision.
 pub(super) const LUMA: [f32; 3] = [0.2989, 0.5870, 0.1140];
@@ -10,33 +14,37 @@ pub(super) const LUMA: [f32; 3] = [0.2989, 0.5870, 0.1140];
 /// Below this difference of the channels a pixel counts as grey: it has no hue.
 const GREY: f32 = 1e-12;
 
+#[inline(always)]
 fn clip(x: f32) -> f32 {
     x.clamp(0.0, 1.0)
 }
 
+#[inline(always)]
 fn min(a: f32, b: f32) -> f32 {
     if a < b { a } else { b }
 }
 
+#[inline(always)]
 fn max(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
 }
 
+#[inline(always)]
 fn luma(r: f32, g: f32, b: f32) -> f32 {
     LUMA[0] * r + LUMA[1] * g + LUMA[2] * b
 }
 
 #[inline(always)]
-fn each_value(planes: &mut Planes, op: impl Fn(f32) -> f32) {
+fn each_value(planes: &mut [Plane], op: impl Fn(f32) -> f32) {
     for plane in planes {
         plane.iter_mut().for_each(|x| *x = op(*x));
     }
 }
 
 #[inline(always)]
-fn each_pixel(planes: &mut Planes, op: impl Fn(f32, f32, f32) -> [f32; 3]) {
-    let [red, green, blue] = planes;
-    for ((r, g), b) in red.iter_mut().zip(green).zip(blue) {
+fn each_pixel(planes: &mut [Plane], op: impl Fn(f32, f32, f32) -> [f32; 3]) {
+    let [red, green, blue] = planes else { return };
+    for ((r, g), b) in red.iter_mut().zip(&mut **green).zip(&mut **blue) {
         [*r, *g, *b] = op(*r, *g, *b);
     }
 }
@@ -44,6 +52,7 @@ fn each_pixel(planes: &mut Planes, op: impl Fn(f32, f32, f32) -> [f32; 3]) {
 /// Lanes of a sum: without them the additions would wait for one another, and lose digits.
 const LANES: usize = 16;
 
+#[inline(always)]
 fn mean(plane: &[f32]) -> f32 {
     let mut sums = [0.0f32; LANES];
     let blocks = plane.chunks_exact(LANES);
@@ -55,27 +64,34 @@ fn mean(plane: &[f32]) -> f32 {
 }
 
 /// Brightness of the reference: `clip(x + offset)`.
-pub(super) fn add_brightness(planes: &mut Planes, offset: f32) {
+#[inline(always)]
+pub(super) fn add_brightness(planes: &mut [Plane], offset: f32) {
     each_value(planes, |x| clip(x + offset));
 }
 
 /// Brightness of torchvision: `clip(factor · x)`.
-pub(super) fn scale_brightness(planes: &mut Planes, factor: f32) {
+#[inline(always)]
+pub(super) fn scale_brightness(planes: &mut [Plane], factor: f32) {
     each_value(planes, |x| clip(factor * x));
 }
 
 /// Contrast of the reference: `clip(m + factor · (x − m))` with `m` the mean of the channel.
-pub(super) fn contrast_about_channel_means(planes: &mut Planes, factor: f32) {
+#[inline(always)]
+pub(super) fn contrast_about_channel_means(planes: &mut [Plane], factor: f32) {
     for plane in planes {
         let mean = mean(plane);
         plane.iter_mut().for_each(|x| *x = clip(mean + factor * (*x - mean)));
     }
 }
 
-/// Contrast of torchvision: `clip(m + factor · (x − m))` with `m` the mean of the grey image.
-pub(super) fn contrast_about_grey_mean(planes: &mut Planes, factor: f32) {
-    let [r, g, b] = planes.each_ref().map(|plane| mean(plane));
-    let mean = luma(r, g, b);
+/// Contrast of torchvision: `clip(m + factor · (x − m))` with `m` the mean of the grey image (of one channel: its own).
+#[inline(always)]
+pub(super) fn contrast_about_grey_mean(planes: &mut [Plane], factor: f32) {
+    let mean = match planes {
+        [red, green, blue] => luma(mean(red), mean(green), mean(blue)),
+        [grey] => mean(grey),
+        _ => return,
+    };
     each_value(planes, |x| clip(mean + factor * (x - mean)));
 }
 
@@ -83,7 +99,8 @@ pub(super) fn contrast_about_grey_mean(planes: &mut Planes, factor: f32) {
 ///
 /// With `V = max`, `C = V − min` and `S = C/V`, a channel of hue `H` is `V − C·t(H)`. `H` and `V` stay, so
 /// `x ← V − (V − x)·S′/S` with `S′/S = min(factor, 1/S)`: no conversion is needed.
-pub(super) fn scale_saturation(planes: &mut Planes, factor: f32) {
+#[inline(always)]
+pub(super) fn scale_saturation(planes: &mut [Plane], factor: f32) {
     each_pixel(planes, |r, g, b| {
         let value = max(max(r, g), b);
         let chroma = value - min(min(r, g), b);
@@ -94,22 +111,25 @@ pub(super) fn scale_saturation(planes: &mut Planes, factor: f32) {
 }
 
 /// Saturation of torchvision: `clip(y + factor · (x − y))` with `y` the grey of the pixel.
-pub(super) fn blend_with_grey(planes: &mut Planes, factor: f32) {
+#[inline(always)]
+pub(super) fn blend_with_grey(planes: &mut [Plane], factor: f32) {
     each_pixel(planes, |r, g, b| {
         let grey = luma(r, g, b);
         [r, g, b].map(|x| clip(grey + factor * (x - grey)))
     });
 }
 
-/// Hue, both semantics: in HSV, `H ← (H + turns) mod 1`, with `turns` in `[−1, 1]`.
+/// Hue, both semantics: in HSV, `H ← (H + turns) mod 1`, with `turns` in `[−½, ½]`.
 ///
-/// With `V = max` and `C = V − min`, the channel of hue `H` in sixths of a turn is
-/// `V − C·clip(min(k, 4 − k))`, `k = (n + H) mod 6`, `n = 5, 3, 1` for red, green, blue.
-pub(super) fn shift_hue(planes: &mut Planes, turns: f32) {
+/// With `V = max` and `C = V − min`, the channels of hue `h` in sixths of a turn are `V − C + C·clip(|h − 3| − 1)` for red,
+/// `V − C + C·clip(2 − |h − 2|)` for green and `V − C + C·clip(2 − |h − 4|)` for blue.
+#[inline(always)]
+pub(super) fn shift_hue(planes: &mut [Plane], turns: f32) {
     let shift = 6.0 * turns;
     each_pixel(planes, |r, g, b| {
         let value = max(max(r, g), b);
-        let chroma = value - min(min(r, g), b);
+        let low = min(min(r, g), b);
+        let chroma = value - low;
         let scale = 1.0 / if chroma > GREY { chroma } else { 1.0 };
         let from_green = 2.0 + (b - r) * scale;
         let from_blue = 4.0 + (r - g) * scale;
@@ -117,22 +137,19 @@ pub(super) fn shift_hue(planes: &mut Planes, turns: f32) {
         let hue = if value == r { (g - b) * scale } else { hue };
         let hue = hue + shift;
         let hue = if hue < 0.0 { hue + 6.0 } else { hue };
-        let hue = if hue < 0.0 { hue + 6.0 } else { hue };
         let hue = if hue >= 6.0 { hue - 6.0 } else { hue };
-        [5.0, 3.0, 1.0].map(|n| {
-            let k = n + hue;
-            let k = if k >= 6.0 { k - 6.0 } else { k };
-            value - chroma * clip(min(k, 4.0 - k))
-        })
+        [(hue - 3.0).abs() - 1.0, 2.0 - (hue - 2.0).abs(), 2.0 - (hue - 4.0).abs()].map(|t| low + chroma * clip(t))
     });
 }
 
 /// Grey: every channel becomes `0.2989 R + 0.5870 G + 0.1140 B`.
-pub(super) fn grayscale(planes: &mut Planes) {
+#[inline(always)]
+pub(super) fn grayscale(planes: &mut [Plane]) {
     each_pixel(planes, |r, g, b| [luma(r, g, b); 3]);
 }
 
 /// Solarise: `x` below `threshold`, `1 − x` from it on.
-pub(super) fn solarise(planes: &mut Planes, threshold: f32) {
+#[inline(always)]
+pub(super) fn solarise(planes: &mut [Plane], threshold: f32) {
     each_value(planes, |x| if x < threshold { x } else { 1.0 - x });
 }

@@ -51,10 +51,10 @@ pub struct ViewsConfig {
     pub size_px: usize,
     /// Whose arithmetic the operations follow.
     pub semantics: Semantics,
-    /// Subtracted from each channel, after the values are in `[0, 1]`.
-    pub mean: [f32; 3],
-    /// Each channel is divided by this; positive.
-    pub std: [f32; 3],
+    /// One number per channel, subtracted after the values are in `[0, 1]`.
+    pub mean: Vec<f32>,
+    /// One positive number per channel, which divides it.
+    pub std: Vec<f32>,
     /// The distribution of view 1: T in the paper.
     pub view1: ViewConfig,
     /// The distribution of view 2: T′ in the paper.
@@ -105,8 +105,8 @@ impl Default for ViewsConfig {
         Self {
             size_px: 224,
             semantics: Semantics::Reference,
-            mean: IMAGENET_MEAN,
-            std: IMAGENET_STD,
+            mean: IMAGENET_MEAN.to_vec(),
+            std: IMAGENET_STD.to_vec(),
             view1: ViewConfig::t(),
             view2: ViewConfig::t_prime(),
         }
@@ -192,21 +192,20 @@ impl ViewsConfig {
     /// # Errors
     /// The first key that is out of range, with its dotted name (`views.view1.crop_area_min`).
     pub fn validate(&self) -> Result<(), InvalidConfig> {
-        check_frame("views", self.size_px, self.mean, self.std)?;
+        check_frame("views", self.size_px, &self.mean, &self.std)?;
         self.view1.validate("views.view1")?;
         self.view2.validate("views.view2")
     }
 }
 
 /// Checks what every rendered picture has: a side and the constants of its normalisation.
-pub(super) fn check_frame(table: &str, size_px: usize, mean: [f32; 3], std: [f32; 3]) -> Result<(), InvalidConfig> {
+pub(super) fn check_frame(table: &str, size_px: usize, mean: &[f32], std: &[f32]) -> Result<(), InvalidConfig> {
     check(table, "size_px", (1..=8192).contains(&size_px), size_px, || "a whole number from 1 to 8192".into())?;
-    check(table, "mean", mean.iter().all(|mean| mean.is_finite()), format!("{mean:?}"), || {
-        "three finite numbers".into()
+    check(table, "mean", !mean.is_empty() && mean.iter().all(|mean| mean.is_finite()), format!("{mean:?}"), || {
+        "a finite number for each channel".into()
     })?;
-    check(table, "std", std.iter().all(|&std| std.is_finite() && std > 0.0), format!("{std:?}"), || {
-        "three finite numbers above 0".into()
-    })
+    let good = std.len() == mean.len() && std.iter().all(|&std| std.is_finite() && std > 0.0);
+    check(table, "std", good, format!("{std:?}"), || "a finite number above 0 for each channel".into())
 }
 
 pub(super) fn check(

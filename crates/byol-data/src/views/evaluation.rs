@@ -1,11 +1,12 @@
 //! How a picture is prepared for evaluation: the same pixels every time (spec §3.2, paper App. C.1).
 
+use pulp::Arch;
 use serde::{Deserialize, Serialize};
 
 use super::config::{IMAGENET_MEAN, IMAGENET_STD, InvalidConfig, Semantics, check, check_frame};
 use super::crop::CropBox;
 use super::resize::ResizePlan;
-use super::{ViewScratch, interleave};
+use super::{Rendering, ViewScratch};
 use crate::Image;
 
 /// Whether the centre is cut out before or after the resize. Both show the same part of the image.
@@ -30,10 +31,10 @@ pub struct EvaluationConfig {
     pub crop_fraction: f32,
     /// Decides about the bicubic filter: no antialias (reference) or antialias (torchvision).
     pub semantics: Semantics,
-    /// Subtracted from each channel, after the values are in `[0, 1]`.
-    pub mean: [f32; 3],
-    /// Each channel is divided by this; positive.
-    pub std: [f32; 3],
+    /// One number per channel, subtracted after the values are in `[0, 1]`.
+    pub mean: Vec<f32>,
+    /// One positive number per channel, which divides it.
+    pub std: Vec<f32>,
 }
 
 impl Default for EvaluationConfig {
@@ -43,8 +44,8 @@ impl Default for EvaluationConfig {
             resize: EvaluationResize::CropThenResize,
             crop_fraction: 0.875,
             semantics: Semantics::Reference,
-            mean: IMAGENET_MEAN,
-            std: IMAGENET_STD,
+            mean: IMAGENET_MEAN.to_vec(),
+            std: IMAGENET_STD.to_vec(),
         }
     }
 }
@@ -55,20 +56,20 @@ impl EvaluationConfig {
     /// # Errors
     /// The first key that is out of range.
     pub fn validate(&self, table: &str) -> Result<(), InvalidConfig> {
-        check_frame(table, self.size_px, self.mean, self.std)?;
+        check_frame(table, self.size_px, &self.mean, &self.std)?;
         let fraction = self.crop_fraction;
         check(table, "crop_fraction", fraction > 0.0 && fraction <= 1.0, fraction, || {
             "a number above 0 and at most 1".into()
         })
     }
 
-    /// Renders `image` into `out`, `[size_px, size_px, 3]`, normalised.
+    /// Renders `image` into `out`, `[size_px, size_px, channels]`, normalised.
     ///
     /// An odd margin puts the crop half a pixel lower and further right when cropping first (as TensorFlow's
     /// preprocessing does, `(margin + 1) / 2`) and rounds half to even when cropping last (as torchvision does).
     ///
     /// # Panics
-    /// When `out` has another length or the configuration is not valid.
+    /// When `out` has another length, the image has other channels than the configuration or that is not valid.
     pub fn render(&self, image: &Image, out: &mut [f32], scratch: &mut ViewScratch) {
         let antialias = self.semantics == Semantics::Torchvision;
         let plan = match self.resize {
@@ -77,9 +78,9 @@ impl EvaluationConfig {
             }
             EvaluationResize::ResizeThenCrop => self.resized_centre(image.width_px(), image.height_px(), antialias),
         };
-        scratch.set_size(self.size_px);
-        scratch.resizer.resize(image, &plan, &mut scratch.planes);
-        interleave(&scratch.planes, self.mean, self.std, out);
+        scratch.set_size(self.size_px, image.channels());
+        let Self { mean, std, .. } = self;
+        Arch::new().dispatch(Rendering { image, plan: &plan, parameters: None, mean, std, out, scratch });
     }
 
     fn centre_square(&self, width_px: usize, height_px: usize) -> CropBox {
@@ -134,10 +135,11 @@ mod tests {
         let pixels = (0..width * height)
             .flat_map(|i| [(i % width * 3) as u8, (i / width * 3) as u8, ((i % width + i / width) * 3 / 2) as u8])
             .collect();
-        let image = Image::new(width, height, pixels);
+        let image = Image::rgb8(width, height, pixels);
         let mut scratch = ViewScratch::default();
         let mut render = |resize| {
-            let config = EvaluationConfig { size_px: 28, resize, mean: [0.0; 3], std: [1.0; 3], ..Default::default() };
+            let config =
+                EvaluationConfig { size_px: 28, resize, mean: vec![0.0; 3], std: vec![1.0; 3], ..Default::default() };
             let mut out = vec![0.0; 28 * 28 * 3];
             config.render(&image, &mut out, &mut scratch);
             out

@@ -1,9 +1,12 @@
 //! The augmentations of BYOL (paper App. B; reference `augmentations.py`, `dataset.py`).
 //!
 //! ```text
-//! ViewConfig ── draw(Random) → ViewParameters ── render(Image) → f32 [size, size, 3]
+//! ViewConfig ── draw(Random) → ViewParameters ── render(Image) → f32 [size, size, channels]
 //! ```
 //! Order: crop → resize → flip → jitter → grey → blur → solarise → clip → normalise.
+//!
+//! All arithmetic is `f32` without fused multiply-adds and in one order, so a view has the same bits on every machine, whatever
+//! vectors it computes with.
 //!
 //! # Layout
 //! `config` the `[views]` table · `parameters` what is drawn · `crop` the box · `resize` bicubic ·
@@ -15,7 +18,9 @@ mod config;
 mod crop;
 mod evaluation;
 mod parameters;
+mod plane;
 mod resize;
+mod stages;
 #[cfg(test)]
 mod tests;
 
@@ -23,24 +28,29 @@ pub use config::{IMAGENET_MEAN, IMAGENET_STD, InvalidConfig, Semantics, ViewConf
 pub use crop::CropBox;
 pub use evaluation::{EvaluationConfig, EvaluationResize};
 pub use parameters::{JitterStep, ViewParameters};
+pub use stages::{Stage, StageClock};
+
+use plane::Plane;
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::{Image, Random, Stream};
-
-/// Red, green and blue, each `[size, size]`.
-type Planes = [Vec<f32>; 3];
 
 /// Memory one thread reuses from picture to picture; nothing is allocated once it has grown to its size.
 #[derive(Debug, Default)]
 pub struct ViewScratch {
-    planes: Planes,
+    /// One per channel, `[size, size]`.
+    planes: Vec<Plane>,
     resizer: resize::Resizer,
     blur: blur::Blur,
+    /// Set to be told where the time goes.
+    pub clock: Option<StageClock>,
 }
 
 impl ViewScratch {
-    fn set_size(&mut self, size_px: usize) {
+    fn set_size(&mut self, size_px: usize, channels: usize) {
+        self.planes.resize_with(channels, Plane::default);
         for plane in &mut self.planes {
-            plane.resize(size_px * size_px, 0.0);
+            plane.resize(size_px * size_px);
         }
     }
 }
@@ -66,9 +76,9 @@ impl Views {
         &self.config
     }
 
-    /// Values of one rendered view: `size_px · size_px · 3`.
+    /// Values of one rendered view: `size_px · size_px · channels`.
     pub fn values(&self) -> usize {
-        self.config.size_px * self.config.size_px * 3
+        self.config.size_px * self.config.size_px * self.config.mean.len()
     }
 
     /// Draws view 0 (`view1`, T) or 1 (`view2`, T′) of image `image_index` in `epoch`; a function of its arguments only.
@@ -85,35 +95,31 @@ impl Views {
         ViewParameters::draw(config, self.config.semantics, image.width_px(), image.height_px(), &mut random)
     }
 
-    /// Renders `image` under `parameters` into `out`, `[size_px, size_px, 3]`: clipped to `[0, 1]`, then
+    /// Renders `image` under `parameters` into `out`, `[size_px, size_px, channels]`: clipped to `[0, 1]`, then
     /// `(x − mean) / std` per channel.
     ///
     /// # Panics
-    /// When the crop is not inside the image or `out` has another length than [`Views::values`].
+    /// When the crop is not inside the image, the image has other channels than the configuration or `out` has another
+    /// length than [`Views::values`].
     pub fn render(&self, image: &Image, parameters: &ViewParameters, out: &mut [f32], scratch: &mut ViewScratch) {
-        let ViewsConfig { size_px, semantics, mean, std, .. } = self.config;
+        let ViewsConfig { size_px, semantics, ref mean, ref std, .. } = self.config;
         let crop = parameters.crop;
         assert!(crop.fits(image.width_px(), image.height_px()), "{crop:?} lies outside the image");
-        scratch.set_size(size_px);
-        let ViewScratch { planes, resizer, blur } = scratch;
+        scratch.set_size(size_px, image.channels());
         let whole = resize::ResizePlan::square(crop, size_px, semantics == Semantics::Torchvision);
-        resizer.resize(image, &resize::ResizePlan { flip: parameters.flip, ..whole }, planes);
-        for step in parameters.jitter.iter().flatten() {
-            jitter(planes, *step, semantics);
-        }
-        if parameters.grayscale {
-            colour::grayscale(planes);
-        }
-        if let Some(sigma_px) = parameters.blur_sigma {
-            blur.apply(planes, size_px, sigma_px, semantics);
-        }
-        if let Some(threshold) = parameters.solarise_threshold {
-            colour::solarise(planes, threshold);
-        }
-        interleave(planes, mean, std, out);
+        let plan = resize::ResizePlan { flip: parameters.flip, ..whole };
+        Arch::new().dispatch(Rendering {
+            image,
+            plan: &plan,
+            parameters: Some((parameters, semantics)),
+            mean,
+            std,
+            out,
+            scratch,
+        });
     }
 
-    /// Draws and renders both views of an image into `out1` and `out2`, each `[size_px, size_px, 3]`.
+    /// Draws and renders both views of an image into `out1` and `out2`, each `[size_px, size_px, channels]`.
     ///
     /// # Panics
     /// When an output has another length than [`Views::values`].
@@ -135,7 +141,53 @@ impl Views {
     }
 }
 
-fn jitter(planes: &mut Planes, step: JitterStep, semantics: Semantics) {
+/// One picture to render, for [`Arch::dispatch`]: everything it calls is inlined into one function per instruction set.
+struct Rendering<'a> {
+    image: &'a Image,
+    plan: &'a resize::ResizePlan,
+    /// What to do after the resize; nothing for evaluation.
+    parameters: Option<(&'a ViewParameters, Semantics)>,
+    mean: &'a [f32],
+    std: &'a [f32],
+    out: &'a mut [f32],
+    scratch: &'a mut ViewScratch,
+}
+
+impl WithSimd for Rendering<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { image, plan, parameters, mean, std, out, scratch } = self;
+        let ViewScratch { planes, resizer, blur, clock } = scratch;
+        let mut done = |stage| clock.iter_mut().for_each(|clock| clock.lap(stage));
+        resizer.resize(image, plan, planes);
+        done(Stage::CropResizeFlip);
+        if let Some((parameters, semantics)) = parameters {
+            for step in parameters.jitter.iter().flatten() {
+                jitter(planes, *step, semantics);
+            }
+            done(Stage::Jitter);
+            if parameters.grayscale {
+                colour::grayscale(planes);
+            }
+            done(Stage::Grayscale);
+            if let Some(sigma_px) = parameters.blur_sigma {
+                blur.apply(planes, plan.rows.len(), sigma_px, semantics);
+            }
+            done(Stage::Blur);
+            if let Some(threshold) = parameters.solarise_threshold {
+                colour::solarise(planes, threshold);
+            }
+            done(Stage::Solarise);
+        }
+        interleave(planes, mean, std, out);
+        done(Stage::Normalise);
+    }
+}
+
+#[inline(always)]
+fn jitter(planes: &mut [Plane], step: JitterStep, semantics: Semantics) {
     match (step, semantics) {
         (JitterStep::Brightness(offset), Semantics::Reference) => colour::add_brightness(planes, offset),
         (JitterStep::Brightness(factor), Semantics::Torchvision) => colour::scale_brightness(planes, factor),
@@ -147,13 +199,24 @@ fn jitter(planes: &mut Planes, step: JitterStep, semantics: Semantics) {
     }
 }
 
-/// `[3][size, size]` → `[size, size, 3]`, clipped to `[0, 1]` and normalised in the same pass.
-fn interleave(planes: &Planes, mean: [f32; 3], std: [f32; 3], out: &mut [f32]) {
-    let [red, green, blue] = planes;
-    assert_eq!(out.len(), 3 * red.len(), "the output holds size · size · 3 values");
-    let scale = std.map(|std| 1.0 / std);
-    let normalise = |channel: usize, x: f32| (x.clamp(0.0, 1.0) - mean[channel]) * scale[channel];
-    for (((out, &r), &g), &b) in out.as_chunks_mut::<3>().0.iter_mut().zip(red).zip(green).zip(blue) {
-        *out = [normalise(0, r), normalise(1, g), normalise(2, b)];
+/// `[channels][size, size]` → `[size, size, channels]`, clipped to `[0, 1]` and normalised in the same pass.
+#[inline(always)]
+fn interleave(planes: &[Plane], mean: &[f32], std: &[f32], out: &mut [f32]) {
+    let channels = planes.len();
+    assert!(mean.len() == channels && std.len() == channels, "a picture has the channels of the configuration");
+    assert_eq!(out.len(), channels * planes[0].len(), "the output holds size · size · channels values");
+    let normalise = |x: f32, mean: f32, scale: f32| (x.clamp(0.0, 1.0) - mean) * scale;
+    if let ([red, green, blue], &[m0, m1, m2], &[s0, s1, s2]) = (planes, mean, std) {
+        let (s0, s1, s2) = (1.0 / s0, 1.0 / s1, 1.0 / s2);
+        for (((out, &r), &g), &b) in out.as_chunks_mut::<3>().0.iter_mut().zip(&**red).zip(&**green).zip(&**blue) {
+            *out = [normalise(r, m0, s0), normalise(g, m1, s1), normalise(b, m2, s2)];
+        }
+        return;
+    }
+    for (channel, plane) in planes.iter().enumerate() {
+        let (mean, scale) = (mean[channel], 1.0 / std[channel]);
+        for (pixel, &x) in out.chunks_exact_mut(channels).zip(&**plane) {
+            pixel[channel] = normalise(x, mean, scale);
+        }
     }
 }

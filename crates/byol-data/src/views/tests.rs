@@ -1,6 +1,9 @@
 //! Each operation against its formula written out pixel by pixel, and the statistics of the draws.
 
+use pulp::WithSimd;
+
 use super::*;
+use crate::Samples;
 
 const SIZE: usize = 40;
 const CLOSE: f32 = 1e-4;
@@ -20,27 +23,28 @@ fn picture(width: usize, height: usize) -> Image {
             }
         })
         .collect();
-    Image::new(width, height, pixels)
+    Image::rgb8(width, height, pixels)
 }
 
 fn plain(semantics: Semantics) -> Views {
-    let config = ViewsConfig { size_px: SIZE, semantics, mean: [0.0; 3], std: [1.0; 3], ..Default::default() };
+    let config = ViewsConfig { size_px: SIZE, semantics, mean: vec![0.0; 3], std: vec![1.0; 3], ..Default::default() };
     Views::new(config).unwrap()
 }
 
-fn planes_of(image: &Image) -> Planes {
-    [0, 1, 2].map(|c| image.pixels().iter().skip(c).step_by(3).map(|&v| f32::from(v) / 255.0).collect())
+fn planes_of(image: &Image) -> Vec<Plane> {
+    let channel = |c: usize| image.to_rgb8().iter().skip(c).step_by(3).map(|&v| f32::from(v) / 255.0).collect();
+    (0..3).map(channel).collect()
 }
 
-fn assert_close(got: &Planes, expected: &Planes, what: &str) {
-    for (got, expected) in got.iter().flatten().zip(expected.iter().flatten()) {
+fn assert_close(got: &[Plane], expected: &[Plane], what: &str) {
+    for (got, expected) in got.iter().flat_map(|plane| &**plane).zip(expected.iter().flat_map(|plane| &**plane)) {
         assert!((got - expected).abs() < CLOSE, "{what}: got {got}, expected {expected}");
     }
 }
 
 /// Applies `formula` to each pixel in `f64`.
-fn by_pixel(planes: &Planes, formula: impl Fn([f64; 3]) -> [f64; 3]) -> Planes {
-    let mut out = planes.clone();
+fn by_pixel(planes: &[Plane], formula: impl Fn([f64; 3]) -> [f64; 3]) -> Vec<Plane> {
+    let mut out = planes.to_vec();
     for i in 0..planes[0].len() {
         let pixel = formula([0, 1, 2].map(|c| f64::from(planes[c][i])));
         (0..3).for_each(|c| out[c][i] = pixel[c] as f32);
@@ -91,7 +95,7 @@ fn colour_operations_match_their_formulas() {
     let means = [0, 1, 2].map(|c| channel_mean(&before[c]));
     let grey_mean = grey(means);
     let clip = |pixel: [f64; 3]| pixel.map(|x| x.clamp(0.0, 1.0));
-    let check = |what: &str, op: &dyn Fn(&mut Planes), formula: &dyn Fn([f64; 3]) -> [f64; 3]| {
+    let check = |what: &str, op: &dyn Fn(&mut [Plane]), formula: &dyn Fn([f64; 3]) -> [f64; 3]| {
         let mut after = before.clone();
         op(&mut after);
         assert_close(&after, &by_pixel(&before, formula), what);
@@ -126,23 +130,24 @@ fn colour_operations_match_their_formulas() {
 
 #[test]
 fn solarise_inverts_the_threshold_itself() {
-    let mut planes = [vec![0.25, 0.5], vec![0.75, 1.0], vec![0.0, 0.499]];
+    let mut planes = [[0.25, 0.5], [0.75, 1.0], [0.0, 0.499]].map(Plane::from_iter);
     colour::solarise(&mut planes, 0.5);
-    assert_eq!(planes, [vec![0.25, 0.5], vec![0.25, 0.0], vec![0.0, 0.499]]);
+    assert_eq!(planes.each_ref().map(|plane| plane.to_vec()), [[0.25, 0.5], [0.25, 0.0], [0.0, 0.499]]);
     colour::solarise(&mut planes, 0.25);
-    assert_eq!(planes[0], [0.75, 0.5]);
+    assert_eq!(*planes[0], [0.75, 0.5]);
 }
 
 #[test]
 fn blur_matches_the_two_dimensional_sum() {
-    for (size, radius) in [(19, 0), (20, 1), (40, 2), (50, 2), (64, 3)] {
+    for (size, radius) in [(19, 0), (20, 1), (40, 2), (50, 2), (64, 3), (83, 4)] {
         assert_eq!(blur::radius_px(size), radius);
         let before = planes_of(&picture(size, size));
         for semantics in [Semantics::Reference, Semantics::Torchvision] {
             for sigma in [0.1f32, 0.4, 1.1, 2.0] {
                 let mut after = before.clone();
                 blur::Blur::default().apply(&mut after, size, sigma, semantics);
-                let expected = [0, 1, 2].map(|c| blur_by_sum(&before[c], size, radius as i64, sigma, semantics));
+                let expected = [0, 1, 2]
+                    .map(|c| blur_by_sum(&before[c], size, radius as i64, sigma, semantics).into_iter().collect());
                 assert_close(&after, &expected, &format!("blur {size} px, σ {sigma}, {semantics:?}"));
             }
         }
@@ -204,7 +209,7 @@ fn bicubic_by_sum(image: &Image, crop: CropBox, x: usize, y: usize, channel: usi
     for (row, wy) in down.iter().enumerate() {
         for (column, wx) in across.iter().enumerate() {
             let at = (crop.top_px + row) * image.width_px() + crop.left_px + column;
-            sum += wy * wx * f64::from(image.pixels()[at * 3 + channel]) / 255.0;
+            sum += wy * wx * f64::from(image.to_rgb8()[at * 3 + channel]) / 255.0;
         }
     }
     sum.clamp(0.0, 1.0) as f32
@@ -249,6 +254,62 @@ fn every_view_is_clipped_then_normalised() {
                 assert!((0.0..=1.0).contains(&x), "{x}");
                 assert!((y - (x - IMAGENET_MEAN[i % 3]) / IMAGENET_STD[i % 3]).abs() < 1e-5);
             }
+        }
+    }
+}
+
+#[test]
+fn a_view_has_the_same_bits_on_every_instruction_set() {
+    let image = picture(83, 61);
+    let mut scratch = ViewScratch::default();
+    for semantics in [Semantics::Reference, Semantics::Torchvision] {
+        let views = plain(semantics);
+        for index in 0..40 {
+            let parameters = views.draw(&image, (index % 2) as u8, 5, 0, index);
+            let mut expected = vec![0.0; views.values()];
+            views.render(&image, &parameters, &mut expected, &mut scratch);
+            let crop = resize::ResizePlan::square(parameters.crop, SIZE, semantics == Semantics::Torchvision);
+            let plan = resize::ResizePlan { flip: parameters.flip, ..crop };
+            let mut check = |what: &str, run: &dyn Fn(Rendering)| {
+                let mut out = vec![f32::NAN; views.values()];
+                let parameters = Some((&parameters, semantics));
+                let (image, plan, scratch) = (&image, &plan, &mut scratch);
+                run(Rendering { image, plan, parameters, mean: &[0.0; 3], std: &[1.0; 3], out: &mut out, scratch });
+                let same = out.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(same, "{what}, {semantics:?}, {index}");
+            };
+            check("without vectors", &|rendering| rendering.with_simd(pulp::Scalar::new()));
+            #[cfg(target_arch = "x86_64")]
+            if let Some(avx2) = pulp::x86::V3::try_new() {
+                check("AVX2", &|rendering| pulp::Simd::vectorize(avx2, rendering));
+            }
+        }
+    }
+}
+
+#[test]
+fn many_channels_of_16_bits_are_each_treated_as_one_alone() {
+    let (width, height, channels) = (37, 29, 6);
+    let mut random = Random::new(2, Stream::Drawing, 0, 0);
+    let samples: Vec<u16> = (0..width * height * channels).map(|_| random.bits() as u16).collect();
+    let all = Image::new(width, height, channels, Samples::U16(samples.clone()));
+    let views_of = |channels: usize| {
+        let config =
+            ViewsConfig { mean: vec![0.4; channels], std: vec![0.3; channels], ..plain(Semantics::Reference).config };
+        Views::new(config).unwrap()
+    };
+    let (many, one) = (views_of(channels), views_of(1));
+    let (mut together, mut alone) = (vec![0.0; many.values()], vec![0.0; one.values()]);
+    let mut scratch = ViewScratch::default();
+    for index in 0..10 {
+        let parameters = many.draw(&all, 0, 1, 0, index);
+        many.render(&all, &parameters, &mut together, &mut scratch);
+        for channel in 0..channels {
+            let samples = samples.iter().skip(channel).step_by(channels).copied().collect();
+            let image = Image::new(width, height, 1, Samples::U16(samples));
+            one.render(&image, &parameters, &mut alone, &mut scratch);
+            let same = together.iter().skip(channel).step_by(channels).zip(&alone).all(|(a, b)| (a - b).abs() < 1e-6);
+            assert!(same, "channel {channel} of view {index}");
         }
     }
 }

@@ -74,7 +74,7 @@ impl Features {
 /// Data errors, among them too many unreadable pictures.
 pub fn extract(encoder: &mut Encoder, dataset: &Arc<Dataset>, threads: usize, device: &Device) -> Result<Features> {
     let preprocessing = encoder.info.preprocessing.clone();
-    let side = preprocessing.size_px;
+    let (side, channels) = (preprocessing.size_px, encoder.info.channels());
     let mut features = Features {
         values: Vec::new(),
         size: encoder.info.representation_size,
@@ -89,7 +89,7 @@ pub fn extract(encoder: &mut Encoder, dataset: &Arc<Dataset>, threads: usize, de
         if batch.images.is_empty() {
             continue;
         }
-        let data = TensorData::new(batch.pixels, [batch.images.len(), side, side, 3]);
+        let data = TensorData::new(batch.pixels, [batch.images.len(), side, side, channels]);
         let representation = encoder.represent(Tensor::from_data(data, device));
         let count = representation.shape().num_elements();
         features.values.extend(to_vec(representation.reshape([count])));

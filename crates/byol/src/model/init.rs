@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn zero_init_touches_the_last_norm_of_bottlenecks_and_nothing_else() {
         for (arch, zeroed) in [("resnet50x0.0625", 16), ("resnet18x0.0625", 0)] {
-            let mut encoder = ResNet::new(arch.parse::<Arch>().unwrap(), Stem::Cifar, &Device::flex());
+            let mut encoder = ResNet::new(arch.parse::<Arch>().unwrap(), Stem::Cifar, 3, &Device::flex());
             zero_init_residual(&mut encoder);
             let mut zeros = Vec::new();
             visit_tensors(&encoder, |tensor| {

@@ -10,7 +10,7 @@ use super::arch::{Arch, BlockKind, Stem};
 use super::layers::{BatchNorm, BatchNormMode, Conv2d, EPSILON};
 use crate::ops::{self, Activation, Precision};
 
-/// An encoder without classifier: pictures `[batch, height, width, 3]` → representation `y [batch, size]`.
+/// An encoder without classifier: pictures `[batch, height, width, channels]` → representation `y [batch, size]`.
 #[derive(Module, Debug)]
 pub struct ResNet {
     conv1: Conv2d,
@@ -24,8 +24,8 @@ pub struct ResNet {
 }
 
 impl ResNet {
-    /// Builds the network with zero weights; [`super::initialize`] fills them.
-    pub fn new(arch: Arch, stem: Stem, device: &Device) -> Self {
+    /// Builds the network for pictures of `input_channels` with zero weights; [`super::initialize`] fills them.
+    pub fn new(arch: Arch, stem: Stem, input_channels: usize, device: &Device) -> Self {
         let channels = arch.stem_channels();
         let (kernel, stride) = match stem {
             Stem::Imagenet => (7, 2),
@@ -44,7 +44,7 @@ impl ResNet {
                 .collect()
         };
         Self {
-            conv1: Conv2d::new(3, channels, kernel, stride, device),
+            conv1: Conv2d::new(input_channels, channels, kernel, stride, device),
             bn1: BatchNorm::new(channels, device),
             layer1: group(0),
             layer2: group(1),

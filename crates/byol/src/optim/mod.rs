@@ -202,7 +202,7 @@ mod tests {
         model.arch = "resnet18x0.0625".parse().unwrap();
         (model.projector_hidden, model.predictor_hidden, model.projection_size) = (32, 32, 16);
         for kind in [OptimizerKind::Lars, OptimizerKind::Sgd, OptimizerKind::Adam] {
-            let mut byol = Byol::new(&model, Precision::F32, 0, &device);
+            let mut byol = Byol::new(&model, 3, Precision::F32, 0, &device);
             let mut optimizer = Optimizer::new(OptimizerConfig { kind, ..OptimizerConfig::default() });
             let mode = BatchNormMode::Batch { running_weight: 0.1 };
             let mut steps = Vec::new();

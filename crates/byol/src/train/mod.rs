@@ -181,9 +181,9 @@ fn backward(
     device: &Device,
     sum: &mut NamedGradients,
 ) -> Losses {
-    let size = config.views.size_px;
+    let (size, channels) = (config.views.size_px, config.data.channels);
     let images = |pixels: &[f32]| -> Tensor<4> {
-        let data = TensorData::new(pixels.to_vec(), [pixels.len() / (size * size * 3), size, size, 3]);
+        let data = TensorData::new(pixels.to_vec(), [pixels.len() / (size * size * channels), size, size, channels]);
         Tensor::from_data(data, device)
     };
     let modes = state.next_passes(config.model.batch_norm_decay);

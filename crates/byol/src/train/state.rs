@@ -30,7 +30,7 @@ impl TrainState {
     /// The state before the first step.
     pub fn new(config: &Config, device: &Device) -> Self {
         Self {
-            byol: Byol::new(&config.model, config.precision, config.seed, device),
+            byol: Byol::new(&config.model, config.data.channels, config.precision, config.seed, device),
             optimizer: Optimizer::new(config.optimizer.clone()),
             step: 0,
             passes: 0,
@@ -100,7 +100,7 @@ impl TrainState {
                            it, or start a new run with the new settings (threads, logging and checkpoints may change)";
             return Err(Error::path(path, problem));
         }
-        let mut byol = Byol::new(&config.model, config.precision, config.seed, device);
+        let mut byol = Byol::new(&config.model, config.data.channels, config.precision, config.seed, device);
         byol.online = weights::fill(byol.online, "online.", &tensors, path)?;
         byol.target = weights::fill(byol.target, "target.", &tensors, path)?;
         let moments = |prefix: &str| -> BTreeMap<String, Tensor<1>> {
