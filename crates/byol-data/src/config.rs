@@ -20,7 +20,8 @@ pub struct DataConfig {
     pub max_image_pixels: u64,
     /// Larger picture files are refused unread, in bytes. Default 256 MiB.
     pub max_file_bytes: u64,
-    /// Largest memory for what is kept from a compressed archive or a CIFAR or IDX file, in bytes. Default 4 GiB.
+    /// Largest memory for what is kept from a compressed archive, a CIFAR or IDX file or a compressed array, in bytes;
+    /// Parquet files beyond it are read picture by picture. Default 4 GiB.
     pub max_archive_memory_bytes: u64,
 }
 

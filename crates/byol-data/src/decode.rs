@@ -13,7 +13,8 @@
 //! | several pictures or frames | the first |
 //!
 //! With 1 channel, colours become their luma `0.299 R + 0.587 G + 0.114 B`, as Pillow's `convert("L")`; with 4, the fourth
-//! is the alpha, full where the file has none. Other numbers of channels exist only in arrays.
+//! is the alpha, full where the file has none. Other numbers of channels exist only in NumPy arrays, which are pictures of
+//! unsigned samples of 8 or 16 bits, `[height, width]` or `[height, width, channels]`.
 //!
 //! EXIF orientation is applied, unlike `PIL.Image.open`, so that a portrait stands upright, unless
 //! `data.exif_orientation` is off. A file that ends early is an error, not a picture with a grey lower half.
@@ -28,6 +29,7 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::image::Samples;
+use crate::source::{array_picture, looks_like_npy};
 use crate::{DataConfig, Image, channels};
 
 /// Decodes the bytes of one picture file. `spare` is memory to decode into if it fits, so that a thread need not ask
@@ -41,6 +43,9 @@ pub fn decode(bytes: &[u8], config: &DataConfig, spare: Option<Samples>) -> Resu
         Some(Samples::U8(memory)) => memory,
         _ => Vec::new(),
     };
+    if looks_like_npy(bytes) {
+        return array_picture(bytes, config);
+    }
     let format = format_of(bytes)?;
     if format == ImageFormat::Jpeg { decode_jpeg(bytes, config, memory) } else { decode_other(bytes, format, config) }
 }
@@ -161,7 +166,7 @@ fn decode_other(bytes: &[u8], format: ImageFormat, config: &DataConfig) -> Resul
     Ok(Image::new(width_px as usize, height_px as usize, config.channels, samples).oriented(orientation))
 }
 
-fn check_size(width_px: u64, height_px: u64, max_image_pixels: u64) -> Result<(), String> {
+pub(crate) fn check_size(width_px: u64, height_px: u64, max_image_pixels: u64) -> Result<(), String> {
     if width_px == 0 || height_px == 0 {
         return Err(format!("the picture is {width_px}×{height_px} pixels"));
     }

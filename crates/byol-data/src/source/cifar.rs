@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::PartReader;
-use super::listing::base_name;
+use super::listing::base_text;
 use super::records::{Pixels, Records};
 use crate::DataError;
 use crate::splits::{Layout, choose};
@@ -168,8 +168,4 @@ fn class_names_of(kind: Kind, text: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(text);
     let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
     if names.len() == kind.classes() { names } else { (0..kind.classes()).map(|class| class.to_string()).collect() }
-}
-
-fn base_text(name: &str) -> &str {
-    std::str::from_utf8(base_name(name.as_bytes())).unwrap_or(name)
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{cifar, idx};
+use super::{arrays, cifar, idx, parquet, stl10};
 
 /// Everything a folder or an archive holds, sorted into what we read and what we do not.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     /// Picture files.
     pub pictures: Listing,
-    /// Files of a CIFAR or IDX set: name, size in bytes, position.
+    /// Files of a set other than pictures: name, size in bytes, position.
     pub parts: Vec<(String, u64, u64)>,
     /// How many files of which ending were neither.
     others: BTreeMap<String, usize>,
@@ -20,7 +20,7 @@ pub(crate) struct Contents {
 pub(crate) enum Member {
     /// A picture, by its ending.
     Picture,
-    /// Part of a CIFAR or IDX set.
+    /// Part of a set in another form: CIFAR, IDX, STL-10, Parquet, arrays.
     Part,
     /// Neither.
     Other,
@@ -37,7 +37,10 @@ impl Member {
         let base = String::from_utf8_lossy(base_name(name));
         if has_picture_ending(&base) {
             Self::Picture
-        } else if cifar::is_part(&base) || idx::is_part(&base) {
+        } else if [cifar::is_part, idx::is_part, stl10::is_part, parquet::is_part, arrays::is_part]
+            .iter()
+            .any(|is_part| is_part(&base))
+        {
             Self::Part
         } else {
             Self::Other
@@ -54,6 +57,11 @@ pub(crate) fn has_picture_ending(name: &str) -> bool {
 /// What follows the last `/`.
 pub(crate) fn base_name(name: &[u8]) -> &[u8] {
     name.rsplit(|&byte| byte == b'/').next().unwrap_or(name)
+}
+
+/// [`base_name`] of a name that is text.
+pub(crate) fn base_text(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
 }
 
 impl Contents {

@@ -1,11 +1,21 @@
 //! Where pictures come from. The content of `DATA` decides, never its name.
 
 mod archive;
+mod arrays;
 mod cifar;
 mod folder;
 mod idx;
+mod in_place;
 mod listing;
+mod npy;
+mod npz;
+mod parquet;
+mod parquet_columns;
+mod parquet_file;
+mod parquet_labels;
+mod pixels;
 mod records;
+mod stl10;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -13,7 +23,11 @@ use std::io::{self, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use archive::{Archive, Compression};
+pub(crate) use arrays::picture as array_picture;
 use listing::{Contents, Listing};
+pub(crate) use npy::looks_like_npy;
+use parquet::Parquet;
+use pixels::Pixels;
 use records::Records;
 
 use crate::decode::{decode, looks_like_a_picture};
@@ -29,6 +43,10 @@ pub(crate) enum Source {
     Archive(Archive),
     /// Records of CIFAR or IDX files.
     Records { kind: &'static str, records: Records },
+    /// Bare pixels of STL-10 or of an array.
+    Pixels(Pixels),
+    /// Rows of Parquet files.
+    Parquet(Parquet),
     /// Pictures in memory, with their names.
     Images { images: Vec<Image>, names: Vec<String> },
 }
@@ -43,6 +61,8 @@ impl Source {
             Self::Folder { .. } => "folder",
             Self::Archive(_) => "tar archive",
             Self::Records { kind, .. } => kind,
+            Self::Pixels(pixels) => pixels.kind,
+            Self::Parquet(_) => "Parquet files",
             Self::Images { .. } => "pictures in memory",
         }
     }
@@ -54,15 +74,19 @@ impl Source {
                 String::from_utf8_lossy(listing.name(index))
             }
             Self::Records { records, .. } => Cow::Owned(records.name(index)),
+            Self::Pixels(pixels) => Cow::Owned(format!("{}#{index}", pixels.name)),
+            Self::Parquet(parquet) => Cow::Owned(parquet.name(index)),
             Self::Images { names, .. } => Cow::Borrowed(&names[index]),
         }
     }
 
-    /// Bytes that picture `index` occupies in the source.
+    /// Bytes that picture `index` occupies in the source; in Parquet files the mean of its row group.
     pub fn size_bytes(&self, index: usize) -> u64 {
         match self {
             Self::Folder { listing, .. } | Self::Archive(Archive { listing, .. }) => listing.size_bytes(index),
             Self::Records { records, .. } => records.record_bytes as u64,
+            Self::Pixels(pixels) => pixels.picture_bytes(),
+            Self::Parquet(parquet) => parquet.size_bytes(index),
             Self::Images { images, .. } => images[index].samples().len() as u64,
         }
     }
@@ -79,6 +103,8 @@ impl Source {
                 decode(archive.read(index, config.max_file_bytes, &mut memory.file)?, config, spare)
             }
             Self::Records { records, .. } => records.load(index, config.channels),
+            Self::Pixels(pixels) => pixels.load(index, config, memory),
+            Self::Parquet(parquet) => decode(parquet.read(index, config.max_file_bytes)?.data(), config, spare),
             Self::Images { images, .. } => Ok(images[index].clone()),
         }
     }
@@ -106,6 +132,9 @@ fn open_folder(path: &Path, split: Option<&str>, config: &DataConfig) -> Result<
         return Err(DataError::EmptyFolder { path: path.into() });
     }
     if contents.pictures.len() == 0 {
+        if let Some(opened) = in_place::open_folder(path, &contents, split, config)? {
+            return Ok(opened);
+        }
         let total = contents.parts.iter().map(|(_, size, _)| size).sum();
         let read = |name: &str| {
             check_memory(path, total, config.max_archive_memory_bytes)?;
@@ -131,6 +160,9 @@ fn open_file(path: &Path, file: File, split: Option<&str>, config: &DataConfig) 
     }
     let base = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let size_bytes = file.metadata().map_err(unreadable)?.len();
+    if let Some(opened) = in_place::open_file(path, &head, split, config)? {
+        return Ok(opened);
+    }
     if idx::looks_like_labels(&head) {
         Err(DataError::Unsupported { path: path.into(), found: "IDX labels; give the file of pictures".into() })
     } else if idx::looks_like_idx(&head) {
@@ -168,11 +200,14 @@ fn open_compressed(
 fn open_archive(
     path: &Path,
     contents: Contents,
-    storage: archive::Storage,
+    mut storage: archive::Storage,
     split: Option<&str>,
     config: &DataConfig,
 ) -> Result<(Source, Layout), DataError> {
     if contents.pictures.len() == 0 {
+        if let Some(opened) = in_place::open_archive(path, &contents, &mut storage, split)? {
+            return Ok(opened);
+        }
         let total = contents.parts.iter().map(|(_, size, _)| size).sum();
         let read = |name: &str| {
             check_memory(path, total, config.max_archive_memory_bytes)?;
@@ -270,7 +305,6 @@ fn describe(head: &[u8]) -> String {
     match head {
         [] => "an empty file".into(),
         [b'P', b'K', 3 | 5, ..] => "a zip archive; unpack it and give the folder".into(),
-        [b'P', b'A', b'R', b'1', ..] => "a Parquet file; write its pictures to a folder".into(),
         [b'R', b'a', b'r', b'!', ..] | [b'7', b'z', 0xBC, 0xAF, ..] => "an archive that is no tar; unpack it".into(),
         [b'B', b'Z', b'h', ..] => "bz2-compressed content; decompress it with bunzip2".into(),
         [0x80, 2..=5, ..] => "a Python pickle; for CIFAR, fetch the binary version".into(),

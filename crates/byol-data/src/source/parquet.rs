@@ -1,0 +1,194 @@
+//! Data sets in Parquet files, as the Hugging Face `datasets` library writes them: one file, or a folder of them.
+//!
+//! The encoded pictures are in a column `{bytes, path}` or plain bytes, labels in a column of numbers or text, and class
+//! names in the file's metadata. Pictures are kept in memory if those of all files fit
+//! `data.max_archive_memory_bytes`. Otherwise each is read when asked for, and as its page must then be read and
+//! unpacked, small pages (`pyarrow.parquet.write_table(…, data_page_size=…, write_batch_size=1)`) make that fast.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use parquet::data_type::ByteArray;
+
+use super::parquet_file::ParquetFile;
+use super::parquet_labels::classes_and_labels;
+use crate::splits::{Layout, NoSuchSplit, choose};
+use crate::{DataConfig, DataError};
+
+const NULL: &str = "there is no picture in this row (null)";
+
+/// The pictures of one split.
+#[derive(Debug)]
+pub(crate) struct Parquet {
+    files: Vec<ParquetFile>,
+    /// The picture before which each file ends, ascending.
+    file_ends: Vec<usize>,
+    /// The encoded pictures, if they fit the memory for it.
+    kept: Option<Vec<Option<ByteArray>>>,
+}
+
+/// Whether a file of this name is a Parquet file.
+pub(crate) fn is_part(base: &str) -> bool {
+    base.rsplit_once('.').is_some_and(|(_, ending)| ending.eq_ignore_ascii_case("parquet"))
+}
+
+/// Whether these are the first bytes of a Parquet file.
+pub(crate) fn looks_like_parquet(head: &[u8]) -> bool {
+    head.starts_with(b"PAR1")
+}
+
+/// Opens the files at `root` joined with each of the sorted `names`.
+pub(crate) fn open(
+    path: &Path,
+    root: &Path,
+    names: &[String],
+    split: Option<&str>,
+    config: &DataConfig,
+) -> Result<(Parquet, Layout), DataError> {
+    let split_of_file: Vec<Option<String>> = names.iter().map(|name| split_of(name)).collect();
+    let splits_present = in_usual_order(split_of_file.iter().flatten());
+    let chosen = match (splits_present.is_empty(), split) {
+        (true, None) => None,
+        _ => {
+            let place = choose(&splits_present, split).map_err(|NoSuchSplit(present)| DataError::UnknownSplit {
+                path: path.into(),
+                split: split.unwrap_or_default().into(),
+                present,
+            })?;
+            Some(splits_present[place].clone())
+        }
+    };
+    let open = |name: &String| ParquetFile::open(root.join(name), name.clone());
+    let files = names.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    // The classes are those of all splits, so that a class that one lacks does not shift the labels of another.
+    let in_splits = |place: usize| splits_present.is_empty() || split_of_file[place].is_some();
+    let in_use = |place: usize| chosen.is_none() || split_of_file[place] == chosen;
+    let (mut used, mut others) = (Vec::new(), Vec::new());
+    for (place, file) in files.into_iter().enumerate().filter(|(place, _)| in_splits(*place)) {
+        if in_use(place) { used.push(file) } else { others.push(file) }
+    }
+    let (classes, labels) = classes_and_labels(&used, &others)?;
+    let mut count = 0usize;
+    let file_ends: Vec<usize> = used
+        .iter()
+        .map(|file| {
+            count = count.saturating_add(file.rows());
+            count
+        })
+        .collect();
+    if u32::try_from(count).is_err() {
+        return Err(DataError::TooManyImages { path: path.into(), count });
+    }
+    if count == 0 {
+        let (expected, got) = ("at least one row".into(), "none".into());
+        return Err(DataError::Malformed { path: path.into(), expected, got });
+    }
+    let bytes = used.iter().map(ParquetFile::picture_bytes).fold(0, u64::saturating_add);
+    let kept = if bytes <= config.max_archive_memory_bytes {
+        let mut kept = Vec::new();
+        for file in &used {
+            kept.extend(file.pictures()?);
+        }
+        Some(kept)
+    } else {
+        None
+    };
+    let images = (0u32..).take(count).collect();
+    Ok((Parquet { files: used, file_ends, kept }, Layout { split: chosen, splits_present, classes, images, labels }))
+}
+
+impl Parquet {
+    /// `data/train-00000-of-00002.parquet#17`: the file and the row within it, from 0.
+    pub fn name(&self, index: usize) -> String {
+        let (file, row) = self.find(index);
+        format!("{}#{row}", file.name)
+    }
+
+    /// The mean of its row group; see [`ParquetFile::mean_picture_bytes`].
+    pub fn size_bytes(&self, index: usize) -> u64 {
+        let (file, row) = self.find(index);
+        file.mean_picture_bytes(row)
+    }
+
+    /// The encoded picture, unless it has more than `max_bytes`.
+    pub fn read(&self, index: usize, max_bytes: u64) -> Result<ByteArray, String> {
+        let picture = match &self.kept {
+            Some(kept) => kept[index].clone().ok_or(NULL)?,
+            None => {
+                let (file, row) = self.find(index);
+                file.picture(row)?.ok_or(NULL)?
+            }
+        };
+        super::check_file_size(picture.len() as u64, max_bytes)?;
+        Ok(picture)
+    }
+
+    fn find(&self, index: usize) -> (&ParquetFile, usize) {
+        let place = self.file_ends.partition_point(|&end| end <= index);
+        let file = &self.files[place];
+        (file, index + file.rows() - self.file_ends[place])
+    }
+}
+
+/// The split that a file belongs to: `NAME-00000-of-00002.parquet`, `train.parquet`, `test_1.parquet`, or a folder of
+/// such a name around it.
+fn split_of(name: &str) -> Option<String> {
+    let (folders, base) = name.rsplit_once('/').unwrap_or(("", name));
+    let stem = base.rsplit_once('.').map_or(base, |(stem, _)| stem);
+    if let Some(split) = sharded(stem) {
+        return Some(split.to_owned());
+    }
+    let known = |word: &str| {
+        let known = ["train", "test", "val", "validation"];
+        known.iter().any(|split| word.eq_ignore_ascii_case(split)).then(|| word.to_owned())
+    };
+    let first_word = stem.split(['-', '_', '.']).next().unwrap_or(stem);
+    known(first_word).or_else(|| folders.rsplit('/').find_map(known))
+}
+
+/// `train` of `train-00000-of-00002`, perhaps with a hash behind it.
+fn sharded(stem: &str) -> Option<&str> {
+    let digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (before, after) = stem.split_once("-of-")?;
+    let (split, number) = before.rsplit_once('-')?;
+    (digits(number) && digits(after.get(..5)?) && !split.is_empty()).then_some(split)
+}
+
+/// Each once: train, test and validation first, then by name.
+fn in_usual_order<'a>(splits: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let splits: BTreeSet<&String> = splits.collect();
+    let usual = ["train", "test", "val", "validation"];
+    let rank = |split: &str| usual.iter().position(|known| split.eq_ignore_ascii_case(known)).unwrap_or(usual.len());
+    let mut splits: Vec<String> = splits.into_iter().cloned().collect();
+    splits.sort_by_key(|split| rank(split));
+    splits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_and_folders_tell_the_split() {
+        for (name, split) in [
+            ("data/train-00000-of-00002.parquet", Some("train")),
+            ("data/train-00000-of-00002-0123456789abcdef.parquet", Some("train")),
+            ("unlabeled-00000-of-00001.parquet", Some("unlabeled")),
+            ("partial-train-00000-of-00001.parquet", Some("partial-train")),
+            ("test.parquet", Some("test")),
+            ("Validation_3.parquet", Some("Validation")),
+            ("default/train/0000.parquet", Some("train")),
+            ("train/part-0.parquet", Some("train")),
+            ("training.parquet", None),
+            ("animals/0000.parquet", None),
+        ] {
+            assert_eq!(split_of(name).as_deref(), split, "{name}");
+        }
+    }
+
+    #[test]
+    fn splits_are_listed_training_first() {
+        let names = ["unlabeled", "test", "train", "extra", "test"].map(str::to_owned);
+        assert_eq!(in_usual_order(names.iter()), ["train", "test", "extra", "unlabeled"]);
+    }
+}
