@@ -1,5 +1,6 @@
 //! Batches of pairs of views, for pretraining.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,13 +15,17 @@ use crate::{BadImage, DataError, Dataset, Image, LoadMemory};
 pub struct LoaderOptions {
     /// Seed of the order of the pictures.
     pub seed: u64,
-    /// Pictures per batch, at least 1.
+    /// Pictures per batch of all ranks together, at least 1.
     pub batch_size: usize,
     /// Number of the first sample, counted over all epochs: `step · batch_size` to go on at `step`.
     pub first_sample: u64,
     /// Samples of the whole run: the loader ends before the sample of this number. If what is left is no multiple of
     /// `batch_size`, the last batch is shorter.
     pub total_samples: u64,
+    /// Which of the processes that share the run this one is, below `ranks`; 0 if there is one.
+    pub rank: usize,
+    /// Processes that share the run, at least 1. Each delivers its part of every batch, see [`PairLoader`].
+    pub ranks: usize,
     /// Threads that decode and augment; 0 for as many as the machine runs at once.
     pub threads: usize,
     /// Finished batches kept waiting; memory is bounded by this many and two more.
@@ -49,6 +54,13 @@ pub struct Batch {
 /// Content is a function of dataset, seed and first sample; the number of threads changes nothing. A bad picture is
 /// replaced by the next good one (by place, after the last comes the first) with that one's own randomness.
 /// Dropping the loader stops its threads.
+///
+/// # Ranks
+/// All ranks follow the same order and count steps and samples alike. Of every batch, each rank makes a part that is one
+/// stretch of it: the parts one after the other, from rank 0 on, are the batch that a single process would make. Their
+/// lengths differ by at most one, the longer ones first; a part is empty only if the batch has fewer samples than there
+/// are ranks. Ranks do not talk to each other: each replaces bad pictures alike, but reports those it met itself and
+/// compares their number with the limit, so that one rank may end with an error before the others.
 pub struct PairLoader {
     batches: Prefetch<Batch>,
 }
@@ -57,7 +69,7 @@ impl PairLoader {
     /// Starts loading pairs of `views`.
     ///
     /// # Panics
-    /// When the dataset is empty or `batch_size` is 0.
+    /// When the dataset is empty, `batch_size` is 0 or `rank` is not below `ranks`.
     pub fn start(dataset: Arc<Dataset>, views: Views, options: LoaderOptions) -> Self {
         let (values, seed) = (views.values(), options.seed);
         let render = move |image: &Image, sample: Sample, view1: &mut [f32], view2: &mut [f32], scratch: &mut _| {
@@ -70,22 +82,24 @@ impl PairLoader {
     /// = height · width · channels values each. `scratch` is the calling thread's own.
     ///
     /// # Panics
-    /// When the dataset is empty or `batch_size` or `values_per_view` is 0.
+    /// When the dataset is empty, `batch_size` or `values_per_view` is 0 or `rank` is not below `ranks`.
     pub fn start_with<S, R>(dataset: Arc<Dataset>, values_per_view: usize, options: LoaderOptions, render: R) -> Self
     where
         S: Default + Send + 'static,
         R: Fn(&Image, Sample, &mut [f32], &mut [f32], &mut S) + Send + Sync + 'static,
     {
         assert!(options.batch_size > 0 && values_per_view > 0, "a batch has pictures and a picture has values");
+        assert!(options.rank < options.ranks, "rank {} of {}: ranks count from 0", options.rank, options.ranks);
         let order = Order::new(options.seed, dataset_len(&dataset));
         let bad = BadImages::new(options.max_bad_fraction);
         let scratches = one_per_thread(options.threads);
         let mut maker = PairMaker { dataset, order, bad, values_per_view, render, scratches };
         let mut at = options.first_sample;
         let make = move |used: Option<Batch>, stop: &AtomicBool| {
-            let samples = at..options.total_samples.min(at.saturating_add(options.batch_size as u64));
-            at = samples.end.max(at);
-            (!samples.is_empty()).then(|| maker.make(samples, used.unwrap_or_default(), stop))
+            let batch = at..options.total_samples.min(at.saturating_add(options.batch_size as u64));
+            at = batch.end.max(at);
+            let samples = part_of(&batch, options.rank as u64, options.ranks as u64);
+            (!batch.is_empty()).then(|| maker.make(samples, used.unwrap_or_default(), stop))
         };
         Self { batches: Prefetch::new(options.prefetch_batches, make) }
     }
@@ -113,6 +127,13 @@ pub(crate) fn dataset_len(dataset: &Dataset) -> u32 {
     u32::try_from(dataset.len()).unwrap_or(u32::MAX)
 }
 
+/// The stretch of `batch` that `rank` makes. What is left when the batch does not divide goes to the first ranks.
+fn part_of(batch: &Range<u64>, rank: u64, ranks: u64) -> Range<u64> {
+    let len = batch.end.saturating_sub(batch.start);
+    let start = |rank: u64| batch.start + len / ranks * rank + rank.min(len % ranks);
+    start(rank)..start(rank + 1)
+}
+
 struct PairMaker<S, R> {
     dataset: Arc<Dataset>,
     order: Order,
@@ -123,7 +144,7 @@ struct PairMaker<S, R> {
 }
 
 impl<S: Send, R: Fn(&Image, Sample, &mut [f32], &mut [f32], &mut S) + Sync> PairMaker<S, R> {
-    fn make(&mut self, samples: std::ops::Range<u64>, mut batch: Batch, stop: &AtomicBool) -> Result<Batch, DataError> {
+    fn make(&mut self, samples: Range<u64>, mut batch: Batch, stop: &AtomicBool) -> Result<Batch, DataError> {
         let Self { dataset, order, bad, values_per_view, render, scratches } = self;
         let samples: Vec<Sample> = samples.map(|g| order.sample(g)).collect();
         let values = samples.len() * *values_per_view;
@@ -171,4 +192,18 @@ fn first_good(
         index = (index + 1) % len;
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_the_ranks_are_the_batch() {
+        let parts = |batch: Range<u64>, ranks| (0..ranks).map(|rank| part_of(&batch, rank, ranks)).collect::<Vec<_>>();
+        assert_eq!(parts(8..18, 1), vec![8..18; 1]);
+        assert_eq!(parts(8..18, 4), [8..11, 11..14, 14..16, 16..18]);
+        assert_eq!(parts(5..7, 3), [5..6, 6..7, 7..7]);
+        assert_eq!(parts(u64::MAX - 1..u64::MAX, 2), [u64::MAX - 1..u64::MAX, u64::MAX..u64::MAX]);
+    }
 }

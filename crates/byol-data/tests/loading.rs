@@ -43,6 +43,8 @@ fn config(batch_size: usize, total_samples: u64, threads: usize) -> LoaderOption
         batch_size,
         first_sample: 0,
         total_samples,
+        rank: 0,
+        ranks: 1,
         threads,
         prefetch_batches: 2,
         max_bad_fraction: 0.01,

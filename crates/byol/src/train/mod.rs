@@ -197,6 +197,8 @@ fn start_loader(config: &Config, dataset: &Arc<Dataset>, schedule: &Schedule, st
         batch_size: config.micro_batch_size(),
         first_sample: step * config.train.batch_size as u64,
         total_samples: schedule.total_steps * config.train.batch_size as u64,
+        rank: 0,
+        ranks: 1,
         threads: config.train.loader_threads,
         prefetch_batches: config.train.prefetch_batches,
         max_bad_fraction: config.data.max_bad_fraction,
