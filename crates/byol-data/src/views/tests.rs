@@ -1,4 +1,4 @@
-//! Each operation against its formula written out pixel by pixel, and the statistics of the draws.
+//! Each operation against its formula written out pixel by pixel. The statistics of the draws are in `tests/distributions.rs`.
 
 use pulp::WithSimd;
 
@@ -330,77 +330,4 @@ fn a_pair_is_a_function_of_seed_epoch_and_index() {
     }
     assert_eq!(pair(1, 2, 3, &mut used), base, "what the scratch held before does not matter");
     assert_eq!(pair(1, 2, 3, &mut ViewScratch::default()), base);
-}
-
-#[test]
-fn draws_follow_the_configured_distributions() {
-    const DRAWS: usize = 10_000;
-    // Large, and with crops small enough that no side is clamped and no try fails.
-    let (width, height) = (2000, 1500);
-    for semantics in [Semantics::Reference, Semantics::Torchvision] {
-        let t = ViewConfig { crop_area_max: 0.5, ..ViewConfig::t() };
-        let t_prime = ViewConfig { crop_area_max: 0.5, ..ViewConfig::t_prime() };
-        for (view, config) in [(0, t), (1, t_prime)] {
-            let draws: Vec<ViewParameters> = (0..DRAWS as u64)
-                .map(|item| {
-                    let mut random = Random::new(5, Stream::View(view), 0, item);
-                    ViewParameters::draw(&config, semantics, width, height, &mut random)
-                })
-                .collect();
-            let sides = |p: &ViewParameters| (p.crop.width_px as f64, p.crop.height_px as f64);
-            let area = |p: &ViewParameters| sides(p).0 * sides(p).1 / (width * height) as f64;
-            assert_uniform("area", draws.iter().map(area), 0.08, 0.5);
-            let log_aspect = |p: &ViewParameters| (sides(p).0 / sides(p).1).ln();
-            assert_uniform("log aspect", draws.iter().map(log_aspect), 0.75f64.ln(), (4.0f64 / 3.0).ln());
-            let place = |p: &ViewParameters| p.crop.left_px as f64 / (width - p.crop.width_px) as f64;
-            assert_uniform("place", draws.iter().map(place), 0.0, 1.0);
-
-            let share = |what: &str, p: f32, holds: &dyn Fn(&ViewParameters) -> bool| {
-                let got = draws.iter().filter(|draw| holds(draw)).count() as f64 / DRAWS as f64;
-                let four_sigma = 4.0 * (f64::from(p) * (1.0 - f64::from(p)) / DRAWS as f64).sqrt();
-                assert!((got - f64::from(p)).abs() <= four_sigma + 1e-7, "{what}: {got} for p = {p}");
-            };
-            share("flip", config.flip_p, &|draw| draw.flip);
-            share("jitter", config.jitter_p, &|draw| draw.jitter.is_some());
-            share("grey", config.grayscale_p, &|draw| draw.grayscale);
-            share("blur", config.blur_p, &|draw| draw.blur_sigma.is_some());
-            share("solarise", config.solarise_p, &|draw| draw.solarise_threshold.is_some());
-            let jittered: Vec<_> = draws.iter().filter_map(|draw| draw.jitter).collect();
-            let neutral = if semantics == Semantics::Reference { 0.0 } else { 1.0 };
-            let pick = |pick: fn(&JitterStep) -> Option<f32>| {
-                let values: Vec<f64> = jittered.iter().flatten().filter_map(pick).map(f64::from).collect();
-                assert_eq!(values.len(), jittered.len(), "each step once");
-                values.into_iter()
-            };
-            let is = |value: &JitterStep| if let JitterStep::Brightness(x) = value { Some(*x) } else { None };
-            assert_uniform("brightness", pick(is), neutral - 0.4, neutral + 0.4);
-            let is = |value: &JitterStep| if let JitterStep::Contrast(x) = value { Some(*x) } else { None };
-            assert_uniform("contrast", pick(is), 0.6, 1.4);
-            let is = |value: &JitterStep| if let JitterStep::Saturation(x) = value { Some(*x) } else { None };
-            assert_uniform("saturation", pick(is), 0.8, 1.2);
-            let is = |value: &JitterStep| if let JitterStep::Hue(x) = value { Some(*x) } else { None };
-            assert_uniform("hue", pick(is), -0.1, 0.1);
-            assert_uniform("σ", draws.iter().filter_map(|p| p.blur_sigma).map(f64::from), 0.1, 2.0);
-            let mut orders = std::collections::HashMap::<_, usize>::new();
-            for steps in &jittered {
-                *orders.entry(steps.map(|step| std::mem::discriminant(&step))).or_default() += 1;
-            }
-            assert_eq!(orders.len(), 24, "every order occurs");
-            let expected = jittered.len() as f64 / 24.0;
-            assert!(orders.values().all(|&n| (n as f64 - expected).abs() < 5.0 * expected.sqrt()), "{orders:?}");
-        }
-    }
-}
-
-/// Mean within four standard errors, extremes within 2 % of the range from the bounds, none outside them (but for the
-/// rounding of a crop to whole pixels).
-fn assert_uniform(what: &str, values: impl Iterator<Item = f64>, low: f64, high: f64) {
-    let values: Vec<f64> = values.collect();
-    let count = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    let range = high - low;
-    assert!((mean - (low + high) / 2.0).abs() < 4.0 * range / (12.0 * count).sqrt(), "{what}: mean {mean}");
-    let (least, most) = values.iter().fold((f64::MAX, f64::MIN), |(a, b), &x| (a.min(x), b.max(x)));
-    assert!(least > low - 0.005 * range && least < low + 0.02 * range, "{what}: least {least}");
-    assert!(most < high + 0.005 * range && most > high - 0.02 * range, "{what}: most {most}");
 }
