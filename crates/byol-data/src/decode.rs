@@ -20,6 +20,7 @@
 //! `data.exif_orientation` is off. A file that ends early is an error, not a picture with a grey lower half.
 
 use std::io::Cursor;
+use std::panic::{self, AssertUnwindSafe};
 
 use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
@@ -28,9 +29,20 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
+use crate::error::panic_message;
 use crate::image::Samples;
 use crate::source::{array_picture, looks_like_npy};
 use crate::{DataConfig, Image, channels};
+
+/// Encoders write about ten, one for each component of plain files. Each costs the time of a whole picture, however few
+/// bytes it has: a small file with thousands would take hours.
+const MAX_JPEG_SCANS: usize = 100;
+
+/// Memory for what a file holds beside its pixels, and for one row of a PNG file. Colour profiles have megabytes at most.
+const MAX_SIDE_BYTES: u64 = 64 << 20;
+
+/// Largest memory for a pixel while decoding, with copies.
+const MAX_BYTES_PER_PIXEL: u64 = 16;
 
 /// Decodes the bytes of one picture file. `spare` is memory to decode into if it fits, so that a thread need not ask
 /// for new memory for every picture.
@@ -47,7 +59,34 @@ pub fn decode(bytes: &[u8], config: &DataConfig, spare: Option<Samples>) -> Resu
         return array_picture(bytes, config);
     }
     let format = format_of(bytes)?;
-    if format == ImageFormat::Jpeg { decode_jpeg(bytes, config, memory) } else { decode_other(bytes, format, config) }
+    let decoded = guarded(|| match format {
+        ImageFormat::Jpeg => decode_jpeg(bytes, config, memory),
+        _ => decode_other(bytes, format, config),
+    })?;
+    let Decoded { width_px, height_px, channels, samples, orientation } = decoded;
+    let samples = channels::convert(samples, channels, config.channels)?;
+    Ok(Image::new(width_px, height_px, config.channels, samples).oriented(orientation))
+}
+
+/// What a decoder made of a file.
+struct Decoded {
+    width_px: usize,
+    height_px: usize,
+    channels: usize,
+    samples: Samples,
+    orientation: Orientation,
+}
+
+/// Turns a panic within a decoder library into a reason: a damaged file must not end a run of days.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    // What a panic leaves behind is dropped with the closure.
+    panic::catch_unwind(AssertUnwindSafe(decode))
+        .unwrap_or_else(|panic| Err(format!("the decoder failed: {}", panic_message(&*panic))))
+        .map_err(|reason| one_line(&reason))
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Whether the first bytes are those of a picture format that [`decode`] reads.
@@ -66,15 +105,20 @@ pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, String> {
     }
 }
 
-fn decode_jpeg(bytes: &[u8], config: &DataConfig, mut memory: Vec<u8>) -> Result<Image, String> {
+fn decode_jpeg(bytes: &[u8], config: &DataConfig, mut memory: Vec<u8>) -> Result<Decoded, String> {
     // The decoder fills what is missing with grey, so completeness is checked here.
-    if !jpeg_is_complete(bytes) {
-        return Err("JPEG file is cut short or damaged (no end marker)".into());
+    match count_jpeg_scans(bytes) {
+        None => return Err("JPEG file is cut short or damaged (no end marker)".into()),
+        Some(scans) if scans > MAX_JPEG_SCANS => {
+            return Err(format!("JPEG file has {scans} scans, more than the {MAX_JPEG_SCANS} that any program writes"));
+        }
+        Some(_) => {}
     }
     let options = DecoderOptions::default()
         .set_strict_mode(false)
         .set_max_width(usize::from(u16::MAX))
         .set_max_height(usize::from(u16::MAX))
+        .jpeg_set_max_scans(MAX_JPEG_SCANS)
         .jpeg_set_out_colorspace(ColorSpace::RGB);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     let broken = |error| format!("damaged JPEG file: {error}");
@@ -99,47 +143,50 @@ fn decode_jpeg(bytes: &[u8], config: &DataConfig, mut memory: Vec<u8>) -> Result
         Some(exif) if config.exif_orientation => Orientation::from_exif_chunk(exif),
         _ => None,
     };
-    let samples = channels::convert(Samples::U8(memory), channels_in, config.channels)?;
-    let image = Image::new(width_px, height_px, config.channels, samples);
-    Ok(image.oriented(orientation.unwrap_or(Orientation::NoTransforms)))
+    Ok(Decoded {
+        width_px,
+        height_px,
+        channels: channels_in,
+        samples: Samples::U8(memory),
+        orientation: orientation.unwrap_or(Orientation::NoTransforms),
+    })
 }
 
-/// Whether the end marker follows the last scan. Markers are walked rather than searched for: an embedded
-/// thumbnail has an end marker of its own.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
-    let mut at = 2;
+/// The number of scans before the end marker; `None` without one. Markers are walked rather than searched for: an
+/// embedded thumbnail has an end marker of its own.
+fn count_jpeg_scans(bytes: &[u8]) -> Option<usize> {
+    let (mut at, mut scans) = (2, 0);
     loop {
         // To the next marker: in a scan, `FF 00` is data and `FF D0`–`FF D7` are restarts within it.
-        let Some(skip) = bytes.get(at..).and_then(|rest| memchr::memchr(0xFF, rest)) else {
-            return false;
-        };
-        at += skip + 1;
-        match bytes.get(at) {
-            None => return false,
-            Some(0xD9) => return true,
-            Some(0xFF) => {}
-            Some(0x00 | 0x01 | 0xD0..=0xD8) => at += 1,
-            Some(_) => {
-                let &[high, low] = bytes.get(at + 1..at + 3).unwrap_or_default() else { return false };
+        at += memchr::memchr(0xFF, bytes.get(at..)?)? + 1;
+        match bytes.get(at)? {
+            0xD9 => return Some(scans),
+            0xFF => {}
+            0x00 | 0x01 | 0xD0..=0xD8 => at += 1,
+            marker => {
+                scans += usize::from(*marker == 0xDA);
+                let &[high, low] = bytes.get(at + 1..at + 3)? else { return None };
                 at += 1 + usize::from(u16::from_be_bytes([high, low]));
                 if at > bytes.len() {
-                    return false;
+                    return None;
                 }
             }
         }
     }
 }
 
-fn decode_other(bytes: &[u8], format: ImageFormat, config: &DataConfig) -> Result<Image, String> {
+fn decode_other(bytes: &[u8], format: ImageFormat, config: &DataConfig) -> Result<Decoded, String> {
     let broken = |error| format!("damaged {format:?} file: {error}");
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
-    // At most 16 bytes per pixel while decoding; side data such as colour profiles cannot claim more either.
-    limits.max_alloc = Some(config.max_image_pixels.saturating_mul(16));
-    reader.limits(limits);
+    limits.max_alloc = Some(MAX_SIDE_BYTES);
+    reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(broken)?;
     let (width_px, height_px) = decoder.dimensions();
     check_size(width_px.into(), height_px.into(), config.max_image_pixels)?;
+    let pixels = u64::from(width_px) * u64::from(height_px);
+    limits.max_alloc = Some(pixels.saturating_mul(MAX_BYTES_PER_PIXEL).saturating_add(MAX_SIDE_BYTES));
+    decoder.set_limits(limits).map_err(broken)?;
     let orientation =
         if config.exif_orientation { decoder.orientation().map_err(broken)? } else { Orientation::NoTransforms };
     let colours = decoder.color_type();
@@ -162,8 +209,8 @@ fn decode_other(bytes: &[u8], format: ImageFormat, config: &DataConfig) -> Resul
         1 => Samples::U8(raw),
         _ => Samples::U16(raw.as_chunks::<2>().0.iter().map(|&pair| u16::from_ne_bytes(pair)).collect()),
     };
-    let samples = channels::convert(samples, channels_in, config.channels)?;
-    Ok(Image::new(width_px as usize, height_px as usize, config.channels, samples).oriented(orientation))
+    let (width_px, height_px) = (width_px as usize, height_px as usize);
+    Ok(Decoded { width_px, height_px, channels: channels_in, samples, orientation })
 }
 
 pub(crate) fn check_size(width_px: u64, height_px: u64, max_image_pixels: u64) -> Result<(), String> {
@@ -176,4 +223,16 @@ pub(crate) fn check_size(width_px: u64, height_px: u64, max_image_pixels: u64) -
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_a_decoder_is_one_line_that_says_so() {
+        let reason = guarded(|| -> Result<(), String> { panic!("index {}\n  out of bounds", 7) }).unwrap_err();
+        assert_eq!(reason, "the decoder failed: index 7 out of bounds");
+        assert_eq!(guarded(|| Ok::<_, String>(7)), Ok(7));
+    }
 }

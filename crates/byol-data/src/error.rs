@@ -1,5 +1,6 @@
 //! What can go wrong between `DATA` and a batch.
 
+use std::any::Any;
 use std::io;
 use std::path::PathBuf;
 
@@ -160,4 +161,13 @@ fn first_few(bad: &[BadImage]) -> String {
         text += ", …";
     }
     text
+}
+
+/// What a caught panic said.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".into())
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::DataError;
+use crate::error::panic_message;
 
 /// Batches of type `B`, made by a thread of their own. Dropping it stops that thread and waits for it.
 pub(crate) struct Prefetch<B> {
@@ -101,10 +102,5 @@ pub(crate) fn in_parallel<J: Send, S: Send>(
 }
 
 fn worker_failed(panic: &(dyn Any + Send)) -> DataError {
-    let message = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".into());
-    DataError::WorkerFailed { message }
+    DataError::WorkerFailed { message: panic_message(panic) }
 }
