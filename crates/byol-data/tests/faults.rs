@@ -249,6 +249,21 @@ fn streams_that_expand_beyond_the_picture_cost_neither_memory_nor_time() {
     assert_peak_memory_is_small();
 }
 
+/// Found by fuzzing: png 0.18.1 panics at it (image-rs/image-png#694).
+#[test]
+fn a_palette_of_broken_length_is_a_reason_and_no_panic() {
+    let header = [0, 0, 0, 16, 0, 0, 0, 16, 4, 3, 0, 0, 0];
+    let file = [
+        b"\x89PNG\r\n\x1A\n".to_vec(),
+        png_chunk(b"IHDR", &header),
+        png_chunk(b"PLTE", &[9; 47]),
+        png_chunk(b"IDAT", &zeros(9 * 16)),
+        png_chunk(b"IEND", &[]),
+    ]
+    .concat();
+    decode_well("palette", &file, &small(3)).unwrap_err();
+}
+
 /// A JPEG file whose last scan comes `times` times.
 fn with_scans(name: &str, times: usize) -> Vec<u8> {
     let bytes = read(name);
