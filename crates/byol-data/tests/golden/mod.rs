@@ -64,15 +64,20 @@ pub fn read_all(path: &Path, config: &DataConfig) -> Result<usize, String> {
 pub fn damage(name: &str, bytes: &[u8], config: &DataConfig) {
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join(name);
+    // A new file each time: some file systems flush one that is overwritten to the disk.
+    let write = |bytes: &[u8]| {
+        let _ = fs::remove_file(&path);
+        fs::write(&path, bytes).unwrap();
+    };
     for length in 0..bytes.len() {
-        fs::write(&path, &bytes[..length]).unwrap();
+        write(&bytes[..length]);
         assert!(read_all(&path, config).is_err(), "{name} cut short at {length} of {}", bytes.len());
     }
     let mut damaged = bytes.to_vec();
     for place in 0..bytes.len() {
         for change in [0xFF, 0x80, 0x01] {
             damaged[place] ^= change;
-            fs::write(&path, &damaged).unwrap();
+            write(&damaged);
             let _ = read_all(&path, config);
             damaged[place] = bytes[place];
         }
