@@ -86,7 +86,23 @@ def parquet() -> dict:
         pq.write_table(content, path, **options)
         pixels, labels = read_parquet(path, "img" if "img" in content.column_names else "image")
         expected[name] = entry(pixels, labels, [f"{Path(name).name}#{row}" for row in range(len(pixels))])
+    odd_parquet()
     return expected
+
+
+def odd_parquet() -> None:
+    """Files that must be refused, and one whose label -1 says that there is none."""
+    bytes_of = pa.array([png(scene(seed)) for seed in range(2)], pa.binary())
+    numbers = {"unknown_label": [-1, 2], "negative_label": [-2, 2], "label_beyond_names": [0, 3]}
+    odd = {name: hugging_face(pa.table({"image": bytes_of, "label": labels})) for name, labels in numbers.items()}
+    odd["huge_label"] = pa.table({"image": bytes_of, "label": [1, 2**40]})
+    odd["no_pictures"] = pa.table({"image": ["a.png", "b.png"], "label": [0, 1]})
+    odd["two_candidates"] = pa.table({"left": bytes_of, "right": bytes_of})
+    odd["duplicate"] = pa.Table.from_arrays([bytes_of, bytes_of], ["image", "image"])
+    odd["no_rows"] = pa.table({"image": bytes_of[:0]})
+    (FOLDER / "odd").mkdir()
+    for name, content in odd.items():
+        pq.write_table(content, FOLDER / "odd" / f"{name}.parquet")
 
 
 def arrays() -> dict:

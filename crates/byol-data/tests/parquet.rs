@@ -99,12 +99,36 @@ fn a_picture_beyond_the_size_limit_is_a_bad_one() {
 
 #[test]
 fn a_damaged_file_gives_an_error_or_another_picture_but_no_panic() {
-    for name in ["plain_uncompressed.parquet", "pages.parquet", "snappy.parquet"] {
-        let bytes = fs::read(file(name)).unwrap();
-        for config in [DataConfig::default(), on_demand()] {
-            golden::damage(name, &bytes, &config);
+    // Panics of the reader itself are caught, and would fill the output.
+    std::panic::set_hook(Box::new(|_| {}));
+    let outcome = std::panic::catch_unwind(|| {
+        for name in ["plain_uncompressed.parquet", "pages.parquet", "snappy.parquet"] {
+            let bytes = fs::read(file(name)).unwrap();
+            for config in [DataConfig::default(), on_demand()] {
+                golden::damage(name, &bytes, 11, &config);
+            }
         }
+    });
+    let _ = std::panic::take_hook();
+    assert!(outcome.is_ok(), "a panic: {:?}", outcome.unwrap_err().downcast_ref::<String>());
+}
+
+#[test]
+fn files_that_cannot_be_used_say_why() {
+    for (name, words) in [
+        ("negative_label", ["labels from 0 to 2", "got -2"]),
+        ("label_beyond_names", ["labels from 0 to 2", "got 3"]),
+        ("huge_label", ["labels below", "1099511627776"]),
+        ("no_pictures", ["without a column of pictures", "image, label"]),
+        ("two_candidates", ["left, right", "rename one"]),
+        ("duplicate", ["different names", "two columns called image"]),
+        ("no_rows", ["at least one row", "got none"]),
+    ] {
+        let message = open(&format!("odd/{name}.parquet"), None).unwrap_err().to_string();
+        assert!(words.iter().all(|word| message.contains(word)) && message.contains(name), "{name}: {message}");
     }
+    let unknown = open("odd/unknown_label.parquet", None).unwrap();
+    assert_eq!((unknown.label(0), unknown.label(1)), (None, Some(2)));
 }
 
 #[test]

@@ -2,8 +2,10 @@
 //!
 //! The encoded pictures are in a column `{bytes, path}` or plain bytes, labels in a column of numbers or text, and class
 //! names in the file's metadata. Pictures are kept in memory if those of all files fit
-//! `data.max_archive_memory_bytes`. Otherwise each is read when asked for, and as its page must then be read and
-//! unpacked, small pages (`pyarrow.parquet.write_table(…, data_page_size=…, write_batch_size=1)`) make that fast.
+//! `data.max_archive_memory_bytes`. Otherwise each is read when asked for, which costs its whole page: of pictures of
+//! 80 KB, 83 ms in one group of 1000 rows, 12 ms in groups of 100 rows, as `datasets` writes them, and 1 to 2 ms
+//! (decoding included) where a page is a picture: `pyarrow.parquet.write_table(…, data_page_size=65536,
+//! write_batch_size=1, use_dictionary=False)`.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -29,7 +29,7 @@ pub(crate) fn picture_column(columns: &[&ColumnDescriptor]) -> Result<usize, Str
     };
     let (structs, plain) = (of_shape(is_struct_of_bytes), of_shape(is_plain_bytes));
     let named = |name: &&str| structs.iter().chain(&plain).find(|&&place| top(columns[place]) == *name);
-    if let Some(&place) = PICTURE_NAMES.iter().find_map(|name| named(&name)) {
+    if let Some(&place) = PICTURE_NAMES.iter().find_map(named) {
         return Ok(place);
     }
     let candidates = if structs.is_empty() { plain } else { structs };

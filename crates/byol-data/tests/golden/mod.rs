@@ -48,7 +48,7 @@ fn check_picture(dataset: &Dataset, index: usize, size: &Value, expected: &Value
     assert_eq!(Value::from(samples.iter().sum::<u64>()), expected["sum"], "sum of {key} {index}");
 }
 
-/// Opens `path` with `channels` channels and loads everything; broken input may give any error, but must give one.
+/// Opens `path` and loads everything: the number of pictures, or the first error.
 #[allow(dead_code, reason = "not every test file damages its files")]
 pub fn read_all(path: &Path, config: &DataConfig) -> Result<usize, String> {
     let dataset = Dataset::open(path, None, config).map_err(|error| error.to_string())?;
@@ -58,10 +58,10 @@ pub fn read_all(path: &Path, config: &DataConfig) -> Result<usize, String> {
     Ok(dataset.len())
 }
 
-/// Reads `bytes` as a file called `name`, cut short at every length and with every byte changed: there may be an error
-/// or another picture, but no panic.
+/// Reads `bytes` as a file called `name`, cut short at and changed in every `step`-th byte: there may be an error or
+/// another picture, but no panic.
 #[allow(dead_code, reason = "not every test file damages its files")]
-pub fn damage(name: &str, bytes: &[u8], config: &DataConfig) {
+pub fn damage(name: &str, bytes: &[u8], step: usize, config: &DataConfig) {
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join(name);
     // A new file each time: some file systems flush one that is overwritten to the disk.
@@ -69,12 +69,12 @@ pub fn damage(name: &str, bytes: &[u8], config: &DataConfig) {
         let _ = fs::remove_file(&path);
         fs::write(&path, bytes).unwrap();
     };
-    for length in 0..bytes.len() {
+    for length in (0..bytes.len()).step_by(step) {
         write(&bytes[..length]);
         assert!(read_all(&path, config).is_err(), "{name} cut short at {length} of {}", bytes.len());
     }
     let mut damaged = bytes.to_vec();
-    for place in 0..bytes.len() {
+    for place in (0..bytes.len()).step_by(step) {
         for change in [0xFF, 0x80, 0x01] {
             damaged[place] ^= change;
             write(&damaged);
