@@ -20,9 +20,12 @@ pub struct Dataset {
     shared: Arc<Shared>,
     /// Places in the source.
     images: Vec<u32>,
-    /// Labels of `images`, of equal length.
-    labels: Vec<Option<u32>>,
+    /// Labels of `images`, of equal length; [`NO_LABEL`] where there is none, for `Option` would double the memory.
+    labels: Vec<u32>,
 }
+
+/// A class of this number would be one too many for any data.
+const NO_LABEL: u32 = u32::MAX;
 
 #[derive(Debug)]
 struct Shared {
@@ -64,7 +67,9 @@ impl Dataset {
     }
 
     fn new(source: Source, layout: Layout, config: DataConfig) -> Self {
-        let Layout { split, splits_present, classes, images, labels } = layout;
+        let Layout { split, splits_present, classes, mut images, labels } = layout;
+        images.shrink_to_fit();
+        let labels = labels.iter().map(|label| label.unwrap_or(NO_LABEL)).collect();
         Self { shared: Arc::new(Shared { source, classes, split, splits_present, config }), images, labels }
     }
 
@@ -98,7 +103,7 @@ impl Dataset {
 
     /// Label of picture `index`, a place in [`Self::classes`]; `None` where the data gives none.
     pub fn label(&self, index: usize) -> Option<u32> {
-        self.labels[index]
+        Some(self.labels[index]).filter(|&label| label != NO_LABEL)
     }
 
     /// Class names; empty without labels. The same for every split of the same data.
@@ -119,6 +124,11 @@ impl Dataset {
     /// The limits the data was opened with.
     pub fn config(&self) -> &DataConfig {
         &self.shared.config
+    }
+
+    /// Memory for names, sizes, places and labels, in bytes; that of pictures kept from compressed archives is apart.
+    pub fn index_bytes(&self) -> usize {
+        (self.images.capacity() + self.labels.capacity()) * size_of::<u32>() + self.shared.source.index_bytes()
     }
 
     /// One line for people: `tar archive, split train (of train, test), 50000 pictures, 10 classes`.
@@ -163,12 +173,12 @@ impl Dataset {
     /// Stable across runs and machines; pixels are not read. FNV-1a, 64 bits.
     pub fn fingerprint(&self) -> u64 {
         let mut hash = Fnv::default();
-        for (&image, label) in self.images.iter().zip(&self.labels) {
+        for (index, &image) in self.images.iter().enumerate() {
             hash.add(self.shared.source.name(image as usize).as_bytes());
             // No name holds this byte, so names cannot run into each other.
             hash.add(&[0xFF]);
             hash.add(&self.shared.source.size_bytes(image as usize).to_le_bytes());
-            hash.add(&label.map_or(u64::MAX, u64::from).to_le_bytes());
+            hash.add(&self.label(index).map_or(u64::MAX, u64::from).to_le_bytes());
         }
         for class in self.classes() {
             hash.add(class.as_bytes());

@@ -37,7 +37,7 @@ pub(crate) fn layout<'a>(
 ) -> Result<Layout, NoSuchSplit> {
     let wrapper = wrapper_len(names.clone());
     let names = names.map(move |name| &name[wrapper..]);
-    let folders: BTreeSet<&[u8]> = names.clone().filter_map(|name| Some(first_folder(name)?.0)).collect();
+    let folders = distinct(names.clone().filter_map(|name| Some(first_folder(name)?.0)));
     let split_folders = split_folders(&folders);
     let splits_present: Vec<String> = split_folders.iter().map(|folder| lossy(folder)).collect();
     let chosen =
@@ -49,7 +49,7 @@ pub(crate) fn layout<'a>(
         let place = split_folders.iter().position(|split| *split == folder)?;
         Some((rest, place == chosen))
     };
-    let classes: BTreeSet<&[u8]> = names.clone().filter_map(|name| Some(first_folder(placed(name)?.0)?.0)).collect();
+    let classes = distinct(names.clone().filter_map(|name| Some(first_folder(placed(name)?.0)?.0)));
     let classes: Vec<&[u8]> = if classes.len() > 1 { classes.into_iter().collect() } else { Vec::new() };
     let (images, labels) = (0u32..)
         .zip(names)
@@ -65,6 +65,15 @@ pub(crate) fn layout<'a>(
         images,
         labels,
     })
+}
+
+/// The names of splits, in the order in which they are told.
+const SPLITS: [&str; 4] = ["train", "test", "val", "validation"];
+
+/// The different ones of `names`. Equal names often follow each other, which spares most of the searches.
+fn distinct<'a>(names: impl Iterator<Item = &'a [u8]>) -> BTreeSet<&'a [u8]> {
+    let mut last = None;
+    names.filter(|&name| last.replace(name) != Some(name)).collect()
 }
 
 /// The place in `present` of the split asked for, or of `train`, or else the first.
@@ -86,8 +95,7 @@ fn wrapper_len<'a>(mut names: impl Iterator<Item = &'a [u8]>) -> usize {
 }
 
 fn split_folders<'a>(folders: &BTreeSet<&'a [u8]>) -> Vec<&'a [u8]> {
-    let known = ["train", "test", "val", "validation"];
-    let found: Vec<&[u8]> = known
+    let found: Vec<&[u8]> = SPLITS
         .iter()
         .flat_map(|name| folders.iter().find(|f| f.eq_ignore_ascii_case(name.as_bytes())))
         .copied()

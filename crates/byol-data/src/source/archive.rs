@@ -178,8 +178,7 @@ impl Found {
 
     fn finish(self) -> Contents {
         let Self { mut contents, links } = self;
-        contents.pictures.sort();
-        contents.parts.sort();
+        contents.sort();
         let resolved: Vec<_> = links
             .into_iter()
             .filter(|(name, _)| Member::of(name) == Member::Picture)

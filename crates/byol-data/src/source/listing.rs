@@ -11,7 +11,7 @@ pub(crate) struct Contents {
     pub pictures: Listing,
     /// Files of a set other than pictures: name, size in bytes, position.
     pub parts: Vec<(String, u64, u64)>,
-    /// How many files of which ending were neither.
+    /// How many files of which ending were neither picture nor part.
     others: BTreeMap<String, usize>,
 }
 
@@ -30,11 +30,12 @@ pub(crate) enum Member {
 
 impl Member {
     pub fn of(name: &[u8]) -> Self {
-        let hidden = |part: &[u8]| part.starts_with(b".") || part == b"__MACOSX";
-        if name.split(|&byte| byte == b'/').any(hidden) {
-            return Self::Hidden;
-        }
-        let base = String::from_utf8_lossy(base_name(name));
+        if name.split(|&byte| byte == b'/').any(is_hidden) { Self::Hidden } else { Self::of_visible(base_name(name)) }
+    }
+
+    /// [`Self::of`] where neither the file `base` nor a folder above it is hidden.
+    pub fn of_visible(base: &[u8]) -> Self {
+        let base = String::from_utf8_lossy(base);
         if has_picture_ending(&base) {
             Self::Picture
         } else if [cifar::is_part, idx::is_part, stl10::is_part, parquet::is_part, arrays::is_part]
@@ -46,6 +47,11 @@ impl Member {
             Self::Other
         }
     }
+}
+
+/// Whether a file or folder of this name is passed over.
+pub(crate) fn is_hidden(base: &[u8]) -> bool {
+    base.starts_with(b".") || base == b"__MACOSX"
 }
 
 /// Whether the ending is one of a picture format, in any case.
@@ -79,6 +85,20 @@ impl Contents {
         }
     }
 
+    /// Takes in what another part of the same folder holds; [`Self::sort`] puts everything in order afterwards.
+    pub fn append(&mut self, other: Self) {
+        self.pictures.append(&other.pictures);
+        self.parts.extend(other.parts);
+        for (ending, count) in other.others {
+            *self.others.entry(ending).or_default() += count;
+        }
+    }
+
+    pub fn sort(&mut self) {
+        self.pictures.sort();
+        self.parts.sort();
+    }
+
     /// Whether nothing at all was found.
     pub fn is_empty(&self) -> bool {
         self.pictures.len() == 0 && self.parts.is_empty() && self.others.is_empty()
@@ -100,27 +120,50 @@ pub(crate) struct Listing {
     entries: Vec<Entry>,
 }
 
+/// 28 bytes; without the packing it would be 32.
 #[derive(Clone, Copy, Debug)]
+#[repr(Rust, packed(4))]
 struct Entry {
-    name_start: usize,
-    name_len: usize,
+    name_start: u64,
     size_bytes: u64,
     position: u64,
+    name_len: u32,
+}
+
+impl Entry {
+    fn name<'a>(&self, names: &'a [u8]) -> &'a [u8] {
+        &names[self.name_start as usize..][..self.name_len as usize]
+    }
 }
 
 impl Listing {
     pub fn push(&mut self, name: &[u8], size_bytes: u64, position: u64) {
-        self.entries.push(Entry { name_start: self.names.len(), name_len: name.len(), size_bytes, position });
-        self.names.extend_from_slice(name);
+        // No system and no archive format has names of 4 GiB.
+        let name_len = u32::try_from(name.len()).unwrap_or(u32::MAX);
+        self.entries.push(Entry { name_start: self.names.len() as u64, size_bytes, position, name_len });
+        self.names.extend_from_slice(&name[..name_len as usize]);
+    }
+
+    /// Takes the names of `other` in, behind its own.
+    pub fn append(&mut self, other: &Self) {
+        let shift = self.names.len() as u64;
+        self.names.extend_from_slice(&other.names);
+        self.entries.extend(other.entries.iter().map(|&entry| Entry { name_start: entry.name_start + shift, ..entry }));
     }
 
     /// Sorts bytewise. Of equal names, which only an archive can have, the last stays, as unpacking would have it.
     pub fn sort(&mut self) {
         let Self { names, entries } = self;
-        let name = |entry: &Entry| &names[entry.name_start..][..entry.name_len];
         entries.reverse();
-        entries.sort_by(|a, b| name(a).cmp(name(b)));
-        entries.dedup_by(|a, b| name(a) == name(b));
+        entries.sort_by(|a, b| a.name(names).cmp(b.name(names)));
+        entries.dedup_by(|a, b| a.name(names) == b.name(names));
+        self.shrink_to_fit();
+    }
+
+    /// Gives memory back that was taken in advance.
+    pub fn shrink_to_fit(&mut self) {
+        self.names.shrink_to_fit();
+        self.entries.shrink_to_fit();
     }
 
     pub fn len(&self) -> usize {
@@ -128,12 +171,11 @@ impl Listing {
     }
 
     pub fn name(&self, index: usize) -> &[u8] {
-        let entry = &self.entries[index];
-        &self.names[entry.name_start..][..entry.name_len]
+        self.entries[index].name(&self.names)
     }
 
     pub fn names(&self) -> impl Iterator<Item = &[u8]> + Clone {
-        (0..self.len()).map(|index| self.name(index))
+        self.entries.iter().map(|entry| entry.name(&self.names))
     }
 
     pub fn size_bytes(&self, index: usize) -> u64 {
@@ -146,7 +188,12 @@ impl Listing {
 
     /// The place of `name` in a sorted listing.
     pub fn find(&self, name: &[u8]) -> Option<usize> {
-        self.entries.binary_search_by(|entry| self.names[entry.name_start..][..entry.name_len].cmp(name)).ok()
+        self.entries.binary_search_by(|entry| entry.name(&self.names).cmp(name)).ok()
+    }
+
+    /// Memory it occupies.
+    pub fn memory_bytes(&self) -> usize {
+        self.names.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 }
 

@@ -16,6 +16,7 @@ mod parquet_labels;
 mod pixels;
 mod records;
 mod stl10;
+mod walk;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -64,6 +65,15 @@ impl Source {
             Self::Pixels(pixels) => pixels.kind,
             Self::Parquet(_) => "Parquet files",
             Self::Images { .. } => "pictures in memory",
+        }
+    }
+
+    /// Memory for names, sizes and places.
+    pub fn index_bytes(&self) -> usize {
+        match self {
+            Self::Folder { listing, .. } | Self::Archive(Archive { listing, .. }) => listing.memory_bytes(),
+            Self::Records { .. } => 0,
+            Self::Images { names, .. } => names.iter().map(|name| size_of::<String>() + name.capacity()).sum(),
         }
     }
 
@@ -127,7 +137,7 @@ pub(crate) fn open(path: &Path, split: Option<&str>, config: &DataConfig) -> Res
 }
 
 fn open_folder(path: &Path, split: Option<&str>, config: &DataConfig) -> Result<(Source, Layout), DataError> {
-    let contents = folder::scan(path)?;
+    let contents = walk::walk(path)?.contents;
     if contents.is_empty() {
         return Err(DataError::EmptyFolder { path: path.into() });
     }
