@@ -24,6 +24,7 @@ golden:
 	"$(GOLDEN_VENV)/bin/pip" install --quiet --requirement tests/golden/requirements.txt
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/pictures.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/sources.py
+	tests/golden/webdataset.sh
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/augmentations.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/method.py
 	git status --short crates/byol/tests/data crates/byol-data/tests/data

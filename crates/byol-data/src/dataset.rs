@@ -1,6 +1,6 @@
 //! Pictures with names, labels and a split.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::source::{self, Source};
@@ -12,9 +12,14 @@ use crate::{BadImage, DataConfig, DataError, Image, LoadMemory};
 /// # Layout of `DATA`
 /// A folder of any depth; a tar archive (plain, gz, xz, zst); CIFAR-10/100 or STL-10 in binary form or IDX files, alone,
 /// in a folder or in an archive; Parquet files of encoded pictures, as Hugging Face `datasets` writes them, alone or in
-/// a folder; NumPy arrays of pictures (`.npy`, `.npz`), or a folder of arrays that are a picture each; one picture.
+/// a folder; NumPy arrays of pictures (`.npy`, `.npz`), or a folder of arrays that are a picture each; one picture; a folder of tar archives.
 /// `train` beside `test`, `val` or `validation` are splits; labels come from the first level that has more than one
 /// folder. Pictures are sorted bytewise by their path.
+///
+/// - In a tar archive, `KEY.cls` or the field `label`, `cls` or `class` of `KEY.json` is the label of the picture `KEY.jpg`
+///   (WebDataset). Folders give labels only where no such member does.
+/// - A folder of tar archives and no pictures is a set of shards in name order, as if given one by one to
+///   [`Self::open_all`]. Names like `train-000.tar` beside `test-000.tar` (or `val`, `validation`) are splits.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     shared: Arc<Shared>,
@@ -43,8 +48,32 @@ impl Dataset {
     /// # Errors
     /// See [`DataError`]: nothing there, no pictures, no such split, a damaged archive or set.
     pub fn open(path: &Path, split: Option<&str>, config: &DataConfig) -> Result<Self, DataError> {
+        Self::open_all(&[path.to_owned()], split, config)
+    }
+
+    /// Opens several roots as one dataset: picture after picture of root after root, in the order given. A path that
+    /// does not exist as written and has braces stands for several: `shard-{000..127}.tar`, `{a,b}.tar`.
+    ///
+    /// - Names begin with the last component of their root: `shard-000.tar/cat/1.jpg`. Nothing else of where a root lies
+    ///   enters them or the fingerprint. One path alone is what [`Self::open`] makes of it.
+    /// - Classes are the union by name, sorted by number if all are whole numbers, else bytewise. Labels are those each
+    ///   root gives by itself; a root whose pictures are all in one folder has that class if another root knows it, or if no
+    ///   root has labels and these folders differ.
+    /// - A split asked for must be in every root. Otherwise each root gives its `train` part, or all if it has no splits.
+    ///   [`Self::split`] is the split that all roots have in use, [`Self::splits_present`] those that every root has.
+    /// - `data.max_archive_memory_bytes` holds for all roots together.
+    /// - [`Order`](crate::Order) mixes the pictures of all roots in one permutation, the same on every machine. Shards
+    ///   thus need no shuffling of their own; pictures in plain archives are read in place, wherever they are.
+    ///
+    /// # Errors
+    /// See [`DataError`]; the message names the root.
+    ///
+    /// # Panics
+    /// When there is no path.
+    pub fn open_all(paths: &[PathBuf], split: Option<&str>, config: &DataConfig) -> Result<Self, DataError> {
+        assert!(!paths.is_empty(), "a dataset needs a path");
         config.validate()?;
-        let (source, layout) = source::open(path, split, config)?;
+        let (source, layout) = source::open_all(paths, split, config)?;
         Ok(Self::new(source, layout, config.clone()))
     }
 
@@ -184,7 +213,7 @@ impl Dataset {
             hash.add(class.as_bytes());
             hash.add(&[0xFF]);
         }
-        hash.0
+        hash.finish()
     }
 }
 
@@ -198,8 +227,12 @@ impl Default for Fnv {
 }
 
 impl Fnv {
-    fn add(&mut self, bytes: &[u8]) {
+    pub fn add(&mut self, bytes: &[u8]) {
         self.0 = bytes.iter().fold(self.0, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
+    }
+
+    pub fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -247,6 +280,6 @@ mod tests {
     fn the_hash_is_the_published_one() {
         let mut hash = Fnv::default();
         hash.add(b"foobar");
-        assert_eq!(hash.0, 0x8594_4171_F739_67E8);
+        assert_eq!(hash.finish(), 0x8594_4171_F739_67E8);
     }
 }

@@ -34,6 +34,28 @@ pub enum DataError {
         /// The path as given.
         path: PathBuf,
     },
+    /// A path with braces stands for a path that is not there.
+    #[error(
+        "no data at {}: expected all {count} paths that {} stands for, this is the first that is missing; check the \
+         range in the braces, or fetch the missing ones",
+        path.display(), pattern.display()
+    )]
+    MissingShard {
+        /// The path as given.
+        pattern: PathBuf,
+        /// The first missing one.
+        path: PathBuf,
+        /// How many paths it stands for.
+        count: usize,
+    },
+    /// A path with braces stands for too many paths.
+    #[error("{} stands for more than {limit} paths; check the range in the braces", pattern.display())]
+    TooManyPaths {
+        /// The path as given.
+        pattern: PathBuf,
+        /// The most that are taken.
+        limit: usize,
+    },
     /// Something is there but the system does not let us read it.
     #[error("cannot read {}: {source}; check the permissions and the disk", path.display())]
     Unreadable {

@@ -70,6 +70,39 @@ pub(crate) fn layout<'a>(
 /// The names of splits, in the order in which they are told.
 const SPLITS: [&str; 4] = ["train", "test", "val", "validation"];
 
+/// Sorts class names by number if all are whole numbers, else bytewise, and drops those that come twice.
+pub(crate) fn sort_classes(classes: &mut Vec<String>) {
+    let number = |class: &String| class.parse::<i128>().ok();
+    if classes.iter().all(|class| number(class).is_some()) {
+        // "1" and "01" are two names; the text decides between them.
+        classes.sort_by(|a, b| number(a).cmp(&number(b)).then_with(|| a.cmp(b)));
+    } else {
+        classes.sort();
+    }
+    classes.dedup();
+}
+
+/// Sorts names of splits: those we know first, in their usual order.
+pub(crate) fn sort_splits(splits: &mut Vec<String>) {
+    let rank =
+        |split: &String| SPLITS.iter().position(|known| split.eq_ignore_ascii_case(known)).unwrap_or(SPLITS.len());
+    splits.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.cmp(b)));
+    splits.dedup();
+}
+
+/// The split that a file in a folder of archives belongs to by its name: `train-000.tar`, `val.tar`, `test/0.tar`.
+pub(crate) fn split_of_file(name: &str) -> Option<&'static str> {
+    let word = name.split(['/', '-', '_', '.']).next()?;
+    SPLITS.into_iter().find(|known| word.eq_ignore_ascii_case(known))
+}
+
+/// The innermost folder that all of the sorted `names` share.
+pub(crate) fn lone_folder<'a>(names: impl Iterator<Item = &'a [u8]> + Clone) -> Option<String> {
+    let wrapper_bytes = wrapper_len(names.clone());
+    let wrapper = names.clone().next()?[..wrapper_bytes].strip_suffix(b"/")?;
+    Some(lossy(wrapper.rsplit(|&byte| byte == b'/').next()?))
+}
+
 /// The different ones of `names`. Equal names often follow each other, which spares most of the searches.
 fn distinct<'a>(names: impl Iterator<Item = &'a [u8]>) -> BTreeSet<&'a [u8]> {
     let mut last = None;
@@ -204,6 +237,42 @@ mod tests {
             let names = case.names.iter().map(|name| name.as_bytes());
             assert_eq!(layout(names, case.wish), Ok(expected), "{:?}", case.names);
         }
+    }
+
+    #[test]
+    fn classes_are_sorted_as_numbers_only_if_all_are() {
+        for (classes, sorted) in [
+            (&["10", "9", "-1", "9"][..], &["-1", "9", "10"][..]),
+            (&["10", "9", "a"], &["10", "9", "a"]),
+            (&["2", "01", "1"], &["01", "1", "2"]),
+            (&[], &[]),
+        ] {
+            let mut classes: Vec<String> = classes.iter().map(|&class| class.to_owned()).collect();
+            sort_classes(&mut classes);
+            assert_eq!(classes, sorted);
+        }
+    }
+
+    #[test]
+    fn names_of_archives_tell_their_split() {
+        for (name, split) in [
+            ("train-000.tar", Some("train")),
+            ("Train.tar.gz", Some("train")),
+            ("val_1.tar", Some("val")),
+            ("validation.7.tar", Some("validation")),
+            ("test/0.tar", Some("test")),
+            ("training-0.tar", None),
+            ("shard-train-0.tar", None),
+        ] {
+            assert_eq!(split_of_file(name), split, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_folder_around_everything_is_the_lone_one() {
+        let lone = |names: &'static [&'static str]| lone_folder(names.iter().map(|name| name.as_bytes()));
+        assert_eq!(lone(&["all/cat/1.jpg", "all/cat/2/3.jpg"]), Some("cat".into()));
+        assert_eq!((lone(&["1.jpg", "cat/1.jpg"]), lone(&["1.jpg"]), lone(&[])), (None, None, None));
     }
 
     #[test]

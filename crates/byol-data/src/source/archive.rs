@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::listing::{Contents, Listing, Member};
 use crate::{DataConfig, DataError};
@@ -15,6 +16,8 @@ use crate::{DataConfig, DataError};
 pub(crate) enum Storage {
     /// In the archive itself; positions are byte offsets.
     Plain(File),
+    /// The same, opened for every member anew: thousands of archives at once would exceed what a process may open.
+    Reopened { path: PathBuf, file_bytes: u64, modified: Option<SystemTime> },
     /// In memory; positions are places in this list.
     Memory(Vec<Box<[u8]>>),
 }
@@ -103,14 +106,14 @@ pub(crate) fn scan_plain(path: &Path, file: File) -> Result<(Contents, Storage),
     let mut found = Found::default();
     let mut archive = tar::Archive::new(&file);
     for entry in archive.entries_with_seek().map_err(broken)? {
-        let entry = entry.map_err(broken)?;
+        let mut entry = entry.map_err(broken)?;
         let (position, size_bytes) = (entry.raw_file_position(), entry.size());
         if position.checked_add(size_bytes).is_none_or(|end| end > file_bytes) {
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let reason = format!("the file ends within {name}");
             return Err(DataError::BrokenArchive { path: path.into(), reason });
         }
-        found.add(&entry, position);
+        found.add(&mut entry, position).map_err(broken)?;
     }
     Ok((found.finish(), Storage::Plain(file)))
 }
@@ -128,7 +131,7 @@ pub(crate) fn scan_compressed(
     let mut archive = tar::Archive::new(content);
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
-        let member = found.add(&entry, kept.len() as u64);
+        let member = found.add(&mut entry, kept.len() as u64).map_err(broken)?;
         if !matches!(member, Some(Member::Picture | Member::Part)) {
             continue;
         }
@@ -161,18 +164,21 @@ struct Found {
 
 impl Found {
     /// Takes an entry in; returns what it is if it is a file.
-    fn add<R: Read>(&mut self, entry: &tar::Entry<'_, R>, position: u64) -> Option<Member> {
+    fn add<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, position: u64) -> io::Result<Option<Member>> {
         let name = clean(&entry.path_bytes());
         let kind = entry.header().entry_type();
         if kind.is_file() || kind.is_contiguous() {
             let member = Member::of(&name);
             self.contents.add(member, &name, entry.size(), position);
-            Some(member)
+            if member == Member::Other {
+                self.contents.labels.add(&name, entry.size(), entry)?;
+            }
+            Ok(Some(member))
         } else {
             if let (true, Some(target)) = (kind.is_hard_link(), entry.link_name_bytes()) {
                 self.links.push((name, clean(&target)));
             }
-            None
+            Ok(None)
         }
     }
 
@@ -211,6 +217,24 @@ impl Storage {
                 read_exact_at(archive, file, position)?;
                 Ok(file)
             }
+            Self::Reopened { path, file_bytes, modified } => {
+                let archive = File::open(path)?;
+                let metadata = archive.metadata()?;
+                if metadata.len() != *file_bytes || metadata.modified().ok() != *modified {
+                    return Err(io::Error::other("the archive has changed since it was opened"));
+                }
+                file.resize(usize::try_from(size_bytes).map_err(io::Error::other)?, 0);
+                read_exact_at(&archive, file, position)?;
+                Ok(file)
+            }
+        }
+    }
+
+    /// Memory taken by pictures.
+    pub fn memory_bytes(&self) -> u64 {
+        match self {
+            Self::Memory(kept) => kept.iter().map(|bytes| bytes.len() as u64).sum(),
+            Self::Plain(_) | Self::Reopened { .. } => 0,
         }
     }
 }
@@ -245,6 +269,16 @@ pub(crate) struct Archive {
 }
 
 impl Archive {
+    /// Gives the open file back to the system, and opens it again for each picture.
+    pub fn close(&mut self) {
+        if let Storage::Plain(file) = &self.storage
+            && let Ok(metadata) = file.metadata()
+        {
+            let (file_bytes, modified) = (metadata.len(), metadata.modified().ok());
+            self.storage = Storage::Reopened { path: self.path.clone(), file_bytes, modified };
+        }
+    }
+
     /// The bytes of picture `index`, unless there are more than `max_bytes`; in `file` if they are not in memory anyhow.
     pub fn read<'a>(&'a self, index: usize, max_bytes: u64, file: &'a mut Vec<u8>) -> Result<&'a [u8], String> {
         let size = self.listing.size_bytes(index);

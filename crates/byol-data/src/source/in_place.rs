@@ -90,13 +90,15 @@ pub(crate) fn open_archive(
     let mut open = |name: &str| {
         let part = contents.parts.iter().find(|(part, ..)| part == name);
         let &(_, bytes, position) = part.ok_or_else(|| DataError::NotFound { path: super::part_path(path, name) })?;
-        match storage {
-            Storage::Memory(kept) => Ok(Stored::Memory(std::mem::take(&mut kept[position as usize]).into_vec())),
-            Storage::Plain(file) => {
-                let file = file.try_clone().map_err(|source| DataError::Unreadable { path: path.into(), source })?;
-                Ok(Stored::File { file: Arc::new(file), start: position, bytes })
+        let file = match storage {
+            Storage::Memory(kept) => {
+                return Ok(Stored::Memory(std::mem::take(&mut kept[position as usize]).into_vec()));
             }
-        }
+            Storage::Plain(file) => file.try_clone(),
+            Storage::Reopened { path, .. } => File::open(path),
+        };
+        let file = file.map_err(|source| DataError::Unreadable { path: path.into(), source })?;
+        Ok(Stored::File { file: Arc::new(file), start: position, bytes })
     };
     let (pixels, layout) = stl10::open(path, &parts_of(contents, stl10::is_part), split, &mut open)?;
     Ok(Some((Source::Pixels(pixels), layout)))

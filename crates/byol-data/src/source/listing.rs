@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::webdataset::MemberLabels;
 use super::{arrays, cifar, idx, parquet, stl10};
 
 /// Everything a folder or an archive holds, sorted into what we read and what we do not.
@@ -11,6 +12,10 @@ pub(crate) struct Contents {
     pub pictures: Listing,
     /// Files of a set other than pictures: name, size in bytes, position.
     pub parts: Vec<(String, u64, u64)>,
+    /// Tar archives, which count as `others` too.
+    pub shards: Listing,
+    /// Labels that members of an archive give to others.
+    pub labels: MemberLabels,
     /// How many files of which ending were neither picture nor part.
     others: BTreeMap<String, usize>,
 }
@@ -54,6 +59,13 @@ pub(crate) fn is_hidden(base: &[u8]) -> bool {
     base.starts_with(b".") || base == b"__MACOSX"
 }
 
+/// Whether the ending is one of a tar archive, compressed or not. Says only where to look: content decides.
+pub(crate) fn has_tar_ending(name: &str) -> bool {
+    const ENDINGS: [&str; 7] = [".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.zst", ".tzst"];
+    let name = name.to_ascii_lowercase();
+    ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
 /// Whether the ending is one of a picture format, in any case.
 pub(crate) fn has_picture_ending(name: &str) -> bool {
     const ENDINGS: [&str; 10] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif"];
@@ -78,6 +90,9 @@ impl Contents {
             Member::Part => self.parts.push((String::from_utf8_lossy(name).into_owned(), size_bytes, position)),
             Member::Other => {
                 let base = String::from_utf8_lossy(base_name(name)).into_owned();
+                if has_tar_ending(&base) {
+                    self.shards.push(name, size_bytes, position);
+                }
                 let ending = base.rsplit_once('.').map_or("no ending".into(), |(_, ending)| format!(".{ending}"));
                 *self.others.entry(ending).or_default() += 1;
             }
@@ -89,6 +104,7 @@ impl Contents {
     pub fn append(&mut self, other: Self) {
         self.pictures.append(&other.pictures);
         self.parts.extend(other.parts);
+        self.shards.append(&other.shards);
         for (ending, count) in other.others {
             *self.others.entry(ending).or_default() += count;
         }
@@ -97,6 +113,7 @@ impl Contents {
     pub fn sort(&mut self) {
         self.pictures.sort();
         self.parts.sort();
+        self.shards.sort();
     }
 
     /// Whether nothing at all was found.

@@ -13,10 +13,13 @@ mod parquet;
 mod parquet_columns;
 mod parquet_file;
 mod parquet_labels;
+mod pattern;
 mod pixels;
 mod records;
+mod roots;
 mod stl10;
 mod walk;
+mod webdataset;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -30,6 +33,7 @@ pub(crate) use npy::looks_like_npy;
 use parquet::Parquet;
 use pixels::Pixels;
 use records::Records;
+use roots::Roots;
 
 use crate::decode::{decode, looks_like_a_picture};
 use crate::splits::{self, Layout, NoSuchSplit};
@@ -40,6 +44,8 @@ use crate::{DataConfig, DataError, Image, LoadMemory};
 pub(crate) enum Source {
     /// Files below a folder.
     Folder { root: PathBuf, listing: Listing },
+    /// Several of these.
+    Roots(Roots),
     /// Members of a tar archive.
     Archive(Archive),
     /// Records of CIFAR or IDX files.
@@ -60,6 +66,7 @@ impl Source {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Folder { .. } => "folder",
+            Self::Roots(roots) => roots.kind(),
             Self::Archive(_) => "tar archive",
             Self::Records { kind, .. } => kind,
             Self::Pixels(pixels) => pixels.kind,
@@ -68,18 +75,44 @@ impl Source {
         }
     }
 
+    /// Number of pictures, those outside of the split included.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Folder { listing, .. } | Self::Archive(Archive { listing, .. }) => listing.len(),
+            Self::Roots(roots) => roots.len(),
+            Self::Records { records, .. } => records.len(),
+            Self::Pixels(pixels) => pixels.len(),
+            Self::Parquet(parquet) => parquet.len(),
+            Self::Images { images, .. } => images.len(),
+        }
+    }
+
     /// Memory for names, sizes and places.
     pub fn index_bytes(&self) -> usize {
         match self {
             Self::Folder { listing, .. } | Self::Archive(Archive { listing, .. }) => listing.memory_bytes(),
-            Self::Records { .. } => 0,
+            Self::Roots(roots) => roots.index_bytes(),
+            Self::Records { .. } | Self::Pixels(_) | Self::Parquet(_) => 0,
             Self::Images { names, .. } => names.iter().map(|name| size_of::<String>() + name.capacity()).sum(),
+        }
+    }
+
+    /// Memory for what is kept of files, which `data.max_archive_memory_bytes` limits.
+    pub fn content_bytes(&self) -> u64 {
+        match self {
+            Self::Archive(archive) => archive.storage.memory_bytes(),
+            Self::Roots(roots) => roots.content_bytes(),
+            Self::Records { records, .. } => records.files.iter().map(|(_, bytes)| bytes.len() as u64).sum(),
+            Self::Pixels(pixels) => pixels.memory_bytes(),
+            Self::Parquet(parquet) => parquet.memory_bytes(),
+            Self::Folder { .. } | Self::Images { .. } => 0,
         }
     }
 
     /// Name of picture `index`.
     pub fn name(&self, index: usize) -> Cow<'_, str> {
         match self {
+            Self::Roots(roots) => Cow::Owned(roots.name(index)),
             Self::Folder { listing, .. } | Self::Archive(Archive { listing, .. }) => {
                 String::from_utf8_lossy(listing.name(index))
             }
@@ -93,6 +126,7 @@ impl Source {
     /// Bytes that picture `index` occupies in the source; in Parquet files the mean of its row group.
     pub fn size_bytes(&self, index: usize) -> u64 {
         match self {
+            Self::Roots(roots) => roots.size_bytes(index),
             Self::Folder { listing, .. } | Self::Archive(Archive { listing, .. }) => listing.size_bytes(index),
             Self::Records { records, .. } => records.record_bytes as u64,
             Self::Pixels(pixels) => pixels.picture_bytes(),
@@ -103,25 +137,38 @@ impl Source {
 
     /// Reads and decodes picture `index`, or says why not.
     pub fn load(&self, index: usize, config: &DataConfig, memory: &mut LoadMemory) -> Result<Image, String> {
-        let spare = memory.samples.take();
         match self {
             Self::Folder { root, listing } => {
                 folder::read(root, listing.name(index), config.max_file_bytes, &mut memory.file)?;
-                decode(&memory.file, config, spare)
+                decode(&memory.file, config, memory.samples.take())
             }
             Self::Archive(archive) => {
+                let spare = memory.samples.take();
                 decode(archive.read(index, config.max_file_bytes, &mut memory.file)?, config, spare)
             }
+            Self::Roots(roots) => roots.load(index, config, memory),
             Self::Records { records, .. } => records.load(index, config.channels),
             Self::Pixels(pixels) => pixels.load(index, config, memory),
-            Self::Parquet(parquet) => decode(parquet.read(index, config.max_file_bytes)?.data(), config, spare),
+            Self::Parquet(parquet) => {
+                let spare = memory.samples.take();
+                decode(parquet.read(index, config.max_file_bytes)?.data(), config, spare)
+            }
             Self::Images { images, .. } => Ok(images[index].clone()),
         }
     }
 }
 
+/// Opens what is at `paths`, which may have patterns in braces; see [`roots::open_all`].
+pub(crate) fn open_all(
+    paths: &[PathBuf],
+    split: Option<&str>,
+    config: &DataConfig,
+) -> Result<(Source, Layout), DataError> {
+    roots::open_all(&pattern::expand_all(paths)?, split, config)
+}
+
 /// Opens whatever is at `path`.
-pub(crate) fn open(path: &Path, split: Option<&str>, config: &DataConfig) -> Result<(Source, Layout), DataError> {
+fn open(path: &Path, split: Option<&str>, config: &DataConfig) -> Result<(Source, Layout), DataError> {
     let unreadable = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => DataError::NotFound { path: path.into() },
         _ => DataError::Unreadable { path: path.into(), source },
@@ -140,6 +187,9 @@ fn open_folder(path: &Path, split: Option<&str>, config: &DataConfig) -> Result<
     let contents = walk::walk(path)?.contents;
     if contents.is_empty() {
         return Err(DataError::EmptyFolder { path: path.into() });
+    }
+    if contents.pictures.len() == 0 && contents.parts.is_empty() && contents.shards.len() > 0 {
+        return roots::open_shards(path, &contents.shards, split, config);
     }
     if contents.pictures.len() == 0 {
         if let Some(opened) = in_place::open_folder(path, &contents, split, config)? {
@@ -229,7 +279,8 @@ fn open_archive(
         };
         return open_parts(path, &contents, split, config, &read);
     }
-    let layout = layout_of(path, &contents.pictures, split)?;
+    let mut layout = layout_of(path, &contents.pictures, split)?;
+    contents.labels.apply(&contents.pictures, &mut layout);
     Ok((Source::Archive(Archive { path: path.into(), listing: contents.pictures, storage }), layout))
 }
 
@@ -294,9 +345,7 @@ fn open_one_picture(path: &Path, size_bytes: u64, split: Option<&str>) -> Result
 }
 
 fn layout_of(path: &Path, pictures: &Listing, split: Option<&str>) -> Result<Layout, DataError> {
-    if u32::try_from(pictures.len()).is_err() {
-        return Err(DataError::TooManyImages { path: path.into(), count: pictures.len() });
-    }
+    check_count(path, pictures.len())?;
     splits::layout(pictures.names(), split).map_err(|NoSuchSplit(present)| DataError::UnknownSplit {
         path: path.into(),
         split: split.unwrap_or_default().into(),
@@ -320,6 +369,13 @@ fn describe(head: &[u8]) -> String {
         [0x80, 2..=5, ..] => "a Python pickle; for CIFAR, fetch the binary version".into(),
         _ if std::str::from_utf8(head).is_ok() => "a text file".into(),
         _ => "content of no known kind".into(),
+    }
+}
+
+fn check_count(path: &Path, count: usize) -> Result<(), DataError> {
+    match u32::try_from(count) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(DataError::TooManyImages { path: path.into(), count }),
     }
 }
 

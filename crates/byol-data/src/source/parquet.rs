@@ -100,6 +100,16 @@ pub(crate) fn open(
 }
 
 impl Parquet {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.file_ends.last().copied().unwrap_or(0)
+    }
+
+    /// Memory for the pictures that are kept.
+    pub fn memory_bytes(&self) -> u64 {
+        if self.kept.is_some() { self.files.iter().map(ParquetFile::picture_bytes).sum() } else { 0 }
+    }
+
     /// `data/train-00000-of-00002.parquet#17`: the file and the row within it, from 0.
     pub fn name(&self, index: usize) -> String {
         let (file, row) = self.find(index);

@@ -168,6 +168,19 @@ impl Pixels {
         self.form.bytes().unwrap_or(0) as u64
     }
 
+    /// Pictures there is room for in the file.
+    pub fn len(&self) -> usize {
+        (self.stored.len().saturating_sub(self.start) / self.picture_bytes().max(1)) as usize
+    }
+
+    /// Memory for what is kept of the file.
+    pub fn memory_bytes(&self) -> u64 {
+        match &self.stored {
+            Stored::Memory(bytes) => bytes.len() as u64,
+            Stored::File { .. } => 0,
+        }
+    }
+
     /// Reads picture `index`.
     pub fn load(&self, index: usize, config: &DataConfig, memory: &mut LoadMemory) -> Result<Image, String> {
         self.form.check(config)?;
