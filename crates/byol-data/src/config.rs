@@ -21,8 +21,12 @@ pub struct DataConfig {
     /// Larger picture files are refused unread, in bytes. Default 256 MiB.
     pub max_file_bytes: u64,
     /// Largest memory for what is kept from a compressed archive, a CIFAR or IDX file or a compressed array, in bytes;
-    /// Parquet files beyond it are read picture by picture. Default 4 GiB.
+    /// over all roots together. Parquet files beyond it are read picture by picture. Default 4 GiB.
     pub max_archive_memory_bytes: u64,
+    /// Whether the listing of a folder with at least 10 000 pictures is kept in the user's cache folder
+    /// (`~/.cache/byol/index-…`) and used again while no folder in it has changed. A file rewritten in place is not
+    /// noticed as changed, though always read as it is. Default true.
+    pub index_cache: bool,
 }
 
 /// More channels than any camera has; beyond it a length was taken for a number of channels.
@@ -37,6 +41,7 @@ impl Default for DataConfig {
             max_image_pixels: 178_956_970,
             max_file_bytes: 256 << 20,
             max_archive_memory_bytes: 4 << 30,
+            index_cache: true,
         }
     }
 }

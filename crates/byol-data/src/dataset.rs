@@ -20,6 +20,9 @@ use crate::{BadImage, DataConfig, DataError, Image, LoadMemory};
 ///   (WebDataset). Folders give labels only where no such member does.
 /// - A folder of tar archives and no pictures is a set of shards in name order, as if given one by one to
 ///   [`Self::open_all`]. Names like `train-000.tar` beside `test-000.tar` (or `val`, `validation`) are splits.
+/// - The listing of a folder with 10 000 pictures or more is kept in the user's cache folder and used while no folder
+///   in it has changed. Files that are added, removed or renamed are noticed; a file rewritten in place is not, so
+///   its size in the fingerprint is that of before, though the picture is read as it is.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     shared: Arc<Shared>,
@@ -71,9 +74,26 @@ impl Dataset {
     /// # Panics
     /// When there is no path.
     pub fn open_all(paths: &[PathBuf], split: Option<&str>, config: &DataConfig) -> Result<Self, DataError> {
+        Self::open_all_indexed(paths, split, config, source::user_folder().as_deref())
+    }
+
+    /// [`Self::open_all`] with the indexes of large folders in the folder `indexes` instead of the user's cache folder,
+    /// or without any. The key `data.index_cache` switches them off in any case.
+    ///
+    /// # Errors
+    /// As [`Self::open_all`]; an index that cannot be read or written is no error.
+    ///
+    /// # Panics
+    /// As [`Self::open_all`].
+    pub fn open_all_indexed(
+        paths: &[PathBuf],
+        split: Option<&str>,
+        config: &DataConfig,
+        indexes: Option<&Path>,
+    ) -> Result<Self, DataError> {
         assert!(!paths.is_empty(), "a dataset needs a path");
         config.validate()?;
-        let (source, layout) = source::open_all(paths, split, config)?;
+        let (source, layout) = source::open_all(paths, split, config, indexes.filter(|_| config.index_cache))?;
         Ok(Self::new(source, layout, config.clone()))
     }
 
@@ -218,7 +238,7 @@ impl Dataset {
 }
 
 /// The FNV-1a hash (<http://www.isthe.com/chongo/tech/comp/fnv/>); the standard library's may change with its version.
-struct Fnv(u64);
+pub(crate) struct Fnv(u64);
 
 impl Default for Fnv {
     fn default() -> Self {

@@ -100,6 +100,11 @@ impl Contents {
         }
     }
 
+    /// A folder of pictures; what else it holds no longer matters then.
+    pub fn of_pictures(pictures: Listing) -> Self {
+        Self { pictures, ..Self::default() }
+    }
+
     /// Takes in what another part of the same folder holds; [`Self::sort`] puts everything in order afterwards.
     pub fn append(&mut self, other: Self) {
         self.pictures.append(&other.pictures);
@@ -159,6 +164,21 @@ impl Listing {
         let name_len = u32::try_from(name.len()).unwrap_or(u32::MAX);
         self.entries.push(Entry { name_start: self.names.len() as u64, size_bytes, position, name_len });
         self.names.extend_from_slice(&name[..name_len as usize]);
+    }
+
+    /// A listing of names that stand one behind the other, `None` if the columns do not fit each other.
+    pub fn from_columns(names: &[u8], name_lens: &[u32], sizes_bytes: &[u64]) -> Option<Self> {
+        let total = name_lens.iter().map(|&len| u64::from(len)).sum::<u64>();
+        if total != names.len() as u64 || name_lens.len() != sizes_bytes.len() {
+            return None;
+        }
+        let mut name_start = 0;
+        let entry = |(&name_len, &size_bytes)| {
+            let entry = Entry { name_start, size_bytes, position: 0, name_len };
+            name_start += u64::from(name_len);
+            entry
+        };
+        Some(Self { names: names.to_vec(), entries: name_lens.iter().zip(sizes_bytes).map(entry).collect() })
     }
 
     /// Takes the names of `other` in, behind its own.

@@ -6,6 +6,7 @@ mod cifar;
 mod folder;
 mod idx;
 mod in_place;
+mod index;
 mod listing;
 mod npy;
 mod npz;
@@ -34,6 +35,8 @@ use parquet::Parquet;
 use pixels::Pixels;
 use records::Records;
 use roots::Roots;
+
+pub(crate) use index::user_folder;
 
 use crate::decode::{decode, looks_like_a_picture};
 use crate::splits::{self, Layout, NoSuchSplit};
@@ -163,19 +166,25 @@ pub(crate) fn open_all(
     paths: &[PathBuf],
     split: Option<&str>,
     config: &DataConfig,
+    indexes: Option<&Path>,
 ) -> Result<(Source, Layout), DataError> {
-    roots::open_all(&pattern::expand_all(paths)?, split, config)
+    roots::open_all(&pattern::expand_all(paths)?, split, config, indexes)
 }
 
-/// Opens whatever is at `path`.
-fn open(path: &Path, split: Option<&str>, config: &DataConfig) -> Result<(Source, Layout), DataError> {
+/// Opens whatever is at `path`. Large folders have an index in the folder `indexes`.
+fn open(
+    path: &Path,
+    split: Option<&str>,
+    config: &DataConfig,
+    indexes: Option<&Path>,
+) -> Result<(Source, Layout), DataError> {
     let unreadable = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => DataError::NotFound { path: path.into() },
         _ => DataError::Unreadable { path: path.into(), source },
     };
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if metadata.is_dir() {
-        open_folder(path, split, config)
+        open_folder(path, split, config, indexes)
     } else if metadata.is_file() {
         open_file(path, File::open(path).map_err(unreadable)?, split, config)
     } else {
@@ -183,8 +192,13 @@ fn open(path: &Path, split: Option<&str>, config: &DataConfig) -> Result<(Source
     }
 }
 
-fn open_folder(path: &Path, split: Option<&str>, config: &DataConfig) -> Result<(Source, Layout), DataError> {
-    let contents = walk::walk(path)?.contents;
+fn open_folder(
+    path: &Path,
+    split: Option<&str>,
+    config: &DataConfig,
+    indexes: Option<&Path>,
+) -> Result<(Source, Layout), DataError> {
+    let contents = index::contents(path, indexes)?;
     if contents.is_empty() {
         return Err(DataError::EmptyFolder { path: path.into() });
     }

@@ -85,14 +85,15 @@ pub(crate) fn open_all(
     paths: &[PathBuf],
     split: Option<&str>,
     config: &DataConfig,
+    indexes: Option<&Path>,
 ) -> Result<(Source, Layout), DataError> {
     if let [only] = paths {
-        return super::open(only, split, config);
+        return super::open(only, split, config, indexes);
     }
     let mut several = Several::new(config, paths.len());
     for path in paths {
         let (source, layout) =
-            super::open(path, split, &several.remaining()).map_err(|error| several.state_limit(error))?;
+            super::open(path, split, &several.remaining(), indexes).map_err(|error| several.state_limit(error))?;
         several.add(path, last_component(path), source, layout)?;
     }
     Ok(several.finish())
@@ -133,7 +134,8 @@ pub(crate) fn open_shards(
             limits.max_file_bytes = 0;
         }
         let wish = if chosen.is_some() { None } else { split };
-        let (source, mut layout) = super::open(&shard, wish, &limits).map_err(|error| several.state_limit(error))?;
+        let (source, mut layout) =
+            super::open(&shard, wish, &limits, None).map_err(|error| several.state_limit(error))?;
         if !in_use {
             layout.images.clear();
             layout.labels.clear();

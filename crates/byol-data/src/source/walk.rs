@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::SystemTime;
 
 use super::listing::{Contents, Member, is_hidden};
 use crate::DataError;
@@ -18,6 +19,8 @@ use crate::DataError;
 pub(crate) struct Tree {
     /// Its files, sorted.
     pub contents: Contents,
+    /// Every folder that was listed: its name below the root, and when it last changed if the system knows.
+    pub folders: Vec<(Vec<u8>, Option<SystemTime>)>,
 }
 
 /// A folder yet to be listed.
@@ -66,6 +69,7 @@ pub(crate) fn walk(root: &Path) -> Result<Tree, DataError> {
         let mut below = Vec::new();
         for found in list_level(&level) {
             tree.contents.append(found.tree.contents);
+            tree.folders.extend(found.tree.folders);
             below.extend(found.tasks);
             errors.extend(found.errors);
         }
@@ -80,7 +84,7 @@ pub(crate) fn walk(root: &Path) -> Result<Tree, DataError> {
 }
 
 /// Threads that wait for the disk or the network at once, more than there are cores on small machines.
-fn threads() -> usize {
+pub(crate) fn threads() -> usize {
     thread::available_parallelism().map_or(4, usize::from).clamp(4, 16)
 }
 
@@ -109,11 +113,14 @@ fn list_level(level: &[Task]) -> Vec<Found> {
 
 impl Found {
     fn list(&mut self, task: &Task) -> io::Result<()> {
+        // Asked before listing: a change meanwhile makes the folder newer than what is noted here.
+        let modified = fs::metadata(&task.path).and_then(|metadata| metadata.modified());
         let entries = match fs::read_dir(&task.path) {
             Ok(entries) => entries,
             Err(error) if is_gone(&error) => return Ok(()),
             Err(error) => return Err(error),
         };
+        self.tree.folders.push((task.name.clone(), modified.ok()));
         let mut name = task.name.clone();
         if !name.is_empty() {
             name.push(b'/');
@@ -208,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn every_file_is_found_once_in_order_with_its_size() {
+    fn every_file_is_found_once_in_order_with_its_size_and_every_folder_is_noted() {
         let root = TempDir::new().unwrap();
         for folder in 0..50 {
             (0..3).for_each(|number| file(root.path(), &format!("{folder:02}/deep/er/{number}.png")));
@@ -220,6 +227,8 @@ mod tests {
         assert!(names.is_sorted() && names.len() == 151);
         assert_eq!((names[0], tree.contents.pictures.size_bytes(0)), (&b"00-1.png"[..], 8));
         assert_eq!((names[150], tree.contents.pictures.size_bytes(150)), (&b"49/deep/er/2.png"[..], 16));
+        assert_eq!(tree.folders.len(), 1 + 50 * 3);
+        assert!(tree.folders.iter().all(|(_, modified)| modified.is_some()));
     }
 
     #[test]
