@@ -12,10 +12,12 @@ use crate::{BadImage, DataConfig, DataError, Image, LoadMemory};
 /// # Layout of `DATA`
 /// A folder of any depth; a tar archive (plain, gz, xz, zst); CIFAR-10/100 or STL-10 in binary form or IDX files, alone,
 /// in a folder or in an archive; Parquet files of encoded pictures, as Hugging Face `datasets` writes them, alone or in
-/// a folder; NumPy arrays of pictures (`.npy`, `.npz`), or a folder of arrays that are a picture each; one picture; a folder of tar archives.
-/// `train` beside `test`, `val` or `validation` are splits; labels come from the first level that has more than one
-/// folder. Pictures are sorted bytewise by their path.
+/// a folder; NumPy arrays of pictures (`.npy`, `.npz`), or a folder of arrays that are a picture each; one picture; a list
+/// of paths; a folder of tar archives. `train` beside `test`, `val` or `validation` are splits; labels come from the first
+/// level that has more than one folder. Pictures are sorted bytewise by their path.
 ///
+/// - A list is a text, `.csv` or `.tsv` file with one path per line, relative to its folder. A second column, behind a
+///   comma or tab, is the label; a header (`path,label,split`) may name columns in any order. Its order is kept.
 /// - In a tar archive, `KEY.cls` or the field `label`, `cls` or `class` of `KEY.json` is the label of the picture `KEY.jpg`
 ///   (WebDataset). Folders give labels only where no such member does.
 /// - A folder of tar archives and no pictures is a set of shards in name order, as if given one by one to

@@ -85,7 +85,7 @@ pub enum DataError {
     /// A file of a kind we do not read.
     #[error(
         "cannot use {} as data: expected a folder, a tar archive (plain, gz, xz, zst), a Parquet, CIFAR, STL-10 or IDX \
-         file, a NumPy array (.npy, .npz) or a picture, got {found}",
+         file, a NumPy array (.npy, .npz), a list of paths or a picture, got {found}",
         path.display()
     )]
     Unsupported {

@@ -1,4 +1,4 @@
-//! Several roots as one dataset: patterns, shards with labels of their own.
+//! Several roots as one dataset: patterns, lists of paths, shards with labels of their own.
 
 use std::fs;
 use std::io::{Cursor, Write};
@@ -182,6 +182,92 @@ fn a_root_that_cannot_be_used_is_named() {
         let bad = folder.path().join(name);
         let message = try_open(&[paths[0].clone(), bad], None).unwrap_err().to_string();
         assert!(message.contains(name) && message.contains(words), "{message}");
+    }
+}
+
+#[test]
+fn a_list_names_pictures_with_labels_behind_commas_or_tabs_and_a_header_in_any_order() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path();
+    let far = TempDir::new().unwrap();
+    write(far.path(), "far.png", &png(3));
+    write(root, "p/1.png", &png(1));
+    write(root, "p/2, or so.png", &png(2));
+    write(root, "p/no_ending", &png(4));
+    let far = far.path().join("far.png");
+    let far = far.display();
+    let plain = format!("# comment\n\np/1.png\r\n{far}\np/2, or so.png\np/1.png");
+    let quoted = "\"p/2, or so.png\"";
+    for (name, text, expected_reds, expected_labels) in [
+        ("any_name", plain.as_str(), vec![1, 3, 2, 1], vec![None; 4]),
+        ("a.txt", "p/1.png\tcat\n# x\np/2, or so.png\tant", vec![1, 2], vec![Some(1), Some(0)]),
+        ("b.csv", &format!("p/1.png,10\n{quoted}, 9\n"), vec![1, 2], vec![Some(1), Some(0)]),
+        (
+            "c.csv",
+            &format!("label,path\n10,p/1.png\n,p/no_ending\n9,{quoted}"),
+            vec![1, 4, 2],
+            vec![Some(1), None, Some(0)],
+        ),
+        (
+            "d.tsv",
+            "\u{FEFF}Filename\tw\tClass\np/1.png\t5\tb\np/2, or so.png\t5\ta",
+            vec![1, 2],
+            vec![Some(1), Some(0)],
+        ),
+        ("e.csv", "id,breed\np/1.png,pug", vec![1], vec![Some(0)]),
+    ] {
+        write(root, name, text.as_bytes());
+        let dataset = open(&[root.join(name)]);
+        assert_eq!((reds(&dataset), labels(&dataset)), (expected_reds, expected_labels), "{name}");
+    }
+    assert_eq!(names(&open(&[root.join("c.csv")])), ["p/1.png", "p/no_ending", "p/2, or so.png"]);
+    assert_eq!(open(&[root.join("c.csv")]).classes(), ["9", "10"]);
+    assert_eq!(open(&[root.join("a.txt")]).description(), "list of files, 2 pictures, 2 classes");
+    let both = open(&[root.join("a.txt"), root.join("p")]);
+    assert_eq!((both.len(), both.name(0)), (4, "a.txt/p/1.png".into()));
+}
+
+#[test]
+fn a_list_may_have_splits() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path();
+    (1..5).for_each(|red| write(root, &format!("{red}.png"), &png(red)));
+    write(root, "all.csv", b"path,split,label\n1.png,valid,b\n2.png,train,c\n3.png,train,b\n4.png,,z\n");
+    let paths = [root.join("all.csv")];
+    let train = open(&paths);
+    assert_eq!((reds(&train), train.split()), (vec![2, 3], Some("train")));
+    assert_eq!(train.splits_present(), ["train", "valid"]);
+    let valid = try_open(&paths, Some("valid")).unwrap();
+    assert_eq!(
+        (reds(&valid), labels(&valid), valid.classes()),
+        (vec![1], vec![Some(0)], &["b", "c", "z"].map(String::from)[..])
+    );
+    let message = try_open(&paths, Some("test")).unwrap_err().to_string();
+    assert!(message.contains("one of train, valid") && message.contains("all.csv"), "{message}");
+}
+
+#[test]
+fn a_picture_that_a_list_names_in_vain_is_bad_when_loaded() {
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), "1.png", &png(1));
+    write(folder.path(), "list.txt", b"1.png\nmissing.png\n");
+    let dataset = open(&[folder.path().join("list.txt")]);
+    let bad = dataset.load(1).unwrap_err();
+    assert!(dataset.len() == 2 && bad.name == "missing.png" && bad.reason.contains("cannot be read"), "{bad:?}");
+}
+
+#[test]
+fn a_text_without_paths_of_pictures_is_no_list() {
+    let folder = TempDir::new().unwrap();
+    for (name, text, words) in [
+        ("a.txt", "one\ntwo\n", ["none of 2 lines", "\"one\""]),
+        ("b.csv", "name,age\nx,3\n", ["none of 1 lines", "\"x\""]),
+        ("c.txt", "# only a comment\n", ["without lines", "c.txt"]),
+        ("d.md", "see a.png\nand\nother\nwords", ["only 1 of 4 lines", "cat/1.jpg"]),
+    ] {
+        write(folder.path(), name, text.as_bytes());
+        let message = try_open(&[folder.path().join(name)], None).unwrap_err().to_string();
+        assert!(words.iter().all(|word| message.contains(word)) && message.contains(name), "{message}");
     }
 }
 

@@ -223,6 +223,13 @@ impl Listing {
         self.entries[index].position
     }
 
+    /// Puts the sizes in that were not known when the names were added.
+    pub fn set_sizes(&mut self, sizes: impl IntoIterator<Item = u64>) {
+        for (entry, size_bytes) in self.entries.iter_mut().zip(sizes) {
+            entry.size_bytes = size_bytes;
+        }
+    }
+
     /// The place of `name` in a sorted listing.
     pub fn find(&self, name: &[u8]) -> Option<usize> {
         self.entries.binary_search_by(|entry| entry.name(&self.names).cmp(name)).ok()

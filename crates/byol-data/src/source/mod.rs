@@ -7,6 +7,7 @@ mod folder;
 mod idx;
 mod in_place;
 mod index;
+mod list;
 mod listing;
 mod npy;
 mod npz;
@@ -47,6 +48,8 @@ use crate::{DataConfig, DataError, Image, LoadMemory};
 pub(crate) enum Source {
     /// Files below a folder.
     Folder { root: PathBuf, listing: Listing },
+    /// Files that a list names.
+    List { root: PathBuf, listing: Listing },
     /// Several of these.
     Roots(Roots),
     /// Members of a tar archive.
@@ -69,6 +72,7 @@ impl Source {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Folder { .. } => "folder",
+            Self::List { .. } => "list of files",
             Self::Roots(roots) => roots.kind(),
             Self::Archive(_) => "tar archive",
             Self::Records { kind, .. } => kind,
@@ -81,7 +85,9 @@ impl Source {
     /// Number of pictures, those outside of the split included.
     pub fn len(&self) -> usize {
         match self {
-            Self::Folder { listing, .. } | Self::Archive(Archive { listing, .. }) => listing.len(),
+            Self::Folder { listing, .. } | Self::List { listing, .. } | Self::Archive(Archive { listing, .. }) => {
+                listing.len()
+            }
             Self::Roots(roots) => roots.len(),
             Self::Records { records, .. } => records.len(),
             Self::Pixels(pixels) => pixels.len(),
@@ -93,7 +99,9 @@ impl Source {
     /// Memory for names, sizes and places.
     pub fn index_bytes(&self) -> usize {
         match self {
-            Self::Folder { listing, .. } | Self::Archive(Archive { listing, .. }) => listing.memory_bytes(),
+            Self::Folder { listing, .. } | Self::List { listing, .. } | Self::Archive(Archive { listing, .. }) => {
+                listing.memory_bytes()
+            }
             Self::Roots(roots) => roots.index_bytes(),
             Self::Records { .. } | Self::Pixels(_) | Self::Parquet(_) => 0,
             Self::Images { names, .. } => names.iter().map(|name| size_of::<String>() + name.capacity()).sum(),
@@ -108,7 +116,7 @@ impl Source {
             Self::Records { records, .. } => records.files.iter().map(|(_, bytes)| bytes.len() as u64).sum(),
             Self::Pixels(pixels) => pixels.memory_bytes(),
             Self::Parquet(parquet) => parquet.memory_bytes(),
-            Self::Folder { .. } | Self::Images { .. } => 0,
+            Self::Folder { .. } | Self::List { .. } | Self::Images { .. } => 0,
         }
     }
 
@@ -116,7 +124,7 @@ impl Source {
     pub fn name(&self, index: usize) -> Cow<'_, str> {
         match self {
             Self::Roots(roots) => Cow::Owned(roots.name(index)),
-            Self::Folder { listing, .. } | Self::Archive(Archive { listing, .. }) => {
+            Self::Folder { listing, .. } | Self::List { listing, .. } | Self::Archive(Archive { listing, .. }) => {
                 String::from_utf8_lossy(listing.name(index))
             }
             Self::Records { records, .. } => Cow::Owned(records.name(index)),
@@ -130,7 +138,9 @@ impl Source {
     pub fn size_bytes(&self, index: usize) -> u64 {
         match self {
             Self::Roots(roots) => roots.size_bytes(index),
-            Self::Folder { listing, .. } | Self::Archive(Archive { listing, .. }) => listing.size_bytes(index),
+            Self::Folder { listing, .. } | Self::List { listing, .. } | Self::Archive(Archive { listing, .. }) => {
+                listing.size_bytes(index)
+            }
             Self::Records { records, .. } => records.record_bytes as u64,
             Self::Pixels(pixels) => pixels.picture_bytes(),
             Self::Parquet(parquet) => parquet.size_bytes(index),
@@ -141,7 +151,7 @@ impl Source {
     /// Reads and decodes picture `index`, or says why not.
     pub fn load(&self, index: usize, config: &DataConfig, memory: &mut LoadMemory) -> Result<Image, String> {
         match self {
-            Self::Folder { root, listing } => {
+            Self::Folder { root, listing } | Self::List { root, listing } => {
                 folder::read(root, listing.name(index), config.max_file_bytes, &mut memory.file)?;
                 decode(&memory.file, config, memory.samples.take())
             }
@@ -245,6 +255,8 @@ fn open_file(path: &Path, file: File, split: Option<&str>, config: &DataConfig) 
         open_one_picture(path, size_bytes, split)
     } else if cifar::holds_pictures(&base) || (base.ends_with(".bin") && cifar::has_length(size_bytes)) {
         open_one_part(path, &base, split, config)
+    } else if list::looks_like_text(&head) {
+        list::open(path, split, config)
     } else {
         Err(DataError::Unsupported { path: path.into(), found: describe(&head) })
     }
