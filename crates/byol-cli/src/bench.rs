@@ -1,9 +1,15 @@
 //! `byol bench`.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
 use byol::Result;
 use byol::bench::{BenchReport, Workload, embed, step};
 use byol::model::Arch;
 use byol::ops::{Device, Precision};
+use byol_data::views::{Views, ViewsConfig};
+use byol_data::{DataConfig, DataError, Dataset, throughput};
 
 use crate::device::Compute;
 use crate::{Ending, show};
@@ -14,8 +20,29 @@ pub enum Bench {
     Step(Arguments),
     /// Time the encoder alone, as `byol embed` uses it
     Embed(Arguments),
+    /// Time reading, decoding and two views per picture, as in training
+    Input(InputArguments),
     /// Measure the limits of this machine: multiply-adds from registers, memory copy
     Peak(PeakArguments),
+}
+
+#[derive(clap::Args)]
+pub struct InputArguments {
+    /// Pictures, as for pretrain
+    #[arg(required = true)]
+    data: Vec<PathBuf>,
+    /// Side of a view in pixels; the views are the paper's
+    #[arg(long, value_name = "PX", default_value = "224", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    size: u16,
+    /// Threads that load [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Seconds to measure each of decoding, views and stages
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = clap::value_parser!(u16).range(1..=3600))]
+    seconds: u16,
+    /// Print one JSON object on stdout
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::Args)]
@@ -51,11 +78,12 @@ pub struct Arguments {
     compute: Compute,
 }
 
-pub fn run(bench: &Bench) -> Result<Ending> {
+pub fn run(bench: Bench) -> Result<Ending> {
     match bench {
-        Bench::Step(arguments) => time(arguments, step),
-        Bench::Embed(arguments) => time(arguments, embed),
-        Bench::Peak(arguments) => peak(arguments),
+        Bench::Step(arguments) => time(&arguments, step),
+        Bench::Embed(arguments) => time(&arguments, embed),
+        Bench::Peak(arguments) => peak(&arguments),
+        Bench::Input(arguments) => input(&arguments),
     }
 }
 
@@ -73,6 +101,35 @@ fn time(arguments: &Arguments, bench: fn(&Workload, &Device) -> BenchReport) -> 
     tell(&report);
     if arguments.json {
         show::json(&serde_json::json!(report));
+    }
+    Ok(Ending::Done)
+}
+
+fn input(arguments: &InputArguments) -> Result<Ending> {
+    let dataset = Arc::new(Dataset::open_all(&arguments.data, None, &DataConfig::default())?);
+    let size_px = usize::from(arguments.size);
+    let views = Views::new(ViewsConfig { size_px, ..ViewsConfig::default() }).map_err(DataError::from)?;
+    let duration = Duration::from_secs(arguments.seconds.into());
+    let report = throughput::measure(&dataset, &views, arguments.threads.map_or(0, usize::from), duration)?;
+    eprintln!("{}; two views of {size_px} px, {} thread(s)", dataset.description(), report.threads);
+    eprintln!(
+        "{:.0} images/s; reading and decoding alone {:.0} images/s",
+        report.images_per_second, report.decode_images_per_second
+    );
+    for (stage, ms) in &report.stage_ms {
+        eprintln!("  {:<18}{ms:.4} ms", stage.name());
+    }
+    if arguments.json {
+        let stages: serde_json::Map<_, _> =
+            report.stage_ms.iter().map(|(stage, ms)| (stage.name().to_owned(), (*ms).into())).collect();
+        show::json(&serde_json::json!({
+            "images_per_second": report.images_per_second,
+            "decode_images_per_second": report.decode_images_per_second,
+            "threads": report.threads,
+            "size_px": size_px,
+            "images": dataset.len(),
+            "stages": stages,
+        }));
     }
     Ok(Ending::Done)
 }

@@ -17,8 +17,9 @@ use crate::{Ending, show};
 pub struct Arguments {
     /// Run folder, .safetensors file, or random:ARCH[:STEM[:SIZE]]
     encoder: String,
-    /// Pictures: a folder, a tar archive, or a CIFAR or IDX file set
-    data: PathBuf,
+    /// Pictures, as for pretrain
+    #[arg(required = true)]
+    data: Vec<PathBuf>,
     /// File to write: .npy (with a .names.csv beside it) or .csv
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
@@ -39,7 +40,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     let device = arguments.compute.open()?;
     let mut encoder = Encoder::open(&arguments.encoder, &device)?;
     let limits = arguments.limits.of(&arguments.encoder, &encoder.info)?;
-    let dataset = Arc::new(Dataset::open(&arguments.data, arguments.split.as_deref(), &limits)?);
+    let dataset = Arc::new(Dataset::open_all(&arguments.data, arguments.split.as_deref(), &limits)?);
     let features = extract(&mut encoder, &dataset, 0, &device)?;
     let files = write_embeddings(&features, &dataset, &arguments.out)?;
     for bad in &features.bad {

@@ -58,12 +58,12 @@ enum Protocol {
 struct Common {
     /// Run folder, .safetensors file, or random:ARCH[:STEM[:SIZE]]
     encoder: String,
-    /// Labelled pictures; their test part is tested on if there is one
-    #[arg(long)]
-    data: PathBuf,
+    /// Labelled pictures; their test part is tested on if there is one. May be repeated
+    #[arg(long, required = true)]
+    data: Vec<PathBuf>,
     /// Pictures to test on [default: the test part of --data, else a fifth of it held out]
     #[arg(long)]
-    test: Option<PathBuf>,
+    test: Vec<PathBuf>,
     /// Do not measure random weights of the same architecture beside the encoder
     #[arg(long)]
     no_baseline: bool,
@@ -106,9 +106,9 @@ struct FeatureParts {
 fn measure(common: &Common, name: &str, protocol: impl Fn(&FeatureParts, &Device) -> Result<Value>) -> Result<Ending> {
     let device = common.compute.open()?;
     let mut encoder = Encoder::open(&common.encoder, &device)?;
-    let parts = open_parts(&common.data, common.test.as_deref(), &common.limits.of(&common.encoder, &encoder.info)?)?;
-    check_labels(&parts.train, &common.data)?;
-    check_labels(&parts.test, common.test.as_ref().unwrap_or(&common.data))?;
+    let parts = open_parts(&common.data, &common.test, &common.limits.of(&common.encoder, &encoder.info)?)?;
+    check_labels(&parts.train)?;
+    check_labels(&parts.test)?;
     eprintln!("{}", parts.description);
     let encoded = protocol(&represent(&mut encoder, &parts, &device)?, &device)?;
     let with_baseline = !common.no_baseline && !common.encoder.starts_with("random:");
@@ -139,14 +139,17 @@ fn measure(common: &Common, name: &str, protocol: impl Fn(&FeatureParts, &Device
 }
 
 /// Every picture needs a label; said before the time is spent on representations.
-fn check_labels(dataset: &Dataset, path: &Path) -> Result<()> {
+fn check_labels(dataset: &Dataset) -> Result<()> {
     let Some(first) = (0..dataset.len()).find(|&index| dataset.label(index).is_none()) else { return Ok(()) };
     let problem = format!(
         "an evaluation needs a label for every picture, and {} has none; expected one folder per class \
          (train/cat/1.jpg) or a labelled file set such as CIFAR or IDX",
         dataset.name(first)
     );
-    Err(Error::path(path, problem))
+    Err(dataset
+        .roots()
+        .first()
+        .map_or_else(|| Error::Evaluation(problem.clone()), |root| Error::path(root, problem.clone())))
 }
 
 fn represent(encoder: &mut Encoder, parts: &LabelledParts, device: &Device) -> Result<FeatureParts> {

@@ -6,11 +6,14 @@
 mod bench;
 mod demo;
 mod device;
+mod doctor;
 mod embed;
 mod eval;
 mod interrupt;
 mod limits;
 mod pretrain;
+mod preview;
+mod recipe;
 mod show;
 
 use std::process::ExitCode;
@@ -34,6 +37,10 @@ struct Cli {
 enum Command {
     /// Draw a small data set, pretrain on it, compare with random weights; needs no data
     Demo(demo::Arguments),
+    /// Look at the data: what is there, what is broken, how long a run will take
+    Doctor(doctor::Arguments),
+    /// Write a picture of the views that training would see
+    Preview(preview::Arguments),
     /// Pretrain an encoder on a folder, an archive or a file set of pictures
     Pretrain(pretrain::PretrainArguments),
     /// Go on with an interrupted run
@@ -42,7 +49,7 @@ enum Command {
     Eval(eval::Arguments),
     /// Write the representation of every picture to a file
     Embed(embed::Arguments),
-    /// Measure how fast this machine trains and embeds
+    /// Measure how fast this machine loads, trains and embeds
     #[command(subcommand)]
     Bench(bench::Bench),
 }
@@ -60,11 +67,13 @@ enum Ending {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(arguments),
+        Command::Preview(arguments) => preview::run(arguments),
         Command::Pretrain(arguments) => pretrain::run(arguments),
         Command::Resume(arguments) => pretrain::resume(&arguments),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Embed(arguments) => embed::run(&arguments),
-        Command::Bench(bench) => bench::run(&bench),
+        Command::Bench(bench) => bench::run(bench),
     };
     match result {
         Ok(Ending::Done) => ExitCode::SUCCESS,

@@ -3,36 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use byol::Result;
-use byol::config::Preset;
 use byol::pretrain::{PreparedRun, PretrainRequest};
 use byol::train::{COLLAPSE_SHARE, Outcome, StepMetrics, TrainReport, train};
 
 use crate::device::Compute;
+use crate::recipe::RecipeArguments;
 use crate::{Ending, interrupt, show};
 
 #[derive(clap::Args)]
 pub struct PretrainArguments {
-    /// Pictures: a folder, a tar archive (plain, gz, xz, zst), or a CIFAR or IDX file set
-    data: PathBuf,
+    #[command(flatten)]
+    recipe: RecipeArguments,
     /// Run folder to create [default: the first free runs/NAME-N]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Recipe: imagenet-40, -100, -300, -1000, imagenette-128 or cifar10 [default: as the config file says, else by the
-    /// size of the pictures]
-    #[arg(long, value_name = "NAME")]
-    preset: Option<Preset>,
-    /// TOML file with settings over the preset
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// One setting over preset and file, for example train.batch_size=128; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<String>,
-    /// Where all randomness starts; short for --set seed=N
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
-    seed: Option<u64>,
-    /// Part of the data to use [default: train if there is one, else everything]
-    #[arg(long, value_name = "NAME")]
-    split: Option<String>,
     /// Print one JSON object with the result on stdout
     #[arg(long)]
     json: bool,
@@ -55,18 +39,9 @@ pub struct ResumeArguments {
 }
 
 pub fn run(arguments: PretrainArguments) -> Result<Ending> {
-    let mut settings = arguments.settings;
-    settings.extend(arguments.seed.map(|seed| format!("seed={seed}")));
     let device = arguments.compute.open()?;
-    let request = PretrainRequest {
-        data: arguments.data,
-        split: arguments.split,
-        out: arguments.out,
-        preset: arguments.preset,
-        config: arguments.config,
-        settings,
-        device: arguments.compute.device,
-    };
+    let request =
+        PretrainRequest { recipe: arguments.recipe.into(), out: arguments.out, device: arguments.compute.device };
     let stop = interrupt::install()?;
     let prepared = request.prepare()?;
     introduce(&prepared);
@@ -137,7 +112,8 @@ fn conclude(prepared: &PreparedRun, report: &TrainReport, json: bool) -> Result<
         return Ok(Ending::BarMissed);
     }
     eprintln!("done after {} steps. See what it learned, if there are labels:", report.step);
-    eprintln!("  byol eval knn {} --data {}", path.display(), prepared.folder.info()?.data.display());
+    let data: String = prepared.folder.info()?.data.iter().map(|data| format!(" --data {}", data.display())).collect();
+    eprintln!("  byol eval knn {}{data}", path.display());
     Ok(Ending::Done)
 }
 

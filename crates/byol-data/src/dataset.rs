@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::decode::{self, decode};
 use crate::source::{self, Source};
 use crate::splits::Layout;
+use crate::views::{Stage, StageClock};
 use crate::{BadImage, DataConfig, DataError, Image, LoadMemory};
 
 /// A set of pictures, each read and decoded when asked for. Cloning and taking subsets share the source.
@@ -43,6 +45,7 @@ struct Shared {
     classes: Vec<String>,
     split: Option<String>,
     splits_present: Vec<String>,
+    roots: Vec<PathBuf>,
     config: DataConfig,
 }
 
@@ -95,8 +98,9 @@ impl Dataset {
     ) -> Result<Self, DataError> {
         assert!(!paths.is_empty(), "a dataset needs a path");
         config.validate()?;
-        let (source, layout) = source::open_all(paths, split, config, indexes.filter(|_| config.index_cache))?;
-        Ok(Self::new(source, layout, config.clone()))
+        let roots = source::expand_all(paths)?;
+        let (source, layout) = source::open_all(&roots, split, config, indexes.filter(|_| config.index_cache))?;
+        Ok(Self::new(source, layout, roots, config.clone()))
     }
 
     /// A dataset of pictures in memory. Picture `i` is called `names[i]`, has the label `labels[i]` (if there are
@@ -114,14 +118,15 @@ impl Dataset {
         assert!(labels.iter().flatten().all(|&label| (label as usize) < classes.len()), "labels are places in classes");
         let places = (0u32..).take(images.len()).collect();
         let layout = Layout { split: None, splits_present: Vec::new(), classes, images: places, labels };
-        Self::new(Source::Images { images, names }, layout, DataConfig::default())
+        Self::new(Source::Images { images, names }, layout, Vec::new(), DataConfig::default())
     }
 
-    fn new(source: Source, layout: Layout, config: DataConfig) -> Self {
+    fn new(source: Source, layout: Layout, roots: Vec<PathBuf>, config: DataConfig) -> Self {
         let Layout { split, splits_present, classes, mut images, labels } = layout;
         images.shrink_to_fit();
         let labels = labels.iter().map(|label| label.unwrap_or(NO_LABEL)).collect();
-        Self { shared: Arc::new(Shared { source, classes, split, splits_present, config }), images, labels }
+        let shared = Arc::new(Shared { source, classes, split, splits_present, roots, config });
+        Self { shared, images, labels }
     }
 
     /// The pictures at `places` of this dataset, in that order.
@@ -172,6 +177,25 @@ impl Dataset {
         &self.shared.splits_present
     }
 
+    /// The paths it was opened from, patterns expanded; none for pictures in memory.
+    pub fn roots(&self) -> &[PathBuf] {
+        &self.shared.roots
+    }
+
+    /// Format, channels and depth of the file of picture `index`, as in `PNG, 1 channel, 16 bits`; what the source is where
+    /// pictures have no files.
+    ///
+    /// # Panics
+    /// When `index` is not below [`Self::len`].
+    pub fn kind(&self, index: usize, memory: &mut LoadMemory) -> String {
+        let Shared { source, config, .. } = &*self.shared;
+        match source.encoded(self.images[index] as usize, config, &mut memory.file) {
+            Ok(Some(bytes)) => decode::kind(bytes),
+            Ok(None) => source.kind().to_owned(),
+            Err(_) => "unreadable".to_owned(),
+        }
+    }
+
     /// The limits the data was opened with.
     pub fn config(&self) -> &DataConfig {
         &self.shared.config
@@ -218,6 +242,26 @@ impl Dataset {
         source
             .load(self.images[index] as usize, config, memory)
             .map_err(|reason| BadImage { name: self.name(index), reason })
+    }
+
+    /// [`Self::load_in`] with a stopwatch.
+    pub(crate) fn load_timed(
+        &self,
+        index: usize,
+        memory: &mut LoadMemory,
+        clock: &mut StageClock,
+    ) -> Result<Image, String> {
+        let Shared { source, config, .. } = &*self.shared;
+        let place = self.images[index] as usize;
+        let loaded = match source.encoded(place, config, &mut memory.file)? {
+            Some(bytes) => {
+                clock.lap(Stage::Read);
+                decode(bytes, config, memory.samples.take())
+            }
+            None => source.load(place, config, memory),
+        };
+        clock.lap(Stage::Decode);
+        loaded
     }
 
     /// A number that changes when pictures are added, removed, renamed, relabelled or change their size in bytes.

@@ -1,7 +1,29 @@
 //! What the computer is and what this process has used of it.
 
-/// Largest amount of memory that was resident in this process at once, in bytes; `None` where the system does not tell.
+/// Memory that new work can have without swapping, in bytes; `None` where the system does not tell (it does on Linux).
+pub fn available_memory_bytes() -> Option<u64> {
+    field_bytes(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
+}
+
+/// Starts [`peak_memory_bytes`] anew from what is resident now, where the system can (Linux).
+pub fn reset_peak_memory() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// The value of a line `NAME: N kB`.
+fn field_bytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}
+
+/// Largest amount of memory that was resident in this process at once, in bytes, since its start or the last
+/// [`reset_peak_memory`]; `None` where the system does not tell.
 pub fn peak_memory_bytes() -> Option<u64> {
+    // Only this one knows of a reset.
+    if let Some(bytes) = std::fs::read_to_string("/proc/self/status").ok().and_then(|text| field_bytes(&text, "VmHWM:"))
+    {
+        return Some(bytes);
+    }
     #[cfg(unix)]
     {
         let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();

@@ -116,7 +116,12 @@ pub fn step(workload: &Workload, device: &Device) -> BenchReport {
         projection_size: 256,
         ..Preset::Imagenet1000.config().model
     };
-    let mut byol = Byol::new(&config, 3, workload.precision, 0, device);
+    step_of(&config, workload, device)
+}
+
+/// [`step`] with the heads and the stem of `config`.
+pub fn step_of(config: &ModelConfig, workload: &Workload, device: &Device) -> BenchReport {
+    let mut byol = Byol::new(config, 3, workload.precision, 0, device);
     let rule = OptimizerConfig { kind: OptimizerKind::Sgd, weight_decay: 1e-6, ..OptimizerConfig::default() };
     let mut optimizer = Optimizer::new(rule);
     let views = [1, 2].map(|view| workload.images(view, device));

@@ -60,10 +60,11 @@ pub fn demo(out: &Path, device: &Device, stop: &AtomicBool) -> Result<DemoResult
     let (train_set, test_set) = (dataset(TRAIN_IMAGES, 1), dataset(TEST_IMAGES, 2));
     let config = config()?;
     let info = RunInfo {
-        data: PathBuf::from("drawn"),
+        data: Vec::new(),
         split: None,
         data_fingerprint: train_set.fingerprint(),
         images: train_set.len(),
+        input: byol_data::FIDELITY.to_owned(),
         device: "cpu".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };

@@ -45,9 +45,9 @@ impl EmbeddingFormat {
 /// # Errors
 /// [`Error::Path`] for an unknown ending, an existing file or a place inside the data, [`Error::Io`] for a place that
 /// cannot be written to.
-pub fn check_free(path: &Path, data: &Path) -> Result<()> {
+pub fn check_free(path: &Path, data: &[PathBuf]) -> Result<()> {
     let format = EmbeddingFormat::of(path)?;
-    check_outside(path, data)?;
+    data.iter().try_for_each(|data| check_outside(path, data))?;
     for file in format.files(path) {
         if file.symlink_metadata().is_ok() {
             return Err(Error::path(&file, "already exists and is not overwritten; give another -o"));

@@ -5,26 +5,19 @@ use std::sync::Arc;
 
 use byol_data::Dataset;
 
-use crate::config::{Config, Overlays, Preset};
+use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::recipe::{Recipe, RecipeRequest};
 use crate::run::{RunFolder, RunInfo};
 use crate::train::checkpoints;
 
 /// What the person asked for.
 #[derive(Clone, Debug, Default)]
 pub struct PretrainRequest {
-    /// `DATA`.
-    pub data: PathBuf,
-    /// Part of the data, if not its `train` part or all of it.
-    pub split: Option<String>,
+    /// The data and the settings.
+    pub recipe: RecipeRequest,
     /// Run folder; by default the first free `runs/NAME-N`.
     pub out: Option<PathBuf>,
-    /// Recipe; chosen by the size of the pictures if not given.
-    pub preset: Option<Preset>,
-    /// TOML file over the preset.
-    pub config: Option<PathBuf>,
-    /// `key=value` over the file.
-    pub settings: Vec<String>,
     /// Name of the device, for the record.
     pub device: String,
 }
@@ -50,30 +43,23 @@ impl PretrainRequest {
     pub fn prepare(&self) -> Result<PreparedRun> {
         // A mistake in a flag is reported before a large archive is read.
         if let Some(out) = &self.out {
-            RunFolder::check_free(out, &self.data)?;
+            RunFolder::check_free(out, &self.recipe.data)?;
         }
-        let overlays = Overlays::read(self.config.as_deref(), &self.settings)?;
-        let chosen = self.preset.or(overlays.preset());
-        let first = overlays.over(chosen.unwrap_or(Preset::Imagenette128))?;
-        let dataset = Dataset::open(&self.data, self.split.as_deref(), &first.data)?;
-        let (config, preset) = match chosen {
-            Some(preset) => (first, format!("{preset}: {}", preset.description())),
-            None => {
-                let (preset, reason) = suggest(&dataset);
-                (overlays.over(preset)?, format!("{preset}, because {reason}"))
-            }
-        };
+        let recipe = self.recipe.open()?;
+        let preset = recipe.preset_sentence();
+        let Recipe { config, dataset, .. } = recipe;
         check_against(&config, dataset.len())?;
-        let data = self.data.canonicalize().map_err(Error::io("resolve", &self.data))?;
+        let absolute = |path: &PathBuf| path.canonicalize().map_err(Error::io("resolve", path));
         let info = RunInfo {
-            data,
-            split: self.split.clone(),
+            data: dataset.roots().iter().map(absolute).collect::<Result<_>>()?,
+            split: self.recipe.split.clone(),
             data_fingerprint: dataset.fingerprint(),
             images: dataset.len(),
+            input: byol_data::FIDELITY.to_owned(),
             device: self.device.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let out = self.out.clone().unwrap_or_else(|| free_run_folder(&self.data));
+        let out = self.out.clone().unwrap_or_else(|| free_numbered(&self.recipe.data_name()));
         let folder = RunFolder::create(&out, &config, &info)?;
         Ok(PreparedRun { folder, config, dataset: Arc::new(dataset), preset: Some(preset) })
     }
@@ -96,14 +82,14 @@ impl PreparedRun {
     pub fn reopen(path: &Path) -> Result<Self> {
         let folder = RunFolder::open(path)?;
         let (config, info) = (folder.config()?, folder.info()?);
-        if !info.data.exists() {
+        if let Some(missing) = info.data.iter().find(|data| !data.exists()) {
             let problem = format!(
                 "the data of {} is no longer there; put it back, or start a new run where it is now",
                 path.display()
             );
-            return Err(Error::path(&info.data, problem));
+            return Err(Error::path(missing, problem));
         }
-        let dataset = Dataset::open(&info.data, info.split.as_deref(), &config.data)?;
+        let dataset = Dataset::open_all(&info.data, info.split.as_deref(), &config.data)?;
         if dataset.fingerprint() != info.data_fingerprint {
             let problem = format!(
                 "the data has changed since the run began: expected the same {} pictures, got {} with other names, sizes or \
@@ -111,7 +97,7 @@ impl PreparedRun {
                 info.images,
                 dataset.len()
             );
-            return Err(Error::path(&info.data, problem));
+            return Err(Error::path(&info.data[0], problem));
         }
         check_against(&config, dataset.len())?;
         Ok(Self { folder, config, dataset: Arc::new(dataset), preset: None })
@@ -137,29 +123,6 @@ fn check_against(config: &Config, images: usize) -> Result<()> {
         return wrong("schedule.warmup_epochs", expected, config.schedule.warmup_epochs.to_string());
     }
     Ok(())
-}
-
-/// The small-picture recipe for small pictures, the reference's small-scale recipe for the rest.
-fn suggest(dataset: &Dataset) -> (Preset, String) {
-    const SAMPLE: usize = 64;
-    const SMALL_PX: usize = 64;
-    let step = (dataset.len() / SAMPLE).max(1);
-    let mut sides: Vec<usize> = (0..dataset.len())
-        .step_by(step)
-        .filter_map(|index| dataset.load(index).ok())
-        .map(|image| image.width_px().min(image.height_px()))
-        .collect();
-    sides.sort_unstable();
-    let median = sides.get(sides.len() / 2).copied().unwrap_or(0);
-    let preset = if median <= SMALL_PX { Preset::Cifar10 } else { Preset::Imagenette128 };
-    (preset, format!("the pictures' shorter side is {median} px (median); choose another with --preset"))
-}
-
-fn free_run_folder(data: &Path) -> PathBuf {
-    let name = data.canonicalize().unwrap_or_else(|_| data.to_owned());
-    let name = name.file_name().map_or("data".to_owned(), |name| name.to_string_lossy().into_owned());
-    let name = name.split('.').next().filter(|name| !name.is_empty()).unwrap_or("data").to_owned();
-    free_numbered(&name)
 }
 
 /// The first of `runs/NAME-1`, `runs/NAME-2`, … that does not exist.

@@ -22,14 +22,16 @@ pub struct RunFolder {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunInfo {
-    /// Absolute path of `DATA`.
-    pub data: PathBuf,
+    /// Absolute paths of the roots of `DATA`; empty for pictures drawn in memory.
+    pub data: Vec<PathBuf>,
     /// `--split`, if given.
     pub split: Option<String>,
     /// Fingerprint of names, sizes and labels of the data.
     pub data_fingerprint: u64,
     /// Pictures.
     pub images: usize,
+    /// What decodes, resizes and augments, and how exactly: part of the recipe.
+    pub input: String,
     /// Device the run was started on.
     pub device: String,
     /// Version of this program.
@@ -73,12 +75,12 @@ impl RunFolder {
     }
 
     /// Checks that `path` may become a run folder for `data`.
-    pub fn check_free(path: &Path, data: &Path) -> Result<()> {
+    pub fn check_free(path: &Path, data: &[PathBuf]) -> Result<()> {
         if path.symlink_metadata().is_ok() {
             let problem = "already exists, and a run never overwrites; give another --out, or go on with `byol resume`";
             return Err(Error::path(path, problem));
         }
-        check_outside(path, data)
+        data.iter().try_for_each(|data| check_outside(path, data))
     }
 
     /// Opens an existing run folder.

@@ -1,15 +1,13 @@
 //! A picture of nearest neighbours: one row per query, framed green where the class agrees and red where it does not.
 
-use std::io::Cursor;
-use std::io::Write;
 use std::path::Path;
 
 use byol_data::{Dataset, Image};
-use image::{ImageFormat, Rgb, RgbImage, imageops};
+use image::Rgb;
 
+use crate::canvas::Canvas;
 use crate::error::{Error, Result};
 use crate::eval::{Features, knn::Neighbour};
-use crate::files::write_atomically;
 
 const CELL_PX: u32 = 72;
 const FRAME_PX: u32 = 3;
@@ -41,8 +39,7 @@ pub fn write_neighbours(
 ) -> Result<()> {
     let columns = 1 + rows.iter().map(|(_, neighbours)| neighbours.len()).max().unwrap_or(0) as u32;
     let pitch = CELL_PX + 2 * FRAME_PX + GAP_PX;
-    let mut sheet =
-        RgbImage::from_pixel(columns * pitch + 2 * GAP_PX, rows.len() as u32 * pitch + GAP_PX, Rgb([255; 3]));
+    let mut sheet = Canvas::new(columns * pitch + 2 * GAP_PX, rows.len() as u32 * pitch + GAP_PX);
     for (line, (query, neighbours)) in rows.iter().enumerate() {
         let top = GAP_PX + line as u32 * pitch;
         paste(&mut sheet, &picture(queries, *query)?, (GAP_PX, top), QUERY);
@@ -57,9 +54,7 @@ pub fn write_neighbours(
             paste(&mut sheet, &picture(train, neighbour.row)?, (left, top), frame);
         }
     }
-    let mut png = Cursor::new(Vec::new());
-    sheet.write_to(&mut png, ImageFormat::Png).map_err(|error| Error::path(path, error.to_string()))?;
-    write_atomically(path, |writer| writer.write_all(png.get_ref()))
+    sheet.write_png(path)
 }
 
 fn picture(from: &Embedded, row: usize) -> Result<Image> {
@@ -67,17 +62,8 @@ fn picture(from: &Embedded, row: usize) -> Result<Image> {
     from.dataset.load(index).map_err(|bad| Error::path(Path::new(&bad.name), bad.reason))
 }
 
-fn paste(sheet: &mut RgbImage, image: &Image, (left, top): (u32, u32), frame: Rgb<u8>) {
-    let (width, height) = (image.width_px() as u32, image.height_px() as u32);
-    let pixels = RgbImage::from_raw(width, height, image.to_rgb8().into_owned())
-        .expect("an image holds width · height · 3 bytes");
-    let longer = width.max(height);
-    let scale = |side: u32| (side * CELL_PX / longer).max(1);
-    let filter = if longer < CELL_PX { imageops::FilterType::Nearest } else { imageops::FilterType::Triangle };
-    let cell = imageops::resize(&pixels, scale(width), scale(height), filter);
+fn paste(sheet: &mut Canvas, image: &Image, (left, top): (u32, u32), frame: Rgb<u8>) {
     let outer = CELL_PX + 2 * FRAME_PX;
-    let framed = RgbImage::from_pixel(outer, outer, frame);
-    imageops::replace(sheet, &framed, left.into(), top.into());
-    let centred = |side: u32| i64::from((outer - side) / 2);
-    imageops::replace(sheet, &cell, i64::from(left) + centred(cell.width()), i64::from(top) + centred(cell.height()));
+    sheet.fill((left, top), (outer, outer), frame);
+    sheet.picture(image, (left + FRAME_PX, top + FRAME_PX), CELL_PX);
 }

@@ -39,10 +39,11 @@ fn config(settings: &[&str]) -> Config {
 
 fn new_run(path: &Path, config: &Config) -> RunFolder {
     let info = RunInfo {
-        data: "drawn".into(),
+        data: Vec::new(),
         split: None,
         data_fingerprint: 0,
         images: IMAGES,
+        input: String::new(),
         device: "cpu".to_owned(),
         version: String::new(),
     };

@@ -33,9 +33,11 @@ pub(crate) use arrays::picture as array_picture;
 use listing::{Contents, Listing};
 pub(crate) use npy::looks_like_npy;
 use parquet::Parquet;
+pub(crate) use pattern::expand_all;
 use pixels::Pixels;
 use records::Records;
 use roots::Roots;
+pub(crate) use roots::open_all;
 
 pub(crate) use index::user_folder;
 
@@ -151,34 +153,40 @@ impl Source {
     /// Reads and decodes picture `index`, or says why not.
     pub fn load(&self, index: usize, config: &DataConfig, memory: &mut LoadMemory) -> Result<Image, String> {
         match self {
-            Self::Folder { root, listing } | Self::List { root, listing } => {
-                folder::read(root, listing.name(index), config.max_file_bytes, &mut memory.file)?;
-                decode(&memory.file, config, memory.samples.take())
-            }
-            Self::Archive(archive) => {
-                let spare = memory.samples.take();
-                decode(archive.read(index, config.max_file_bytes, &mut memory.file)?, config, spare)
+            Self::Folder { .. } | Self::List { .. } | Self::Archive(_) | Self::Parquet(_) => {
+                let bytes = self.encoded(index, config, &mut memory.file)?.unwrap_or_default();
+                decode(bytes, config, memory.samples.take())
             }
             Self::Roots(roots) => roots.load(index, config, memory),
             Self::Records { records, .. } => records.load(index, config.channels),
             Self::Pixels(pixels) => pixels.load(index, config, memory),
-            Self::Parquet(parquet) => {
-                let spare = memory.samples.take();
-                decode(parquet.read(index, config.max_file_bytes)?.data(), config, spare)
-            }
             Self::Images { images, .. } => Ok(images[index].clone()),
         }
     }
-}
 
-/// Opens what is at `paths`, which may have patterns in braces; see [`roots::open_all`].
-pub(crate) fn open_all(
-    paths: &[PathBuf],
-    split: Option<&str>,
-    config: &DataConfig,
-    indexes: Option<&Path>,
-) -> Result<(Source, Layout), DataError> {
-    roots::open_all(&pattern::expand_all(paths)?, split, config, indexes)
+    /// The bytes of the file of picture `index`, in `file` unless they are in memory anyhow; `None` where pictures are bare
+    /// pixels.
+    pub fn encoded<'a>(
+        &'a self,
+        index: usize,
+        config: &DataConfig,
+        file: &'a mut Vec<u8>,
+    ) -> Result<Option<&'a [u8]>, String> {
+        let max_bytes = config.max_file_bytes;
+        match self {
+            Self::Folder { root, listing } | Self::List { root, listing } => {
+                folder::read(root, listing.name(index), max_bytes, file)?;
+            }
+            Self::Archive(archive) => return archive.read(index, max_bytes, file).map(Some),
+            Self::Roots(roots) => return roots.encoded(index, config, file),
+            Self::Parquet(parquet) => {
+                file.clear();
+                file.extend_from_slice(parquet.read(index, max_bytes)?.data());
+            }
+            Self::Records { .. } | Self::Pixels(_) | Self::Images { .. } => return Ok(None),
+        }
+        Ok(Some(file))
+    }
 }
 
 /// Opens whatever is at `path`. Large folders have an index in the folder `indexes`.

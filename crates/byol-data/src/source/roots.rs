@@ -69,6 +69,16 @@ impl Roots {
         root.source.load(index, config, memory)
     }
 
+    pub fn encoded<'a>(
+        &'a self,
+        index: usize,
+        config: &DataConfig,
+        file: &'a mut Vec<u8>,
+    ) -> Result<Option<&'a [u8]>, String> {
+        let (root, index) = self.find(index);
+        root.source.encoded(index, config, file)
+    }
+
     /// Memory for names and places.
     pub fn index_bytes(&self) -> usize {
         self.roots.iter().map(|root| size_of::<Root>() + root.prefix.capacity() + root.source.index_bytes()).sum()

@@ -1,6 +1,6 @@
 //! Which pictures train a probe and which test it.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use byol_data::{DataConfig, Dataset, Random, Stream};
@@ -29,28 +29,34 @@ const HELD_OUT: f64 = 0.2;
 ///
 /// # Errors
 /// Data errors, and [`Error::Evaluation`] when the two parts do not have the same classes.
-pub fn open_parts(data: &Path, test: Option<&Path>, limits: &DataConfig) -> Result<LabelledParts> {
-    let train = Dataset::open(data, None, limits)?;
-    let Some(test_path) = test else {
-        let split = TEST_SPLITS.into_iter().find(|name| train.splits_present().iter().any(|present| present == name));
-        return match split {
+pub fn open_parts(data: &[PathBuf], test: &[PathBuf], limits: &DataConfig) -> Result<LabelledParts> {
+    let train = Dataset::open_all(data, None, limits)?;
+    if test.is_empty() {
+        return match test_split(&train) {
             Some(split) => {
-                let test = Dataset::open(data, Some(split), limits)?;
+                let test = Dataset::open_all(data, Some(split), limits)?;
                 let trained_on = train.split().unwrap_or("all");
                 let description =
-                    format!("trained on the `{trained_on}` part, tested on the `{split}` part of {}", data.display());
+                    format!("trained on the `{trained_on}` part, tested on the `{split}` part of {}", named(data));
                 parts(train, test, description)
             }
             None => hold_out(&train, data),
         };
-    };
-    let present = Dataset::open(test_path, None, limits)?;
-    let split = TEST_SPLITS.into_iter().find(|name| present.splits_present().iter().any(|split| split == name));
-    let test = match split {
-        Some(split) => Dataset::open(test_path, Some(split), limits)?,
+    }
+    let present = Dataset::open_all(test, None, limits)?;
+    let test_set = match test_split(&present) {
+        Some(split) => Dataset::open_all(test, Some(split), limits)?,
         None => present,
     };
-    parts(train, test, format!("trained on {}, tested on {}", data.display(), test_path.display()))
+    parts(train, test_set, format!("trained on {}, tested on {}", named(data), named(test)))
+}
+
+fn test_split(dataset: &Dataset) -> Option<&'static str> {
+    TEST_SPLITS.into_iter().find(|name| dataset.splits_present().iter().any(|present| present == name))
+}
+
+fn named(roots: &[PathBuf]) -> String {
+    roots.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(" and ")
 }
 
 fn parts(train: Dataset, test: Dataset, description: String) -> Result<LabelledParts> {
@@ -68,17 +74,17 @@ fn preview(classes: &[String]) -> &[String] {
     &classes[..classes.len().min(5)]
 }
 
-fn hold_out(all: &Dataset, data: &Path) -> Result<LabelledParts> {
+fn hold_out(all: &Dataset, data: &[PathBuf]) -> Result<LabelledParts> {
     let mut order: Vec<u32> = (0..all.len() as u32).collect();
     Random::new(0, Stream::Evaluation, u64::MAX, 0).shuffle(&mut order);
     let held_out = (all.len() as f64 * HELD_OUT) as usize;
     if held_out == 0 {
         let problem = format!("an evaluation needs at least 5 pictures, got {}", all.len());
-        return Err(Error::path(data, problem));
+        return Err(Error::Evaluation(format!("{}: {problem}", named(data))));
     }
     let (test, train) = order.split_at_mut(held_out);
     test.sort_unstable();
     train.sort_unstable();
-    let description = format!("no test part in {}: a fifth of it held out (seed 0)", data.display());
+    let description = format!("no test part in {}: a fifth of it held out (seed 0)", named(data));
     parts(all.subset(train), all.subset(test), description)
 }

@@ -1,0 +1,162 @@
+//! `byol doctor`.
+
+use std::collections::BTreeMap;
+
+use byol::Result;
+use byol::doctor::{Diagnosis, DoctorOptions, Estimate, examine};
+use byol::recipe::RecipeRequest;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::device::Compute;
+use crate::recipe::RecipeArguments;
+use crate::{Ending, show};
+
+/// Names of a kind that people are shown; `--json` has all.
+const SHOWN: usize = 5;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    recipe: RecipeArguments,
+    /// Look at this many pictures only, spread evenly [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    sample: Option<u32>,
+    /// Do not time loading and training steps
+    #[arg(long)]
+    no_estimate: bool,
+    /// Print one JSON object on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    compute: Compute,
+}
+
+pub fn run(arguments: Arguments) -> Result<Ending> {
+    let device = arguments.compute.open()?;
+    let recipe = RecipeRequest::from(arguments.recipe).open()?;
+    let options = DoctorOptions {
+        sample: arguments.sample.map(|sample| sample as usize),
+        estimate: !arguments.no_estimate,
+        threads: arguments.compute.threads.map_or(0, usize::from),
+    };
+    let bar = ProgressBar::no_length().with_style(
+        ProgressStyle::with_template("looking at pictures {human_pos}/{human_len} {bar:30} {per_sec}, {eta} left")
+            .expect("a template of known keys"),
+    );
+    let diagnosis = examine(&recipe, options, &device, &|done, of| {
+        bar.set_length(of as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    print(&diagnosis);
+    if arguments.json {
+        show::json(&serde_json::to_value(&diagnosis).expect("plain fields have a JSON form"));
+    }
+    Ok(if diagnosis.problems.is_empty() { Ending::Done } else { Ending::BarMissed })
+}
+
+fn print(diagnosis: &Diagnosis) {
+    let row = |name: &str, value: String| eprintln!("{name:<12}{value}");
+    row("data", diagnosis.description.clone());
+    if diagnosis.inspected < diagnosis.images {
+        row("looked at", format!("{} of {} pictures", diagnosis.inspected, diagnosis.images));
+    }
+    row("kinds", counts(&diagnosis.kinds));
+    let [smallest, median, largest] = diagnosis.shorter_side_px;
+    row("short side", format!("{smallest} to {largest} px, median {median}"));
+    let [smallest, median, largest] = diagnosis.longer_side_px;
+    row("long side", format!("{smallest} to {largest} px, median {median}"));
+    if !diagnosis.classes.is_empty() {
+        row("classes", class_summary(&diagnosis.classes));
+    }
+    row("colours", format!("--set views.mean={} --set views.std={}", list(&diagnosis.mean), list(&diagnosis.std)));
+    names("broken", diagnosis.bad.len(), diagnosis.bad.iter().map(|bad| format!("{}: {}", bad.name, bad.reason)));
+    names("one colour", diagnosis.blank.len(), diagnosis.blank.iter().cloned());
+    names("equal", diagnosis.equal.len(), diagnosis.equal.iter().map(|set| set.join(" = ")));
+    names("similar", diagnosis.similar.len(), diagnosis.similar.iter().map(|pair| pair.join(" ~ ")));
+    for (part, shared) in &diagnosis.overlap {
+        let equal = shared.equal.iter().map(|pair| pair.join(" = "));
+        names(&format!("in {part} too"), shared.equal.len(), equal);
+        names(&format!("like {part}"), shared.similar.len(), shared.similar.iter().map(|pair| pair.join(" ~ ")));
+    }
+    row("preset", format!("{}: {}", diagnosis.preset, diagnosis.preset_reason));
+    if let Some(estimate) = &diagnosis.estimate {
+        print_estimate(estimate);
+    }
+    eprintln!();
+    for problem in &diagnosis.problems {
+        eprintln!("PROBLEM  {problem}");
+    }
+    for note in &diagnosis.notes {
+        eprintln!("note     {note}");
+    }
+    if diagnosis.problems.is_empty() {
+        eprintln!("nothing found that would spoil a run");
+    }
+}
+
+fn print_estimate(estimate: &Estimate) {
+    let row = |name: &str, value: String| eprintln!("{name:<12}{value}");
+    let Estimate { arch, size_px, batch_size, .. } = estimate;
+    row(
+        "speed",
+        format!(
+            "{:.0} images/s here with {arch} at {size_px} px (loading alone {:.0}, steps alone {:.0})",
+            estimate.images_per_second, estimate.input_images_per_second, estimate.step_images_per_second
+        ),
+    );
+    row(
+        "time",
+        format!(
+            "{} per epoch, {} for {} epochs",
+            duration(estimate.hours_per_epoch),
+            duration(estimate.hours),
+            estimate.epochs
+        ),
+    );
+    let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
+    if let (Some(needed), Some(free)) = (estimate.memory_bytes, estimate.available_memory_bytes) {
+        row("memory", format!("about {} for steps of {batch_size}, {} free", gib(needed), gib(free)));
+    }
+}
+
+fn duration(hours: f64) -> String {
+    match hours {
+        hours if hours < 1.0 / 60.0 => format!("{:.0} seconds", hours * 3600.0),
+        hours if hours < 1.5 => format!("{:.0} minutes", hours * 60.0),
+        hours if hours < 72.0 => format!("{hours:.1} hours"),
+        hours => format!("{:.1} days", hours / 24.0),
+    }
+}
+
+fn counts(kinds: &BTreeMap<String, usize>) -> String {
+    let mut kinds: Vec<_> = kinds.iter().collect();
+    kinds.sort_by_key(|&(_, count)| std::cmp::Reverse(*count));
+    kinds.iter().map(|(kind, count)| format!("{count} × {kind}")).collect::<Vec<_>>().join(", ")
+}
+
+fn class_summary(classes: &BTreeMap<String, usize>) -> String {
+    let (least, most) = (classes.values().min().unwrap_or(&0), classes.values().max().unwrap_or(&0));
+    let few: Vec<&str> = classes.keys().take(SHOWN).map(String::as_str).collect();
+    let more = if classes.len() > SHOWN { ", …" } else { "" };
+    format!("{} ({}{more}), {least} to {most} pictures each", classes.len(), few.join(", "))
+}
+
+/// Four digits are enough for a config.
+fn list(values: &[f64]) -> String {
+    let values: Vec<String> = values.iter().map(|value| format!("{value:.4}")).collect();
+    format!("[{}]", values.join(","))
+}
+
+fn names(what: &str, count: usize, names: impl Iterator<Item = String>) {
+    if count == 0 {
+        return;
+    }
+    eprintln!("{what:<12}{count}");
+    for name in names.take(SHOWN) {
+        eprintln!("{:<12}{name}", "");
+    }
+    if count > SHOWN {
+        eprintln!("{:<12}… (all with --json)", "");
+    }
+}

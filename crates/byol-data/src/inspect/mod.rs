@@ -1,0 +1,122 @@
+//! Looking at every picture of a dataset once, before hours of training depend on it.
+//!
+//! # Layout
+//! `picture` what is taken down of one picture · `duplicates` who equals whom · this file: the pass over the data.
+
+mod duplicates;
+mod picture;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+pub use duplicates::Overlap;
+
+use crate::prefetch::{in_parallel, one_per_thread};
+use crate::{BadImage, DataError, Dataset, LoadMemory};
+use picture::{Picture, Scratch};
+
+/// What a pass over the data found.
+#[derive(Clone, Debug, Default)]
+pub struct Inspection {
+    /// Places that were looked at, ascending.
+    pub images: Vec<u32>,
+    /// Pictures that cannot be used.
+    pub bad: Vec<BadImage>,
+    /// How many of which format, channels and depth: `JPEG, 3 channels, 8 bits`.
+    pub kinds: BTreeMap<String, usize>,
+    /// Shorter sides in pixels, ascending.
+    pub shorter_sides_px: Vec<u32>,
+    /// Longer sides in pixels, ascending.
+    pub longer_sides_px: Vec<u32>,
+    /// Mean of each channel in `[0, 1]`, every picture counting the same: `views.mean`.
+    pub mean: Vec<f64>,
+    /// Standard deviation of each channel over all pixels of all pictures, which count the same: `views.std`.
+    pub std: Vec<f64>,
+    /// Pictures of one colour, by place.
+    pub blank: Vec<u32>,
+    /// Sets of two or more pictures with equal content, by place.
+    pub equal: Vec<Vec<u32>>,
+    /// Pairs that look the same but are not equal, by place.
+    pub similar: Vec<(u32, u32)>,
+    /// For comparing with another part of the data.
+    prints: Vec<duplicates::Print>,
+}
+
+/// Looks at `places` of `dataset`, on `threads` threads (0 for as many as the machine runs at once); `progress` is told how
+/// many are done.
+///
+/// # Errors
+/// [`DataError::WorkerFailed`] after a panic in a thread. Bad pictures are a result, not an error.
+pub fn inspect(
+    dataset: &Dataset,
+    places: &[u32],
+    threads: usize,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<Inspection, DataError> {
+    let mut scratches: Vec<(LoadMemory, Scratch)> = one_per_thread(threads);
+    let found = Mutex::new(Vec::with_capacity(places.len()));
+    let done = AtomicUsize::new(0);
+    in_parallel(places.iter(), &mut scratches, &AtomicBool::new(false), |&place, (memory, scratch)| {
+        let picture = Picture::look(dataset, place, memory, scratch);
+        found.lock().expect("no thread panics while it pushes").push((place, picture));
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+    })?;
+    let mut found = found.into_inner().expect("no thread panics while it pushes");
+    found.sort_by_key(|&(place, _)| place);
+    Ok(summarise(found))
+}
+
+impl Inspection {
+    /// Pictures of `other` (a test part) that this one (the training part) holds as well.
+    pub fn overlap(&self, other: &Self) -> Overlap {
+        duplicates::overlap(&self.prints, &other.prints)
+    }
+
+    /// Pictures whose shorter side is less than `size_px`.
+    pub fn smaller_than(&self, size_px: usize) -> usize {
+        self.shorter_sides_px.partition_point(|&side| (side as usize) < size_px)
+    }
+}
+
+fn summarise(found: Vec<(u32, Result<Picture, BadImage>)>) -> Inspection {
+    let mut inspection = Inspection::default();
+    let mut sums: Vec<(f64, f64)> = Vec::new();
+    let mut good = 0.0;
+    for (place, picture) in found {
+        inspection.images.push(place);
+        let picture = match picture {
+            Ok(picture) => picture,
+            Err(bad) => {
+                inspection.bad.push(bad);
+                continue;
+            }
+        };
+        good += 1.0;
+        *inspection.kinds.entry(picture.kind).or_default() += 1;
+        let (width, height) = (picture.width_px, picture.height_px);
+        inspection.shorter_sides_px.push(width.min(height));
+        inspection.longer_sides_px.push(width.max(height));
+        sums.resize(picture.moments.len(), (0.0, 0.0));
+        for (sum, moments) in sums.iter_mut().zip(&picture.moments) {
+            *sum = (sum.0 + moments.0, sum.1 + moments.1);
+        }
+        match picture.blank {
+            true => inspection.blank.push(place),
+            false => inspection.prints.push(duplicates::Print {
+                place,
+                content: picture.content,
+                thumbnail: picture.thumbnail,
+                hash: picture.hash,
+            }),
+        }
+    }
+    inspection.shorter_sides_px.sort_unstable();
+    inspection.longer_sides_px.sort_unstable();
+    inspection.mean = sums.iter().map(|sum| sum.0 / good).collect();
+    // Over all pixels: E[x²] − E[x]².
+    inspection.std = sums.iter().map(|sum| (sum.1 / good - (sum.0 / good).powi(2)).max(0.0).sqrt()).collect();
+    inspection.equal = duplicates::equal(&inspection.prints);
+    inspection.similar = duplicates::similar(&inspection.prints);
+    inspection
+}

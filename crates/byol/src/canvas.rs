@@ -1,0 +1,117 @@
+//! Pictures, frames and words on one RGB sheet, written as PNG.
+
+use std::convert::Infallible;
+use std::io::{Cursor, Write};
+use std::path::Path;
+
+use byol_data::Image;
+use embedded_graphics::mono_font::{MonoTextStyle, ascii::FONT_6X10};
+use embedded_graphics::pixelcolor::Rgb888;
+use embedded_graphics::prelude::{DrawTarget, Drawable, OriginDimensions, Pixel, Point, RgbColor, Size};
+use embedded_graphics::text::{Baseline, Text};
+use image::{ImageFormat, Rgb, RgbImage, imageops};
+
+use crate::error::{Error, Result};
+use crate::files::write_atomically;
+
+/// Height of a line of words in pixels.
+pub const LINE_PX: u32 = 11;
+
+/// Width of a character in pixels.
+pub const CHARACTER_PX: u32 = 6;
+
+/// A white sheet to draw on.
+pub struct Canvas(RgbImage);
+
+impl Canvas {
+    /// A sheet of the given size in pixels.
+    pub fn new(width_px: u32, height_px: u32) -> Self {
+        Self(RgbImage::from_pixel(width_px, height_px, Rgb([255; 3])))
+    }
+
+    /// Puts `image` into the middle of a square cell at `left`, `top`, as large as its longer side allows. Small pictures
+    /// are enlarged pixel by pixel, so that one sees what is there.
+    pub fn picture(&mut self, image: &Image, (left, top): (u32, u32), cell_px: u32) -> Placed {
+        let (width, height) = (image.width_px() as u32, image.height_px() as u32);
+        let pixels = RgbImage::from_raw(width, height, image.to_rgb8().into_owned())
+            .expect("an RGB picture holds width · height · 3 bytes");
+        let longer = width.max(height);
+        let scale = |side: u32| (side * cell_px / longer).max(1);
+        let filter = if longer < cell_px { imageops::FilterType::Nearest } else { imageops::FilterType::Triangle };
+        let cell = imageops::resize(&pixels, scale(width), scale(height), filter);
+        let (left, top) = (left + (cell_px - cell.width()) / 2, top + (cell_px - cell.height()) / 2);
+        imageops::replace(&mut self.0, &cell, left.into(), top.into());
+        Placed { left, top, scale: cell_px as f32 / longer as f32 }
+    }
+
+    /// A filled rectangle; what lies outside of the sheet is cut off.
+    pub fn fill(&mut self, (left, top): (u32, u32), (width, height): (u32, u32), colour: Rgb<u8>) {
+        for y in top..(top + height).min(self.0.height()) {
+            for x in left..(left + width).min(self.0.width()) {
+                self.0.put_pixel(x, y, colour);
+            }
+        }
+    }
+
+    /// The outline of a rectangle, `thickness` pixels wide, inside of it.
+    pub fn outline(&mut self, at: (u32, u32), (width, height): (u32, u32), thickness: u32, colour: Rgb<u8>) {
+        let thickness = thickness.min(width).min(height);
+        self.fill(at, (width, thickness), colour);
+        self.fill((at.0, at.1 + height - thickness), (width, thickness), colour);
+        self.fill(at, (thickness, height), colour);
+        self.fill((at.0 + width - thickness, at.1), (thickness, height), colour);
+    }
+
+    /// Words from `left`, `top` on; lines are [`LINE_PX`] apart. Characters beyond ASCII appear as `?`.
+    pub fn words(&mut self, text: &str, (left, top): (u32, u32)) {
+        let style = MonoTextStyle::new(&FONT_6X10, Rgb888::BLACK);
+        for (line, text) in text.lines().enumerate() {
+            let at = Point::new(left as i32, (top + line as u32 * LINE_PX) as i32);
+            let text: String = text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
+            let Ok(_) = Text::with_baseline(&text, at, style, Baseline::Top).draw(self);
+        }
+    }
+
+    /// Writes the sheet as PNG.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be written.
+    pub fn write_png(&self, path: &Path) -> Result<()> {
+        let mut png = Cursor::new(Vec::new());
+        self.0.write_to(&mut png, ImageFormat::Png).map_err(|error| Error::path(path, error.to_string()))?;
+        write_atomically(path, |writer| writer.write_all(png.get_ref()))
+    }
+}
+
+/// Where a picture came to lie.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed {
+    /// Its left edge.
+    pub left: u32,
+    /// Its upper edge.
+    pub top: u32,
+    /// Pixels of the sheet per pixel of the picture.
+    pub scale: f32,
+}
+
+impl OriginDimensions for Canvas {
+    fn size(&self) -> Size {
+        Size::new(self.0.width(), self.0.height())
+    }
+}
+
+impl DrawTarget for Canvas {
+    type Color = Rgb888;
+    type Error = Infallible;
+
+    fn draw_iter<I: IntoIterator<Item = Pixel<Rgb888>>>(&mut self, pixels: I) -> std::result::Result<(), Infallible> {
+        for Pixel(point, colour) in pixels {
+            if let (Ok(x), Ok(y)) = (u32::try_from(point.x), u32::try_from(point.y))
+                && let Some(pixel) = self.0.get_pixel_mut_checked(x, y)
+            {
+                *pixel = Rgb([colour.r(), colour.g(), colour.b()]);
+            }
+        }
+        Ok(())
+    }
+}

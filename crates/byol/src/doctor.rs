@@ -1,0 +1,316 @@
+//! A look at the data before hours of training depend on it: what is there, what is broken, how long it will take.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use burn::tensor::Device;
+use byol_data::inspect::{Inspection, inspect};
+use byol_data::views::Views;
+use byol_data::{BadImage, Dataset, throughput};
+use byol_kernels::{available_memory_bytes, peak_memory_bytes, reset_peak_memory};
+use serde::Serialize;
+
+use crate::bench::{Workload, step_of};
+use crate::config::Config;
+use crate::error::Result;
+use crate::recipe::Recipe;
+
+/// Share of equal pictures from which a run would see less than it seems to.
+const MANY_EQUAL: f64 = 0.1;
+
+/// Share of pictures smaller than a view from which most views are enlarged.
+const MANY_SMALL: f64 = 0.5;
+
+/// Share of the free memory that a run may plan with.
+const MEMORY_SHARE: f64 = 0.8;
+
+/// What to do.
+#[derive(Clone, Copy, Debug)]
+pub struct DoctorOptions {
+    /// Largest number of pictures to look at, spread evenly; all of them without one.
+    pub sample: Option<usize>,
+    /// Whether to time loading and training steps.
+    pub estimate: bool,
+    /// Threads that decode; 0 for one per core.
+    pub threads: usize,
+}
+
+/// What `byol doctor` found; its JSON form is stable.
+#[derive(Clone, Debug, Serialize)]
+pub struct Diagnosis {
+    /// One line about the data.
+    pub description: String,
+    /// Pictures in the part that would be trained on.
+    pub images: usize,
+    /// Pictures looked at.
+    pub inspected: usize,
+    /// Pictures of each class; empty without labels.
+    pub classes: BTreeMap<String, usize>,
+    /// Pictures without a label.
+    pub unlabelled: usize,
+    /// How many of which format, channels and depth.
+    pub kinds: BTreeMap<String, usize>,
+    /// Shorter side in pixels: smallest, median, largest.
+    pub shorter_side_px: [u32; 3],
+    /// Longer side in pixels: smallest, median, largest.
+    pub longer_side_px: [u32; 3],
+    /// Mean of each channel in `[0, 1]`, for `views.mean`.
+    pub mean: Vec<f64>,
+    /// Standard deviation of each channel, for `views.std`.
+    pub std: Vec<f64>,
+    /// Pictures that cannot be used.
+    pub bad: Vec<BadImage>,
+    /// Pictures of one colour.
+    pub blank: Vec<String>,
+    /// Sets of pictures with equal content.
+    pub equal: Vec<Vec<String>>,
+    /// Pairs that look the same.
+    pub similar: Vec<[String; 2]>,
+    /// Pictures whose shorter side is less than a view's.
+    pub smaller_than_a_view: usize,
+    /// What other parts share with this one, by their names.
+    pub overlap: BTreeMap<String, SharedPictures>,
+    /// The recipe that would be used.
+    pub preset: String,
+    /// Why.
+    pub preset_reason: String,
+    /// Speed, memory and time; absent if not asked for.
+    pub estimate: Option<Estimate>,
+    /// What would spoil a run: exit code 1.
+    pub problems: Vec<String>,
+    /// What one should know.
+    pub notes: Vec<String>,
+}
+
+/// Pictures that another part of the data has as well: [here, there].
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SharedPictures {
+    /// With equal content.
+    pub equal: Vec<[String; 2]>,
+    /// That look the same.
+    pub similar: Vec<[String; 2]>,
+}
+
+/// What a run would cost on this machine, measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Estimate {
+    /// Encoder.
+    pub arch: String,
+    /// Side of a view in pixels.
+    pub size_px: usize,
+    /// Pictures per step.
+    pub batch_size: usize,
+    /// Pictures per second that the loader delivers with all cores.
+    pub input_images_per_second: f64,
+    /// Pictures per second that training steps take with all cores.
+    pub step_images_per_second: f64,
+    /// Both together, sharing the cores.
+    pub images_per_second: f64,
+    /// Hours per epoch.
+    pub hours_per_epoch: f64,
+    /// Epochs of the recipe.
+    pub epochs: f64,
+    /// Hours of the whole run.
+    pub hours: f64,
+    /// Memory of a training step, in bytes, extrapolated from two small ones; unknown where the system does not tell.
+    pub memory_bytes: Option<u64>,
+    /// Memory that is free now, in bytes.
+    pub available_memory_bytes: Option<u64>,
+    /// The smallest `train.accumulation_steps` with which a step fits, if the recipe's does not.
+    pub accumulation_steps: Option<usize>,
+}
+
+/// Looks at the data of `recipe`; `progress` is told (done, of how many).
+///
+/// # Errors
+/// When another part of the data cannot be opened, or a worker thread failed.
+pub fn examine(
+    recipe: &Recipe,
+    options: DoctorOptions,
+    device: &Device,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Diagnosis> {
+    let Recipe { dataset, config, .. } = recipe;
+    let look = |dataset: &Dataset| -> Result<Inspection> {
+        let places = places(dataset.len(), options.sample);
+        Ok(inspect(dataset, &places, options.threads, &|done| progress(done, places.len()))?)
+    };
+    let found = look(dataset)?;
+    let mut overlap = BTreeMap::new();
+    for split in dataset.splits_present().iter().filter(|split| Some(split.as_str()) != dataset.split()) {
+        let other = Dataset::open_all(dataset.roots(), Some(split), dataset.config())?;
+        overlap.insert(split.clone(), shared(dataset, &found, &other, &look(&other)?));
+    }
+    let names = |places: &[u32]| places.iter().map(|&place| dataset.name(place as usize)).collect::<Vec<_>>();
+    let mut diagnosis = Diagnosis {
+        description: dataset.description(),
+        images: dataset.len(),
+        inspected: found.images.len(),
+        classes: class_counts(dataset),
+        unlabelled: (0..dataset.len()).filter(|&index| dataset.label(index).is_none()).count(),
+        kinds: found.kinds.clone(),
+        shorter_side_px: quantiles(&found.shorter_sides_px),
+        longer_side_px: quantiles(&found.longer_sides_px),
+        mean: found.mean.clone(),
+        std: found.std.clone(),
+        bad: found.bad.clone(),
+        blank: names(&found.blank),
+        equal: found.equal.iter().map(|set| names(set)).collect(),
+        similar: found.similar.iter().map(|&(a, b)| [a, b].map(|place| dataset.name(place as usize))).collect(),
+        smaller_than_a_view: found.smaller_than(config.views.size_px),
+        overlap,
+        preset: recipe.preset.to_string(),
+        preset_reason: recipe.reason.clone(),
+        estimate: None,
+        problems: Vec::new(),
+        notes: Vec::new(),
+    };
+    if options.estimate && found.bad.len() < found.images.len() {
+        diagnosis.estimate = Some(estimate(dataset, config, options.threads, device)?);
+    }
+    judge(&mut diagnosis, config);
+    Ok(diagnosis)
+}
+
+/// At most `sample` places, spread evenly.
+fn places(images: usize, sample: Option<usize>) -> Vec<u32> {
+    let count = sample.unwrap_or(images).clamp(1, images);
+    (0..count).map(|number| (number * images / count) as u32).collect()
+}
+
+fn class_counts(dataset: &Dataset) -> BTreeMap<String, usize> {
+    let mut counts: BTreeMap<String, usize> = dataset.classes().iter().map(|class| (class.clone(), 0)).collect();
+    for label in (0..dataset.len()).filter_map(|index| dataset.label(index)) {
+        *counts.entry(dataset.classes()[label as usize].clone()).or_default() += 1;
+    }
+    counts
+}
+
+fn quantiles(sorted: &[u32]) -> [u32; 3] {
+    let at = |place: usize| sorted.get(place).copied().unwrap_or(0);
+    [at(0), at(sorted.len() / 2), at(sorted.len().saturating_sub(1))]
+}
+
+fn shared(here: &Dataset, ours: &Inspection, there: &Dataset, theirs: &Inspection) -> SharedPictures {
+    let overlap = ours.overlap(theirs);
+    let names = |pairs: &[(u32, u32)]| {
+        pairs.iter().map(|&(a, b)| [here.name(a as usize), there.name(b as usize)]).collect::<Vec<_>>()
+    };
+    SharedPictures { equal: names(&overlap.equal), similar: names(&overlap.similar) }
+}
+
+/// Times the loader on the data and two small training steps of the recipe's networks.
+fn estimate(dataset: &Dataset, config: &Config, threads: usize, device: &Device) -> Result<Estimate> {
+    let views = Views::new(config.views.clone()).map_err(crate::config::invalid)?;
+    let input = throughput::measure(&Arc::new(dataset.clone()), &views, threads, Duration::from_secs(2))?;
+    let size_px = config.views.size_px;
+    // Enough pixels for the kernels to reach their speed.
+    let small = (8 * 96 * 96 / (size_px * size_px)).clamp(4, 64);
+    let workload = |batch_size| Workload {
+        arch: config.model.arch,
+        size_px,
+        batch_size,
+        precision: config.precision,
+        iterations: 2,
+    };
+    reset_peak_memory();
+    step_of(&config.model, &workload(small), device);
+    let first = peak_memory_bytes();
+    let timed = step_of(&config.model, &workload(2 * small), device);
+    let memory_of = |batch: usize| {
+        let (first, second) = (first? as f64, peak_memory_bytes()? as f64);
+        Some(second + (second - first) / small as f64 * (batch as f64 - 2.0 * small as f64).max(0.0))
+    };
+    let available = available_memory_bytes();
+    let fits = |batch| match (memory_of(batch), available) {
+        (Some(needed), Some(available)) => needed <= available as f64 * MEMORY_SHARE,
+        _ => true,
+    };
+    let batch_size = config.train.batch_size;
+    let more = (config.train.accumulation_steps..=batch_size / 2)
+        .filter(|&steps| batch_size.is_multiple_of(steps))
+        .find(|&steps| fits(batch_size / steps));
+    let seconds_per_image = 1.0 / input.images_per_second + 1.0 / timed.images_per_second;
+    let hours_per_epoch = seconds_per_image * dataset.len() as f64 / 3600.0;
+    Ok(Estimate {
+        arch: config.model.arch.to_string(),
+        size_px,
+        batch_size,
+        input_images_per_second: input.images_per_second,
+        step_images_per_second: timed.images_per_second,
+        images_per_second: 1.0 / seconds_per_image,
+        hours_per_epoch,
+        epochs: config.schedule.epochs,
+        hours: hours_per_epoch * config.schedule.epochs,
+        memory_bytes: memory_of(config.micro_batch_size()).map(|bytes| bytes as u64),
+        available_memory_bytes: available,
+        accumulation_steps: more.filter(|&steps| steps != config.train.accumulation_steps),
+    })
+}
+
+/// Says in words what the numbers mean.
+fn judge(diagnosis: &mut Diagnosis, config: &Config) {
+    let inspected = diagnosis.inspected.max(1) as f64;
+    let mut problems = Vec::new();
+    let mut notes = Vec::new();
+    let bad = diagnosis.bad.len() as f64 / inspected;
+    if bad > config.data.max_bad_fraction {
+        problems.push(format!(
+            "{} of {} pictures cannot be used, more than data.max_bad_fraction = {} allows: repair or remove them",
+            diagnosis.bad.len(),
+            diagnosis.inspected,
+            config.data.max_bad_fraction
+        ));
+    } else if !diagnosis.bad.is_empty() {
+        notes.push(format!("{} picture(s) cannot be used and will be replaced by others", diagnosis.bad.len()));
+    }
+    if diagnosis.images < config.train.batch_size {
+        problems.push(format!(
+            "{} pictures do not fill one batch of {}: set train.batch_size lower, or give more pictures",
+            diagnosis.images, config.train.batch_size
+        ));
+    }
+    let copies: usize = diagnosis.equal.iter().map(|set| set.len() - 1).sum();
+    if copies as f64 / inspected > MANY_EQUAL {
+        problems.push(format!("{copies} pictures are exact copies of others: remove them, they teach nothing new"));
+    } else if copies > 0 {
+        notes.push(format!("{copies} picture(s) are exact copies of others"));
+    }
+    if !diagnosis.similar.is_empty() {
+        notes.push(format!("{} pair(s) look the same", diagnosis.similar.len()));
+    }
+    for (part, shared) in &diagnosis.overlap {
+        if !shared.equal.is_empty() {
+            problems.push(format!(
+                "{} picture(s) of `{part}` are in the training part as well: numbers measured on `{part}` would be too good",
+                shared.equal.len()
+            ));
+        }
+        if !shared.similar.is_empty() {
+            notes.push(format!("{} picture(s) of `{part}` look like one of the training part", shared.similar.len()));
+        }
+    }
+    if diagnosis.blank.len() as f64 / inspected > MANY_EQUAL {
+        problems.push(format!("{} pictures are of one colour: remove them", diagnosis.blank.len()));
+    } else if !diagnosis.blank.is_empty() {
+        notes.push(format!("{} picture(s) are of one colour", diagnosis.blank.len()));
+    }
+    let small = diagnosis.smaller_than_a_view;
+    let size_px = config.views.size_px;
+    if small as f64 / inspected > MANY_SMALL {
+        notes.push(format!(
+            "{small} pictures are smaller than a view of {size_px} px and will be enlarged: --set views.size_px={} costs less",
+            diagnosis.shorter_side_px[1].max(8)
+        ));
+    }
+    if let Some(estimate) = &diagnosis.estimate
+        && let Some(steps) = estimate.accumulation_steps
+    {
+        problems.push(format!(
+            "a step of {} pictures does not fit into the free memory: --set train.accumulation_steps={steps} does",
+            estimate.batch_size / config.train.accumulation_steps
+        ));
+    }
+    (diagnosis.problems, diagnosis.notes) = (problems, notes);
+}
