@@ -146,10 +146,10 @@ fn check_labels(dataset: &Dataset) -> Result<()> {
          (train/cat/1.jpg) or a labelled file set such as CIFAR or IDX",
         dataset.name(first)
     );
-    Err(dataset
-        .roots()
-        .first()
-        .map_or_else(|| Error::Evaluation(problem.clone()), |root| Error::path(root, problem.clone())))
+    Err(match dataset.roots().first() {
+        Some(root) => Error::path(root, problem),
+        None => Error::Evaluation(problem),
+    })
 }
 
 fn represent(encoder: &mut Encoder, parts: &LabelledParts, device: &Device) -> Result<FeatureParts> {

@@ -166,7 +166,8 @@ pub fn examine(
         problems: Vec::new(),
         notes: Vec::new(),
     };
-    if options.estimate && found.bad.len() < found.images.len() {
+    // With more broken pictures than a run accepts, its loader would end with an error instead of a speed.
+    if options.estimate && bad_share(&diagnosis) <= config.data.max_bad_fraction {
         diagnosis.estimate = Some(estimate(dataset, config, options.threads, device)?);
     }
     judge(&mut diagnosis, config);
@@ -249,13 +250,16 @@ fn estimate(dataset: &Dataset, config: &Config, threads: usize, device: &Device)
     })
 }
 
+fn bad_share(diagnosis: &Diagnosis) -> f64 {
+    diagnosis.bad.len() as f64 / diagnosis.inspected.max(1) as f64
+}
+
 /// Says in words what the numbers mean.
 fn judge(diagnosis: &mut Diagnosis, config: &Config) {
     let inspected = diagnosis.inspected.max(1) as f64;
     let mut problems = Vec::new();
     let mut notes = Vec::new();
-    let bad = diagnosis.bad.len() as f64 / inspected;
-    if bad > config.data.max_bad_fraction {
+    if bad_share(diagnosis) > config.data.max_bad_fraction {
         problems.push(format!(
             "{} of {} pictures cannot be used, more than data.max_bad_fraction = {} allows: repair or remove them",
             diagnosis.bad.len(),
