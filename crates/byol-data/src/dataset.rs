@@ -121,7 +121,7 @@ impl Dataset {
         Self::new(Source::Images { images, names }, layout, Vec::new(), DataConfig::default())
     }
 
-    fn new(source: Source, layout: Layout, roots: Vec<PathBuf>, config: DataConfig) -> Self {
+    pub(crate) fn new(source: Source, layout: Layout, roots: Vec<PathBuf>, config: DataConfig) -> Self {
         let Layout { split, splits_present, classes, mut images, labels } = layout;
         images.shrink_to_fit();
         let labels = labels.iter().map(|label| label.unwrap_or(NO_LABEL)).collect();
@@ -139,6 +139,19 @@ impl Dataset {
             images: places.iter().map(|&place| self.images[place as usize]).collect(),
             labels: places.iter().map(|&place| self.labels[place as usize]).collect(),
         }
+    }
+
+    /// The pictures of this part, then those of `other`, which is another part of the same source.
+    pub(crate) fn followed_by(&self, other: &Self) -> Self {
+        assert!(Arc::ptr_eq(&self.shared, &other.shared), "places of different sources do not go together");
+        let shared = Arc::clone(&self.shared);
+        let images = [&self.images[..], &other.images].concat();
+        Self { shared, images, labels: [&self.labels[..], &other.labels].concat() }
+    }
+
+    /// The place of picture `index` in the source, which is the same in every subset, and how many places there are.
+    pub(crate) fn place(&self, index: usize) -> (usize, usize) {
+        (self.images[index] as usize, self.shared.source.len())
     }
 
     /// Number of pictures, broken ones included.

@@ -135,6 +135,43 @@ pub enum DataError {
         /// What exists.
         present: Vec<String>,
     },
+    /// A tree of a [benchmark](crate::benchmarks) lacks files.
+    #[error(
+        "{benchmark} is incomplete: {} is missing{}; expected {expected}; get it from {url}",
+        path.display(), others_sentence(*others)
+    )]
+    IncompleteBenchmark {
+        /// Its name in prose.
+        benchmark: &'static str,
+        /// The first file or folder that is missing.
+        path: PathBuf,
+        /// How many more pictures are missing.
+        others: usize,
+        /// What should be there.
+        expected: String,
+        /// The makers' page.
+        url: &'static str,
+    },
+    /// A line of a list of a [benchmark](crate::benchmarks) that is not as it should be.
+    #[error("{}, line {line}: expected {expected}, got \"{got}\"; fetch the file again", path.display())]
+    WrongLine {
+        /// The list.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What the line should be.
+        expected: String,
+        /// Its beginning.
+        got: String,
+    },
+    /// No benchmark has this name.
+    #[error("no benchmark \"{name}\"; expected one of {known}")]
+    UnknownBenchmark {
+        /// What was asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
     /// More pictures than an index can count.
     #[error("{} holds {count} pictures, at most {} are supported; use parts of it", path.display(), u32::MAX)]
     TooManyImages {
@@ -174,6 +211,10 @@ fn splits_sentence(present: &[String]) -> String {
     } else {
         format!("expected one of {}", present.join(", "))
     }
+}
+
+fn others_sentence(others: usize) -> String {
+    if others == 0 { String::new() } else { format!(", and {others} more") }
 }
 
 fn first_few(bad: &[BadImage]) -> String {

@@ -5,6 +5,7 @@
 //! ```
 
 mod bad;
+pub mod benchmarks;
 mod channels;
 mod config;
 mod dataset;

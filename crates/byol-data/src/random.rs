@@ -22,6 +22,8 @@ pub enum Stream {
     Drawing,
     /// Evaluation: held-out parts, training augmentations of a probe.
     Evaluation,
+    /// The validation parts of [benchmarks](crate::benchmarks), by benchmark and class.
+    HeldOut,
 }
 
 impl Random {
@@ -32,6 +34,7 @@ impl Random {
             Stream::Weights => 2,
             Stream::Drawing => 3,
             Stream::Evaluation => 4,
+            Stream::HeldOut => 5,
             Stream::View(view) => 16 + u64::from(view),
         };
         let state = [stream, epoch, item].iter().fold(mix(seed), |state, &part| mix(state ^ mix(part)));

@@ -54,7 +54,8 @@ pub(crate) fn open(path: &Path, split: Option<&str>, config: &DataConfig) -> Res
     let root = path.parent().unwrap_or(Path::new("")).to_owned();
     let Rows { mut paths, labels, splits } = rows;
     let sizes = sizes(&root, &paths);
-    paths.set_sizes(sizes);
+    // What is not there shows when the picture is asked for.
+    paths.set_sizes(sizes.into_iter().map(Option::unwrap_or_default));
     paths.shrink_to_fit();
     super::check_count(path, paths.len())?;
     let layout = layout(&labels, splits.as_deref(), split).map_err(|NoSuchSplit(present)| DataError::UnknownSplit {
@@ -163,11 +164,20 @@ fn layout(labels: &[String], splits: Option<&[String]>, wish: Option<&str>) -> R
     Ok(Layout { split, splits_present, classes, images, labels })
 }
 
-/// The sizes of the files, 0 for what is not there: that shows when the picture is asked for.
-fn sizes(root: &Path, paths: &Listing) -> Vec<u64> {
-    let size =
-        |index: usize| fs::metadata(root.join(name_path(paths.name(index)))).map_or(0, |metadata| metadata.len());
-    let mut sizes = vec![0; paths.len()];
+/// A source of the files `paths` below `root`, in this order, and the places of those that are not there.
+pub(crate) fn of_paths(root: &Path, mut paths: Listing) -> Result<(Source, Vec<u32>), DataError> {
+    super::check_count(root, paths.len())?;
+    let sizes = sizes(root, &paths);
+    let missing = (0u32..).zip(&sizes).filter(|(_, size)| size.is_none()).map(|(place, _)| place).collect();
+    paths.set_sizes(sizes.into_iter().map(Option::unwrap_or_default));
+    paths.shrink_to_fit();
+    Ok((Source::List { root: root.into(), listing: paths }, missing))
+}
+
+/// The sizes of the files, none for what is not there.
+fn sizes(root: &Path, paths: &Listing) -> Vec<Option<u64>> {
+    let size = |index: usize| fs::metadata(root.join(name_path(paths.name(index)))).ok().map(|metadata| metadata.len());
+    let mut sizes = vec![None; paths.len()];
     let share = paths.len().div_ceil(walk::threads()).max(256);
     thread::scope(|scope| {
         for (chunk, sizes) in sizes.chunks_mut(share).enumerate() {

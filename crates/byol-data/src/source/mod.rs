@@ -30,7 +30,9 @@ use std::path::{Path, PathBuf};
 
 use archive::{Archive, Compression};
 pub(crate) use arrays::picture as array_picture;
-use listing::{Contents, Listing};
+pub(crate) use list::of_paths;
+use listing::Contents;
+pub(crate) use listing::{Listing, has_picture_ending, is_hidden};
 pub(crate) use npy::looks_like_npy;
 use parquet::Parquet;
 pub(crate) use pattern::expand_all;
@@ -420,7 +422,7 @@ fn check_file_size(size_bytes: u64, max_bytes: u64) -> Result<(), String> {
     Ok(())
 }
 
-fn check_memory(path: &Path, needed_bytes: u64, limit_bytes: u64) -> Result<(), DataError> {
+pub(crate) fn check_memory(path: &Path, needed_bytes: u64, limit_bytes: u64) -> Result<(), DataError> {
     if needed_bytes > limit_bytes {
         return Err(DataError::TooMuchMemory { path: path.into(), limit_bytes, remedy: "raise it" });
     }
