@@ -39,7 +39,7 @@ pub struct LoaderOptions {
 pub struct Batch {
     /// First views, `[batch, height, width, channels]`.
     pub view1: Vec<f32>,
-    /// Second views, same shape.
+    /// Second views, same shape; empty from [`PairLoader::start_single`].
     pub view2: Vec<f32>,
     /// Place in the dataset of each picture.
     pub images: Vec<u32>,
@@ -78,6 +78,20 @@ impl PairLoader {
         Self::start_with::<ViewScratch, _>(dataset, values, options, render)
     }
 
+    /// Starts loading one view per picture, for training with labels: the first of `views` in even epochs, the second in odd.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_single(dataset: Arc<Dataset>, views: Views, options: LoaderOptions) -> Self {
+        let (values, seed) = (views.values(), options.seed);
+        let render = move |image: &Image, sample: Sample, view1: &mut [f32], _: &mut [f32], scratch: &mut _| {
+            let view = (sample.epoch % 2) as u8;
+            let parameters = views.draw(image, view, seed, sample.epoch, sample.image.into());
+            views.render(image, &parameters, view1, scratch);
+        };
+        Self::start_views::<ViewScratch, _>(dataset, [values, 0], options, render)
+    }
+
     /// Starts loading pairs of whatever `render(image, sample, view1, view2, scratch)` writes: `values_per_view`
     /// = height · width · channels values each. `scratch` is the calling thread's own.
     ///
@@ -88,12 +102,21 @@ impl PairLoader {
         S: Default + Send + 'static,
         R: Fn(&Image, Sample, &mut [f32], &mut [f32], &mut S) + Send + Sync + 'static,
     {
-        assert!(options.batch_size > 0 && values_per_view > 0, "a batch has pictures and a picture has values");
+        Self::start_views(dataset, [values_per_view; 2], options, render)
+    }
+
+    /// As [`Self::start_with`]; the second view may have no values.
+    fn start_views<S, R>(dataset: Arc<Dataset>, values: [usize; 2], options: LoaderOptions, render: R) -> Self
+    where
+        S: Default + Send + 'static,
+        R: Fn(&Image, Sample, &mut [f32], &mut [f32], &mut S) + Send + Sync + 'static,
+    {
+        assert!(options.batch_size > 0 && values[0] > 0, "a batch has pictures and a picture has values");
         assert!(options.rank < options.ranks, "rank {} of {}: ranks count from 0", options.rank, options.ranks);
         let order = Order::new(options.seed, dataset_len(&dataset));
         let bad = BadImages::new(options.max_bad_fraction);
         let scratches = one_per_thread(options.threads);
-        let mut maker = PairMaker { dataset, order, bad, values_per_view, render, scratches };
+        let mut maker = PairMaker { dataset, order, bad, values, render, scratches };
         let mut at = options.first_sample;
         let make = move |used: Option<Batch>, stop: &AtomicBool| {
             let batch = at..options.total_samples.min(at.saturating_add(options.batch_size as u64));
@@ -138,20 +161,21 @@ struct PairMaker<S, R> {
     dataset: Arc<Dataset>,
     order: Order,
     bad: BadImages,
-    values_per_view: usize,
+    /// Of each view; the second may have none.
+    values: [usize; 2],
     render: R,
     scratches: Vec<(LoadMemory, S)>,
 }
 
 impl<S: Send, R: Fn(&Image, Sample, &mut [f32], &mut [f32], &mut S) + Sync> PairMaker<S, R> {
     fn make(&mut self, samples: Range<u64>, mut batch: Batch, stop: &AtomicBool) -> Result<Batch, DataError> {
-        let Self { dataset, order, bad, values_per_view, render, scratches } = self;
+        let Self { dataset, order, bad, values: [values1, values2], render, scratches } = self;
         let samples: Vec<Sample> = samples.map(|g| order.sample(g)).collect();
-        let values = samples.len() * *values_per_view;
-        batch.view1.resize(values, 0.0);
-        batch.view2.resize(values, 0.0);
+        batch.view1.resize(samples.len() * *values1, 0.0);
+        batch.view2.resize(samples.len() * *values2, 0.0);
         batch.images.resize(samples.len(), 0);
-        let views = batch.view1.chunks_exact_mut(*values_per_view).zip(batch.view2.chunks_exact_mut(*values_per_view));
+        let mut second = batch.view2.chunks_exact_mut((*values2).max(1));
+        let views = batch.view1.chunks_exact_mut(*values1).map(|view1| (view1, second.next().unwrap_or_default()));
         let jobs = samples.into_iter().zip(views).zip(&mut batch.images);
         let give_up = AtomicBool::new(false);
         in_parallel(jobs, scratches, &give_up, |((sample, (view1, view2)), used), (memory, scratch)| {
