@@ -18,15 +18,21 @@ asan:
 	ASAN_OPTIONS=detect_leaks=0 RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" cargo test --release -p byol-kernels \
 		--target "$$(rustc -vV | sed -n 's/^host: //p')" --target-dir target/asan --lib --tests
 
-# Rewrites the committed golden data with the independent PyTorch programs, in an environment outside of the repository.
+# Rewrites the committed golden data with the independent Python programs, in an environment outside of the repository.
 golden:
 	python3 -m venv "$(GOLDEN_VENV)"
 	"$(GOLDEN_VENV)/bin/pip" install --quiet --requirement tests/golden/requirements.txt
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/pictures.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/sources.py
+	"$(GOLDEN_VENV)/bin/python" -B tests/golden/benchmarks.py
 	tests/golden/webdataset.sh
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/augmentations.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/method.py
+	"$(GOLDEN_VENV)/bin/python" -B tests/golden/negatives.py
+	"$(GOLDEN_VENV)/bin/python" -B tests/golden/torch_weights.py
+	"$(GOLDEN_VENV)/bin/python" -B tests/golden/monitors.py
+	"$(GOLDEN_VENV)/bin/python" -B tests/golden/tensorboard_events.py
+	"$(GOLDEN_VENV)/bin/python" -B tests/golden/classifiers.py
 	git status --short crates/byol/tests/data crates/byol-data/tests/data
 
 # Training steps and inference beside PyTorch and ONNX Runtime, in an environment outside of the repository; see bench/README.md.

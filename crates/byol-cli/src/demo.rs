@@ -34,7 +34,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     print(&report);
     eprintln!("nearest neighbours of one test picture per class: {}", sheet.display());
     if arguments.json {
-        show::json(&serde_json::to_value(&report).expect("plain fields have a JSON form"));
+        show::json(&report);
     }
     if report.pretraining_won() {
         return Ok(Ending::Done);

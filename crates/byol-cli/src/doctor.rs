@@ -50,7 +50,7 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     bar.finish_and_clear();
     print(&diagnosis);
     if arguments.json {
-        show::json(&serde_json::to_value(&diagnosis).expect("plain fields have a JSON form"));
+        show::json(&diagnosis);
     }
     Ok(if diagnosis.problems.is_empty() { Ending::Done } else { Ending::BarMissed })
 }

@@ -15,7 +15,7 @@ use crate::{Ending, show};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Run folder, .safetensors file, or random:ARCH[:STEM[:SIZE]]
+    /// Run folder, .safetensors or PyTorch file, or random:ARCH[:STEM[:SIZE]]
     encoder: String,
     /// Pictures, as for pretrain
     #[arg(required = true)]

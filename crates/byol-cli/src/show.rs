@@ -1,10 +1,11 @@
 //! Output for people (stderr) and for scripts (stdout).
 
-use serde_json::Value;
+use byol::eval::Statistic;
+use serde::Serialize;
 
 /// The one JSON object of `--json`.
-pub fn json(value: &Value) {
-    println!("{value}");
+pub fn json(value: &impl Serialize) {
+    println!("{}", serde_json::to_string(value).expect("results have a JSON form"));
 }
 
 /// A table with a header, columns padded to the widest cell.
@@ -23,4 +24,12 @@ pub fn table(rows: &[Vec<String>]) {
 /// Percent with one digit.
 pub fn percent(value: f64) -> String {
     format!("{value:.1} %")
+}
+
+/// Mean in percent with one digit, and the deviation if there is one: `59.2 ± 0.3 %`.
+pub fn statistic(statistic: &Statistic) -> String {
+    match statistic.std {
+        Some(std) => format!("{:.1} ± {std:.1} %", statistic.mean),
+        None => percent(statistic.mean),
+    }
 }

@@ -388,7 +388,10 @@ const CASES: &[Case] = &[
         name: "encoder missing",
         prepare: nothing,
         arguments: "eval knn nowhere --data data",
-        expected: &["nowhere: no such encoder", "expected a run folder, a .safetensors file, or random:ARCH"],
+        expected: &[
+            "nowhere: no such encoder",
+            "expected a run folder, a .safetensors or PyTorch file, or random:ARCH",
+        ],
     },
     Case {
         name: "embed: encoder missing",
@@ -484,19 +487,85 @@ const CASES: &[Case] = &[
         name: "no neighbours",
         prepare: nothing,
         arguments: "eval knn random:resnet18 --data data --k 0",
-        expected: &["'0' for '--k <K>'", "expected a whole number above 0"],
+        expected: &["'0' for '--k <K,…>'", "expected a whole number above 0"],
     },
     Case {
         name: "temperature 0",
         prepare: nothing,
         arguments: "eval knn random:resnet18 --data data --temperature 0",
-        expected: &["'0' for '--temperature <TEMPERATURE>'", "expected a number above 0"],
+        expected: &["'0' for '--temperature <T,…>'", "expected a number above 0"],
     },
     Case {
         name: "a learning rate below 0",
         prepare: nothing,
         arguments: "eval linear random:resnet18 --data data --learning-rates=0.1,-1",
         expected: &["'-1' for '--learning-rates", "expected a number above 0"],
+    },
+    Case {
+        name: "a share of the labels above 1",
+        prepare: nothing,
+        arguments: "eval semi random:resnet18 --data data --labels 200%",
+        expected: &["'200%' for '--labels", "expected a share above 0 and at most 1"],
+    },
+    Case {
+        name: "a list of names that are not in the data",
+        prepare: |at| fs::write(at.join("list.txt"), "a/0.png\na/none.png\n").unwrap(),
+        arguments: "eval semi random:resnet18x0.0625:cifar:8 --data data --label-list list.txt",
+        expected: &[
+            "list.txt: line 2",
+            "\"a/none.png\" is no picture of the training data",
+            "expected one name per line",
+        ],
+    },
+    Case {
+        name: "views of pretraining for an encoder that has none",
+        prepare: nothing,
+        arguments: "eval linear random:resnet18x0.0625:cifar:8 --data data --augmentation pretraining",
+        expected: &["--augmentation", "expected none or crop-flip", "got pretraining"],
+    },
+    Case {
+        name: "a benchmark that is not there",
+        prepare: nothing,
+        arguments: "eval transfer random:resnet18x0.0625:cifar:8 --data data --benchmark dtd",
+        expected: &["DTD is incomplete", "data/labels/train1.txt is missing", "get it from https://"],
+    },
+    Case {
+        name: "an unknown benchmark",
+        prepare: nothing,
+        arguments: "eval transfer random:resnet18 --data data --benchmark mnist",
+        expected: &["no benchmark \"mnist\"", "expected one of food101"],
+    },
+    Case {
+        name: "reference weights of pictures with other channels",
+        prepare: |at| {
+            let grey = "--set data.channels=1 --set model.arch=resnet18x0.0625 --set views.size_px=8 --set train.batch_size=8 \
+                        --set schedule.epochs=1 --set schedule.warmup_epochs=0 --preset cifar10";
+            assert!(byol(at, &format!("pretrain data --out grey {grey}")).status.success());
+        },
+        arguments: "eval knn grey --data data --reference random:resnet18x0.0625:cifar:8",
+        expected: &[
+            "--reference random:resnet18x0.0625:cifar:8",
+            "expected an encoder of pictures with 1 channel",
+            "got one of 3",
+        ],
+    },
+    Case {
+        name: "an unknown table of ablations",
+        prepare: nothing,
+        arguments: "eval ablate --data data --table colours",
+        expected: &["'colours' for '--table", "expected one of target, negatives"],
+    },
+    Case {
+        name: "an unknown row of a table",
+        prepare: nothing,
+        arguments: "eval ablate --data data --table target --rows tau-2",
+        expected: &["--rows tau-2: no such row", "expected some of tau-0.99"],
+    },
+    Case {
+        name: "a head of four layers",
+        prepare: nothing,
+        arguments: "pretrain data --out new --set model.projector_layers=4",
+        expected: &["model.projector_layers", "expected 1, 2 or 3", "got 4"],
     },
     Case {
         name: "a share above 1",

@@ -55,7 +55,15 @@ fn pictures_become_an_evaluated_encoder() {
 
 fn check_run_folder(run: &Path) {
     let entries = fs::read_dir(run).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let expected = ["checkpoints", "config.toml", "encoder.json", "encoder.safetensors", "metrics.jsonl", "run.json"];
+    let expected = [
+        "checkpoints",
+        "config.toml",
+        "encoder.json",
+        "encoder.safetensors",
+        "metrics.jsonl",
+        "run.json",
+        "tensorboard",
+    ];
     assert_eq!(entries.collect::<BTreeSet<_>>(), set(&expected));
     assert!(run.join("checkpoints/step-00000011.safetensors").is_file());
     let config = fs::read_to_string(run.join("config.toml")).unwrap();
@@ -86,6 +94,8 @@ fn check_metrics(run: &Path) {
         "projection_std",
         "positive_cosine",
         "grad_norm",
+        "probe_loss",
+        "probe_top1",
     ];
     for (step, line) in lines.iter().enumerate() {
         assert_eq!(keys(line), set(&expected));
@@ -118,36 +128,94 @@ fn check_the_archive_gives_the_same(at: &Path) {
 }
 
 fn check_evaluations(at: &Path) {
-    let fields = ["eval", "encoder", "arch", "training", "step", "data", "preprocessing", "result", "random_baseline"];
-    let knn = ["top1", "k", "temperature", "train_images", "test_images", "protocol"];
-    let linear = [
-        "top1",
-        "top5",
-        "base_learning_rate",
-        "held_out_top1",
-        "epochs",
-        "batch_size",
+    let fields = [
+        "eval",
+        "encoder",
+        "arch",
+        "training",
+        "step",
+        "data",
+        "preprocessing",
         "train_images",
         "test_images",
+        "classes",
         "protocol",
+        "rows",
     ];
-    let protocols: [(&str, &str, &[&str]); 2] = [("knn", "", &knn), ("linear", "--epochs 20", &linear)];
-    for (name, options, measured) in protocols {
+    let frozen = ["encoder", "random"];
+    let trained = ["encoder", "supervised"];
+    let semi = "--labels 20%,100% --semi-rates 0.05,0.01 --semi-epochs 2 --semi-batch-size 16";
+    let finetune = "--finetune-steps 4 --finetune-batch-size 16 --finetune-rates 0.01,0.05 --finetune-decays 0,1e-4";
+    // (protocol, options, whose rows, rows of each)
+    let protocols = [
+        ("knn", "--k 5,20 --temperature 0.1,0.5", frozen, 4),
+        ("linear", "--epochs 20", frozen, 1),
+        ("linear", "--epochs 2 --augmentation crop-flip", frozen, 1),
+        ("linear", "--epochs 2 --augmentation pretraining --logit-regularisation", frozen, 1),
+        ("transfer", "--l2-values 5", frozen, 1),
+        ("semi", semi, trained, 2),
+        ("finetune", finetune, trained, 1),
+    ];
+    for (name, options, networks, settings) in protocols {
         let record = json_of(&byol(at, &format!("eval {name} run --data data --json {options}")));
         assert_eq!(keys(&record), set(&fields));
         assert_eq!((&record["eval"], &record["step"]), (&name.into(), &STEPS.into()));
         let description = record["data"].as_str().unwrap();
         assert!(description.contains("trained on the `train` part, tested on the `test` part"), "{description}");
-        for result in [&record["result"], &record["random_baseline"]] {
-            assert_eq!(keys(result), set(measured));
-            assert_eq!((&result["train_images"], &result["test_images"]), (&TRAIN.into(), &TEST.into()));
-            assert!((0.0..=100.0).contains(&result["top1"].as_f64().unwrap()), "{result}");
+        assert_eq!((&record["train_images"], &record["test_images"]), (&TRAIN.into(), &TEST.into()));
+        let rows = record["rows"].as_array().unwrap();
+        let expected: Vec<&str> = networks.iter().flat_map(|network| vec![*network; settings]).collect();
+        assert_eq!(rows.iter().map(|row| row["network"].as_str().unwrap()).collect::<Vec<_>>(), expected, "{name}");
+        for row in rows {
+            let numbers = row["numbers"].as_object().unwrap();
+            assert_eq!(numbers.keys().collect::<Vec<_>>(), ["mean_per_class", "top1", "top5"], "{name}");
+            assert!(numbers.values().all(|number| (0.0..=100.0).contains(&number["mean"].as_f64().unwrap())), "{row}");
+            let confusion = row["confusion"].as_array().unwrap();
+            let counted: u64 =
+                confusion.iter().flat_map(|of_class| of_class.as_array().unwrap()).map(|n| n.as_u64().unwrap()).sum();
+            assert_eq!(counted, TEST as u64, "every test picture is in the confusion counts once");
         }
         let logged = metrics_and_evaluations(&at.join("run")).pop().unwrap();
         assert_eq!(logged, record, "the run remembers its evaluations");
     }
+    let kept: Value = serde_json::from_str(&fs::read_to_string(at.join("run/evaluation.json")).unwrap()).unwrap();
+    let kept = kept["evaluations"].as_array().unwrap();
+    assert_eq!(kept.len(), protocols.len(), "one entry per protocol and options");
+    success(byol(at, "eval knn run --data data --k 5,20 --temperature 0.1,0.5"));
+    let again: Value = serde_json::from_str(&fs::read_to_string(at.join("run/evaluation.json")).unwrap()).unwrap();
+    assert_eq!(
+        again["evaluations"].as_array().unwrap().len(),
+        protocols.len(),
+        "a repeated evaluation takes the place of the first"
+    );
+
+    let lists: Vec<_> = fs::read_dir(at.join("run/labelled")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(lists.len(), 2, "{lists:?}");
+    let list = at.join("run/labelled/semi-0.2-seed-0.txt");
+    let listed = json_of(&byol(
+        at,
+        &format!("eval semi run --data data --json --label-list {} {}", list.display(), &semi[17..]),
+    ));
+    assert_eq!(listed["rows"].as_array().unwrap().len(), 2);
+
+    let seeds = json_of(&byol(
+        at,
+        "eval linear run --data data --json --epochs 2 --seeds 2 --supervised-epochs 1 --reference random:resnet18x0.0625:cifar:8",
+    ));
+    let rows = seeds["rows"].as_array().unwrap();
+    assert_eq!(
+        rows.iter().map(|row| row["network"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["encoder", "random", "supervised", "reference"]
+    );
+    assert!(
+        rows.iter().all(|row| row["seeds"] == serde_json::json!([0, 1]) && row["numbers"]["top1"]["std"].is_f64()),
+        "{seeds}"
+    );
+    let kept = json_of(&byol(at, "eval knn run --data data --json --seeds 2"));
+    assert_eq!(kept["rows"][2]["network"], "supervised", "a baseline that was trained stays in the tables");
+
     let random = json_of(&byol(at, "eval knn random:resnet18x0.125:cifar:16 --data data --k 5 --json"));
-    assert_eq!((&random["result"]["k"], &random["random_baseline"]), (&5.into(), &Value::Null));
+    assert_eq!(random["rows"].as_array().unwrap().len(), 1, "random weights need no random weights beside them");
 }
 
 fn check_embeddings(at: &Path) {
@@ -192,7 +260,7 @@ fn a_broken_picture_is_skipped_and_listed_once() {
 
     // The run's limit holds for its evaluation as well, and a flag sets another.
     let record = json_of(&byol(at, "eval knn run --data data --json"));
-    assert_eq!(record["result"]["train_images"], TRAIN - 1);
+    assert_eq!(record["train_images"], TRAIN - 1);
     let refused = byol(at, "eval knn run --data data --max-bad-fraction 0");
     assert_eq!(refused.status.code(), Some(2));
     let written = json_of(&byol(at, "embed run data -o out.csv --json"));
@@ -291,7 +359,8 @@ fn metrics_and_evaluations(run: &Path) -> Vec<Value> {
 }
 
 fn metrics(run: &Path) -> Vec<Value> {
-    metrics_and_evaluations(run).into_iter().filter(|line| line.get("step").is_some()).collect()
+    let is_step = |line: &Value| line.get("step").is_some() && line.get("eval").is_none();
+    metrics_and_evaluations(run).into_iter().filter(is_step).collect()
 }
 
 /// What computed the steps: a line of every process that trained the run.

@@ -24,6 +24,12 @@ pub struct ModelConfig {
     pub projector_hidden: usize,
     /// Hidden units of the predictor.
     pub predictor_hidden: usize,
+    /// Linear layers of the projector, 1 to 3; 2 in the paper (Table 14a varies it).
+    #[serde(default = "paper_layers")]
+    pub projector_layers: usize,
+    /// Linear layers of the predictor, 1 to 3; 2 in the paper.
+    #[serde(default = "paper_layers")]
+    pub predictor_layers: usize,
     /// Outputs of projector and predictor.
     pub projection_size: usize,
     /// Decay of the running batch-norm averages.
@@ -36,6 +42,23 @@ pub struct ModelConfig {
     pub predictor: bool,
     /// What the prediction is compared with.
     pub target: TargetKind,
+    /// β, the weight of the other pictures as negatives: 0 is BYOL, 1 with `target = "gradient"` and without predictor is
+    /// SimCLR (paper §5, Table 5b); see [`negatives`].
+    #[serde(default)]
+    pub negatives_weight: f32,
+    /// α, the temperature of the negatives; 0.1 in the paper.
+    #[serde(default = "paper_temperature")]
+    pub negatives_temperature: f32,
+}
+
+/// Depth of both heads before there was a key for it.
+fn paper_layers() -> usize {
+    2
+}
+
+/// α of the paper's Table 5b.
+fn paper_temperature() -> f32 {
+    0.1
 }
 
 /// The network trained by gradient: `f_θ`, `g_θ` and `q_θ`.
@@ -80,15 +103,26 @@ pub struct Byol {
     /// Parameters ξ, on the same device without autodiff.
     pub target: Target,
     target_kind: TargetKind,
+    negatives: Option<Negatives>,
     precision: Precision,
+}
+
+/// β > 0 and α of the loss with negatives.
+#[derive(Clone, Copy, Debug)]
+struct Negatives {
+    weight: f32,
+    temperature: f32,
 }
 
 /// The loss of a batch and what is watched beside it.
 pub struct Losses {
-    /// `L` summed over both directions, mean over the batch, without gradient; in `[0, 8]`, about 4 for unrelated networks.
+    /// `L` summed over both directions, mean over the batch, without gradient; in `[0, 8]`, about 4 for unrelated networks;
+    /// with negatives larger by their term.
     pub loss: Tensor<1>,
     /// Online projections of the two views `[batch, size]`, without gradient.
     pub projections: [Tensor<2>; 2],
+    /// Online representations `y` of view 1 `[batch, size]`, without gradient: what the linear probe learns from (spec §2.1).
+    pub representation: Tensor<2>,
 }
 
 impl Byol {
@@ -99,10 +133,12 @@ impl Byol {
         let online_device = device.clone().autodiff();
         let size = config.arch.representation_size();
         let encoder = |device: &Device| ResNet::new(config.arch, config.stem, input_channels, device);
-        let projector = |device: &Device| Mlp::new(size, config.projector_hidden, config.projection_size, device);
+        let outputs = config.projection_size;
+        let projector =
+            |device: &Device| Mlp::new(size, config.projector_hidden, outputs, config.projector_layers, device);
         let predictor = config
             .predictor
-            .then(|| Mlp::new(config.projection_size, config.predictor_hidden, config.projection_size, &online_device));
+            .then(|| Mlp::new(outputs, config.predictor_hidden, outputs, config.predictor_layers, &online_device));
         let online = Online { encoder: encoder(&online_device), projector: projector(&online_device), predictor };
         let target = Target { encoder: encoder(device), projector: projector(device) };
         let target_name = if config.copy_online_to_target { "online" } else { "target" };
@@ -110,6 +146,8 @@ impl Byol {
             online: initialize(online, seed, "online"),
             target: initialize(target, seed, target_name),
             target_kind: config.target,
+            negatives: (config.negatives_weight > 0.0)
+                .then_some(Negatives { weight: config.negatives_weight, temperature: config.negatives_temperature }),
             precision,
         };
         if config.zero_init_residual {
@@ -137,27 +175,29 @@ impl Byol {
             TargetKind::MovingAverage | TargetKind::Fixed => {
                 let t1 = self.target.forward(view1.clone(), modes.first, precision);
                 let t2 = self.target.forward(view2.clone(), modes.second, precision);
-                let mut half = |view, mode, target| {
-                    let (z, p) = self.online.forward(view, mode, precision);
-                    let loss = regression_loss(p, target);
+                let mut half = |view, mode, own: &Tensor<2>, other: &Tensor<2>| {
+                    let Forward { y, z, prediction } = self.online.forward(view, mode, precision);
+                    let loss = direction_loss(self.negatives, prediction, own.clone(), other.clone());
                     add_gradients(&self.online, &mut loss.backward(), scale, sum);
-                    (loss.without_autodiff(), z.without_autodiff())
+                    (loss.without_autodiff(), z.without_autodiff(), y)
                 };
-                let (loss1, z1) = half(view1, modes.first, t2);
-                let (loss2, z2) = half(view2, modes.second, t1);
-                Losses { loss: loss1 + loss2, projections: [z1, z2] }
+                let (loss1, z1, representation) = half(view1, modes.first, &t1, &t2);
+                let (loss2, z2, _) = half(view2, modes.second, &t2, &t1);
+                Losses { loss: loss1 + loss2, projections: [z1, z2], representation }
             }
             TargetKind::StopGradient | TargetKind::Gradient => {
-                let (z1, p1) = self.online.forward(view1, modes.first, precision);
-                let (z2, p2) = self.online.forward(view2, modes.second, precision);
+                let Forward { y: representation, z: z1, prediction: p1 } =
+                    self.online.forward(view1, modes.first, precision);
+                let Forward { z: z2, prediction: p2, .. } = self.online.forward(view2, modes.second, precision);
                 let [t1, t2] = match self.target_kind {
                     TargetKind::Gradient => [z1.clone(), z2.clone()],
                     _ => [z1.clone().without_autodiff(), z2.clone().without_autodiff()],
                 };
-                let loss = regression_loss(p1, t2) + regression_loss(p2, t1);
+                let loss = direction_loss(self.negatives, p1, t1.clone(), t2.clone())
+                    + direction_loss(self.negatives, p2, t2, t1);
                 add_gradients(&self.online, &mut loss.backward(), scale, sum);
                 let projections = [z1.without_autodiff(), z2.without_autodiff()];
-                Losses { loss: loss.without_autodiff(), projections }
+                Losses { loss: loss.without_autodiff(), projections, representation }
             }
         }
     }
@@ -187,15 +227,25 @@ pub struct PassModes {
     pub second: BatchNormMode,
 }
 
+/// What one view becomes in the online network.
+struct Forward {
+    /// `f(v)`, without gradient.
+    y: Tensor<2>,
+    /// `g(f(v))`.
+    z: Tensor<2>,
+    /// `q(z)`, or `z` itself without a predictor.
+    prediction: Tensor<2>,
+}
+
 impl Online {
-    /// Projection `z = g(f(v))` and prediction `q(z)` (`z` itself without a predictor).
-    fn forward(&mut self, view: Tensor<4>, mode: BatchNormMode, precision: Precision) -> (Tensor<2>, Tensor<2>) {
-        let z = self.projector.forward(self.encoder.forward(view, mode, precision), mode, precision);
+    fn forward(&mut self, view: Tensor<4>, mode: BatchNormMode, precision: Precision) -> Forward {
+        let y = self.encoder.forward(view, mode, precision);
+        let z = self.projector.forward(y.clone(), mode, precision);
         let prediction = match &mut self.predictor {
             Some(predictor) => predictor.forward(z.clone(), mode, precision),
             None => z.clone(),
         };
-        (z, prediction)
+        Forward { y: y.without_autodiff(), z, prediction }
     }
 }
 
@@ -209,6 +259,32 @@ impl Target {
 pub fn regression_loss(prediction: Tensor<2>, target: Tensor<2>) -> Tensor<1> {
     let difference = ops::l2_normalize(prediction) - ops::l2_normalize(target);
     difference.square().sum_dim(1).mean()
+}
+
+/// The term that pushes a prediction away from every other picture of the batch (paper §5, InfoNCE with α and β):
+/// `2α · mean_i ln( Σ_{j≠i} exp(S(v_i, v_j)/α) + Σ_j exp(S(v_i, v′_j)/α) )`, S the cosine of the prediction of `v_i` and
+/// the target's projections of the same view, `own`, and of the other one, `other`; all `[batch, size]`.
+///
+/// [`regression_loss`] plus this times β is `2 − InfoNCE`, so that β = 0 is BYOL and β = 1 the loss of SimCLR
+/// times 2α. The batch is a micro-batch where gradients are accumulated.
+pub fn negatives(prediction: Tensor<2>, own: Tensor<2>, other: Tensor<2>, temperature: f32) -> Tensor<1> {
+    let p = ops::l2_normalize(prediction) / temperature;
+    let cosines = |target: Tensor<2>| p.clone().matmul(ops::l2_normalize(target).transpose());
+    let [batch, _] = p.dims();
+    // A picture is no negative of itself; −∞ would make NaN of its gradient.
+    let itself = Tensor::<2>::eye(batch, &p.device().inner()) * -1e9;
+    let similarities = Tensor::cat(vec![cosines(own) + itself, cosines(other)], 1);
+    let largest = similarities.clone().detach().max_dim(1);
+    let log_sum = (similarities - largest.clone()).exp().sum_dim(1).log() + largest;
+    log_sum.mean() * (2.0 * temperature)
+}
+
+fn direction_loss(with: Option<Negatives>, prediction: Tensor<2>, own: Tensor<2>, other: Tensor<2>) -> Tensor<1> {
+    let attraction = regression_loss(prediction.clone(), other.clone());
+    match with {
+        Some(Negatives { weight, temperature }) => attraction + negatives(prediction, own, other, temperature) * weight,
+        None => attraction,
+    }
 }
 
 /// Mean over dimensions of the standard deviation over the batch of unit-length projections: 1/√size when they are

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::ops::Precision;
 use crate::optim::{OptimizerConfig, RunLength, Schedule};
 pub use crate::preset::Preset;
+pub use crate::train::MonitorConfig;
 
 /// Every setting of a pretraining run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct Config {
     pub views: ViewsConfig,
     /// How pictures are cut to size for evaluation and for the exported encoder.
     pub evaluation: EvaluationSettings,
+    /// What is measured while training.
+    #[serde(default)]
+    pub eval: MonitorConfig,
 }
 
 /// What lies over a preset: a TOML file, then `key=value` settings.
@@ -134,6 +138,14 @@ pub struct TrainConfig {
     pub loader_threads: usize,
     /// Batches prepared ahead of the model.
     pub prefetch_batches: usize,
+    /// Whether the numbers go to TensorBoard's event files, too.
+    #[serde(default = "yes")]
+    pub tensorboard: bool,
+}
+
+/// For switches that are on where a file does not name them.
+fn yes() -> bool {
+    true
 }
 
 impl Config {
@@ -189,12 +201,20 @@ impl Config {
             checkpoints_kept: 1,
             loader_threads: 0,
             prefetch_batches: 1,
+            tensorboard: true,
             ..self.train.clone()
         };
         // What the pictures are decides; limits on them do not.
         let DataConfig { channels, exif_orientation, .. } = self.data;
         let data = DataConfig { channels, exif_orientation, ..DataConfig::default() };
-        Self { train: free, data, ..self.clone() }.to_toml()
+        Self { train: free, data, eval: MonitorConfig::default(), ..self.clone() }.to_toml()
+    }
+
+    /// Whether a run may go on with a checkpoint of this [`Self::identity`]; keys that are younger than the checkpoint
+    /// had their default.
+    pub(crate) fn goes_on_from(&self, identity: &str) -> bool {
+        let stored = parse_toml(identity, "checkpoint").and_then(|table| from_table(table, "checkpoint"));
+        stored.is_ok_and(|stored| stored.identity() == self.identity())
     }
 
     /// Pictures per micro-batch.
@@ -220,6 +240,17 @@ impl Config {
         units("model.projector_hidden", self.model.projector_hidden)?;
         units("model.predictor_hidden", self.model.predictor_hidden)?;
         units("model.projection_size", self.model.projection_size)?;
+        let layers = |key: &str, value: usize| check((1..=3).contains(&value), key, "1, 2 or 3", value);
+        layers("model.projector_layers", self.model.projector_layers)?;
+        layers("model.predictor_layers", self.model.predictor_layers)?;
+        finite("model.negatives_weight", self.model.negatives_weight.into())?;
+        let temperature = self.model.negatives_temperature;
+        check(
+            (1e-3..=1e3).contains(&temperature),
+            "model.negatives_temperature",
+            "a number from 0.001 to 1000",
+            temperature,
+        )?;
         below_one("model.batch_norm_decay", self.model.batch_norm_decay)?;
         below_one("optimizer.momentum", self.optimizer.momentum)?;
         finite("optimizer.weight_decay", self.optimizer.weight_decay)?;
@@ -254,6 +285,7 @@ impl Config {
         let prefetch = self.train.prefetch_batches;
         check((1..=1024).contains(&prefetch), "train.prefetch_batches", "1 to 1024", prefetch)?;
         check(self.train.loader_threads <= 1024, "train.loader_threads", "0 to 1024", self.train.loader_threads)?;
+        self.eval.validate()?;
         self.data.validate().map_err(invalid)?;
         self.views.validate().map_err(invalid)?;
         let channels = self.data.channels;
@@ -363,6 +395,10 @@ mod tests {
             ("train.prefetch_batches=1000000000000", "1 to 1024"),
             ("model.projector_hidden=100000", "1 to 65536"),
             ("views.view1.blur_p=2", "views.view1.blur_p"),
+            ("eval.every_epochs=-1", "eval.every_epochs"),
+            ("eval.images=1", "2 to 65536"),
+            ("eval.temperature=0", "eval.temperature"),
+            ("eval.every=1", "unknown field `every`"),
             ("=3", "key=value"),
             ("train", "key=value"),
         ];
@@ -370,6 +406,18 @@ mod tests {
             let message = resolve(&[setting]).unwrap_err().to_string();
             assert!(message.contains(expected), "{setting}: {message}");
         }
+    }
+
+    #[test]
+    fn a_checkpoint_of_a_version_without_some_keys_goes_on_and_one_of_other_settings_does_not() {
+        let config = resolve(&["eval.every_epochs=0.5", "train.tensorboard=false", "train.loader_threads=3"]).unwrap();
+        let mut table: Table = resolve(&[]).unwrap().identity().parse().unwrap();
+        assert!(config.goes_on_from(&table.to_string()));
+        table.remove("eval").unwrap();
+        table["train"].as_table_mut().unwrap().remove("tensorboard").unwrap();
+        assert!(config.goes_on_from(&table.to_string()));
+        table.insert("seed".to_owned(), 5.into());
+        assert!(!config.goes_on_from(&table.to_string()) && !config.goes_on_from("no settings"));
     }
 
     #[test]

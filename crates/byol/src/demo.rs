@@ -136,7 +136,7 @@ impl Measured {
     fn of(encoder: &mut Encoder, train: &Arc<Dataset>, test: &Arc<Dataset>, device: &Device) -> Result<Self> {
         let train = extract(encoder, train, 0, device)?;
         let test = extract(encoder, test, 0, device)?;
-        let knn_top1 = knn::evaluate(&train, &test, knn::KnnOptions::default(), device)?.top1;
+        let knn_top1 = knn::evaluate(&train, &test, &knn::KnnOptions::default(), device)?[0].top1;
         let linear_top1 = linear::evaluate(&train, &test, &linear::LinearOptions::default(), device)?.top1;
         Ok(Self { train, test, knn_top1, linear_top1 })
     }

@@ -1,6 +1,8 @@
 //! The encoder that is handed over: weights in torchvision's names and what must travel with them.
 
-use std::collections::HashMap;
+mod foreign;
+
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
@@ -13,7 +15,10 @@ use crate::error::{Error, Result};
 use crate::files::write_atomically;
 use crate::model::{Arch, BatchNormMode, ResNet, Stem, initialize};
 use crate::ops::Precision;
-use crate::weights::{self, StoredTensor, StoredTensors, Values};
+use crate::weights::{self, StateDict, StoredTensor, StoredTensors, Values};
+
+/// Key in the header of our own files, which are not opened without their description.
+const MADE_HERE: &str = "byol";
 
 /// An encoder with its preprocessing, ready for evaluation.
 #[derive(Clone, Debug)]
@@ -88,7 +93,21 @@ impl EncoderInfo {
 }
 
 impl Encoder {
-    /// Opens a run folder, or a `.safetensors` file with its `.json` beside it, or `random:ARCH[:STEM[:SIZE]]`.
+    /// Opens a run folder, a `.safetensors` file with its `.json` beside it, weights of another program, or
+    /// `random:ARCH[:STEM[:SIZE]]`.
+    ///
+    /// Weights of another program are a safetensors file without a `.json`, or what `torch.save` wrote of a state dict or
+    /// module, in any of its forms; see [`StateDict`]. In it is one ResNet with torchvision's names, under any prefix
+    /// (`state_dict.module.`…). Of several equal ones the first is taken, and a momentum copy (`encoder_k`,
+    /// `target_encoder`) does not count beside its origin. Depth, width, channels and the kernel of the stem follow from
+    /// names and shapes. What a file does not say is assumed:
+    ///
+    /// - A 7×7 stem has stride 2 and max pooling; pictures are resized to 256 px, cut to 224 px and normalised with
+    ///   ImageNet's mean and deviation. That is torchvision's, but for its bilinear filter: ours is bicubic, antialiased.
+    /// - A 3×3 stem has stride 1 and no pooling; the largest square of a picture is resized to 32 px, the rest is the same.
+    /// - With other than 3 channels, each has mean ½ and deviation ¼.
+    ///
+    /// What follows the network (`fc`, projectors, queues) and `num_batches_tracked` are left out.
     ///
     /// # Errors
     /// [`Error::Path`] or [`Error::Io`] for missing or malformed files, [`Error::Evaluation`] for a wrong `random:`.
@@ -101,17 +120,24 @@ impl Encoder {
             let weights = path.join("encoder.safetensors");
             if !weights.exists() {
                 let problem = "no encoder.safetensors in this folder; expected a run folder with at least one checkpoint, \
-                               a .safetensors file, or random:ARCH";
+                               a .safetensors or PyTorch file, or random:ARCH";
                 return Err(Error::path(path, problem));
             }
             return Self::load(&weights, device);
         }
         if !path.exists() {
-            let problem =
-                "no such encoder; expected a run folder, a .safetensors file, or random:ARCH (random:resnet18)";
+            let problem = "no such encoder; expected a run folder, a .safetensors or PyTorch file, or random:ARCH \
+                           (random:resnet18)";
             return Err(Error::path(path, problem));
         }
-        Self::load(path, device)
+        if path.with_extension("json").exists() && !StateDict::is_pytorch(path)? {
+            return Self::load(path, device);
+        }
+        let weights = StateDict::open(path)?;
+        match weights.metadata(MADE_HERE) {
+            Some(_) => Self::load(path, device),
+            None => foreign::open(&weights, path, device),
+        }
     }
 
     /// A network of random weights with the same architecture and preprocessing: the baseline.
@@ -138,7 +164,8 @@ impl Encoder {
             let updates = Values::I64(vec![self.info.batch_norm_updates as i64]);
             tensors.insert(format!("{norm}num_batches_tracked"), StoredTensor { shape: vec![], values: updates });
         }
-        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        let metadata = [("format", "pt"), (MADE_HERE, "architecture and preprocessing are in encoder.json")];
+        let metadata = BTreeMap::from(metadata.map(|(key, value)| (key.to_owned(), value.to_owned())));
         weights::save(&folder.join("encoder.safetensors"), &tensors, metadata)?;
         let json = serde_json::to_string_pretty(&self.info).expect("plain fields have a JSON form");
         write_atomically(&folder.join("encoder.json"), |writer| writeln!(writer, "{json}"))

@@ -8,7 +8,7 @@ use byol_data::DataConfig;
 use byol_data::views::{EvaluationResize, Semantics, ViewConfig, ViewsConfig};
 
 use crate::byol::TargetKind;
-use crate::config::{Config, EvaluationSettings, ModelConfig, ScheduleConfig, TrainConfig};
+use crate::config::{Config, EvaluationSettings, ModelConfig, MonitorConfig, ScheduleConfig, TrainConfig};
 use crate::error::{Error, Result};
 use crate::model::{Arch, Stem};
 use crate::ops::Precision;
@@ -121,6 +121,10 @@ fn imagenet(epochs: f64, base_learning_rate: f64, weight_decay: f64, target_ema:
             copy_online_to_target: false,
             predictor: true,
             target: TargetKind::MovingAverage,
+            projector_layers: 2,
+            predictor_layers: 2,
+            negatives_weight: 0.0,
+            negatives_temperature: 0.1,
         },
         optimizer: OptimizerConfig { weight_decay, ..OptimizerConfig::default() },
         schedule: ScheduleConfig { epochs, warmup_epochs: 10.0, base_learning_rate, target_ema },
@@ -132,10 +136,12 @@ fn imagenet(epochs: f64, base_learning_rate: f64, weight_decay: f64, target_ema:
             checkpoints_kept: 2,
             loader_threads: 0,
             prefetch_batches: 2,
+            tensorboard: true,
         },
         data: DataConfig::default(),
         views: ViewsConfig::default(),
         evaluation: EvaluationSettings { resize: EvaluationResize::CropThenResize, crop_fraction: 0.875 },
+        eval: MonitorConfig::default(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The run folder: `config.toml`, `run.json`, `metrics.jsonl`, `checkpoints/`, `encoder.*`, `bad_images.jsonl`.
+//! The run folder: `config.toml`, `run.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/`, `encoder.*`,
+//! `bad_images.jsonl`.
 
 use std::fs;
 use std::io::Write;
@@ -151,6 +152,21 @@ impl RunFolder {
     /// `metrics.jsonl`.
     pub fn metrics(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
+    }
+
+    /// `evaluation.json`.
+    pub fn evaluations(&self) -> PathBuf {
+        self.path.join("evaluation.json")
+    }
+
+    /// `features/`, where representations are kept.
+    pub fn features(&self) -> PathBuf {
+        self.path.join("features")
+    }
+
+    /// `tensorboard/`.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.path.join("tensorboard")
     }
 
     /// `bad_images.jsonl`.

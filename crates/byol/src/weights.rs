@@ -1,6 +1,8 @@
-//! Networks to and from safetensors, by name.
+//! Networks to and from safetensors, by name; the weights of other programs in [`state_dict`].
 
-use std::collections::{BTreeMap, HashMap};
+mod state_dict;
+
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -11,6 +13,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
 use crate::model::{map_tensors, visit_tensors};
+
+pub use state_dict::StateDict;
 
 /// One tensor on its way to or from a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,8 +103,8 @@ pub fn fill<M: Module>(module: M, prefix: &str, from: &StoredTensors, path: &Pat
     }
 }
 
-/// Writes `tensors` and `metadata` as one safetensors file, atomically.
-pub fn save(path: &Path, tensors: &StoredTensors, metadata: HashMap<String, String>) -> Result<()> {
+/// Writes `tensors` and `metadata` as one safetensors file, atomically; equal ones give equal files.
+pub fn save(path: &Path, tensors: &StoredTensors, metadata: BTreeMap<String, String>) -> Result<()> {
     let bytes: Vec<(Dtype, Vec<u8>)> = tensors
         .values()
         .map(|tensor| match &tensor.values {
@@ -112,15 +116,32 @@ pub fn save(path: &Path, tensors: &StoredTensors, metadata: HashMap<String, Stri
         let view = TensorView::new(*dtype, tensor.shape.clone(), bytes).expect("bytes match the shape");
         (name, view)
     });
-    let file = safetensors::serialize(views, Some(metadata)).expect("names and shapes are well formed");
-    write_atomically(path, |writer| writer.write_all(&file))
+    let file = safetensors::serialize(views, None).expect("names and shapes are well formed");
+    let (header, data) = with_metadata(&file, &metadata);
+    write_atomically(path, |writer| {
+        writer.write_all(&header)?;
+        writer.write_all(data)
+    })
+}
+
+/// The header of a safetensors file (length, then JSON, filled with blanks to a multiple of 8) with `metadata` in it, and the
+/// data behind it. The library takes metadata as a hash map and writes it in another order every time.
+fn with_metadata<'a>(file: &'a [u8], metadata: &BTreeMap<String, String>) -> (Vec<u8>, &'a [u8]) {
+    let (length, rest) = file.split_first_chunk().expect("a file begins with the length of its header");
+    let (json, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let json = std::str::from_utf8(json).expect("headers are text").trim_end();
+    let metadata = serde_json::to_string(metadata).expect("text has a JSON form");
+    let separator = if json == "{}" { "" } else { "," };
+    let mut json = format!("{{\"__metadata__\":{metadata}{separator}{}", &json[1..]);
+    json.extend(std::iter::repeat_n(' ', json.len().next_multiple_of(8) - json.len()));
+    ((json.len() as u64).to_le_bytes().into_iter().chain(json.into_bytes()).collect(), data)
 }
 
 /// Reads a safetensors file of f32 and i64 tensors, with its metadata.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be read, [`Error::Path`] when it is no such file.
-pub fn load(path: &Path) -> Result<(StoredTensors, HashMap<String, String>)> {
+pub fn load(path: &Path) -> Result<(StoredTensors, BTreeMap<String, String>)> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     let malformed = |error| {
         let problem = format!(
@@ -140,5 +161,5 @@ pub fn load(path: &Path) -> Result<(StoredTensors, HashMap<String, String>)> {
         };
         tensors.insert(name.to_owned(), StoredTensor { shape: view.shape().to_vec(), values });
     }
-    Ok((tensors, header.metadata().clone().unwrap_or_default()))
+    Ok((tensors, header.metadata().clone().into_iter().flatten().collect()))
 }

@@ -254,7 +254,7 @@ fn check_trajectory(precision: Precision, isa: Isa) {
             peak_learning_rate: golden["peak_lr"].as_f64().unwrap(),
             target_ema_base: golden["target_ema_base"].as_f64().unwrap(),
         };
-        let mut state = TrainState { byol: tiny_byol(precision, &device), ..TrainState::new(&config, &device) };
+        let mut state = TrainState { byol: tiny_byol(precision, &device), ..TrainState::new(&config, 0, &device) };
         let initial = state.byol.clone();
         let steps = run["steps"].as_array().unwrap();
         assert_eq!(steps.len(), 10);

@@ -25,9 +25,9 @@ fn encoders_and_heads_have_the_papers_parameter_counts() {
     for (name, encoder, projector) in COUNTS {
         let arch: Arch = name.parse().unwrap();
         assert_eq!(count_parameters(&ResNet::new(arch, Stem::Imagenet, 3, &device)), encoder, "{name}");
-        assert_eq!(count_parameters(&Mlp::new(arch.representation_size(), 4096, 256, &device)), projector, "{name}");
+        assert_eq!(count_parameters(&Mlp::new(arch.representation_size(), 4096, 256, 2, &device)), projector, "{name}");
     }
-    assert_eq!(count_parameters(&Mlp::new(256, 4096, 256, &device)), 2_109_440);
+    assert_eq!(count_parameters(&Mlp::new(256, 4096, 256, 2, &device)), 2_109_440);
 }
 
 #[test]

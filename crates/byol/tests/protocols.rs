@@ -1,4 +1,4 @@
-//! k-NN against the independent PyTorch program, the linear classifier on data whose answer is known.
+//! k-NN against the independent PyTorch program and scikit-learn, the linear classifier on data whose answer is known.
 
 use burn::tensor::Device;
 use byol::eval::{Features, knn, linear};
@@ -23,13 +23,52 @@ fn knn_predicts_row_by_row_what_the_pytorch_program_does() {
     let golden = golden();
     let (train, test) = (features(&golden["train"]), features(&golden["test"]));
     for case in golden["knn"].as_array().unwrap() {
-        let options = knn::KnnOptions { k: case["k"].as_u64().unwrap() as usize, temperature: 0.1 };
+        let options = knn::KnnOptions { ks: vec![case["k"].as_u64().unwrap() as usize], temperatures: vec![0.1] };
         let expected: Vec<u64> = case["predictions"].as_array().unwrap().iter().map(|x| x.as_u64().unwrap()).collect();
-        let predicted = knn::predict(&train, &test, options, &Device::flex()).unwrap();
-        assert_eq!(predicted.into_iter().map(u64::from).collect::<Vec<_>>(), expected, "k {}", options.k);
-        let top1 = knn::evaluate(&train, &test, options, &Device::flex()).unwrap().top1;
+        let predicted = knn::predict(&train, &test, &options, &Device::flex()).unwrap().remove(0);
+        assert_eq!(predicted.into_iter().map(u64::from).collect::<Vec<_>>(), expected, "k {}", options.ks[0]);
+        let top1 = knn::evaluate(&train, &test, &options, &Device::flex()).unwrap()[0].top1;
         assert!((top1 - 100.0 * case["top1"].as_f64().unwrap()).abs() < 1e-9);
     }
+}
+
+#[test]
+fn every_k_and_temperature_of_one_search_has_the_numbers_of_scikit_learn() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/evaluation.json");
+    let golden: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let golden = &golden["knn"];
+    let size = golden["size"].as_u64().unwrap() as usize;
+    let part = |name: &str| {
+        let values: Vec<f32> = golden[name]["features"].as_array().unwrap().iter().map(as_f32).collect();
+        let labels: Vec<Option<u32>> =
+            golden[name]["labels"].as_array().unwrap().iter().map(as_u32).map(Some).collect();
+        Features { size, values, images: (0..labels.len() as u32).collect(), labels, bad: vec![] }
+    };
+    let (train, test) = (part("train"), part("test"));
+    let cases = golden["cases"].as_array().unwrap();
+    let options = knn::KnnOptions { ks: vec![1, 5, 20], temperatures: vec![0.07, 0.1, 1.0] };
+    let predictions = knn::predict(&train, &test, &options, &Device::flex()).unwrap();
+    let reports = knn::evaluate(&train, &test, &options, &Device::flex()).unwrap();
+    assert_eq!((predictions.len(), reports.len()), (cases.len(), cases.len()));
+    for ((case, predicted), report) in cases.iter().zip(&predictions).zip(&reports) {
+        let name = format!("k {} T {}", report.k, report.temperature);
+        assert_eq!((Some(report.k as u64), report.temperature), (case["k"].as_u64(), as_f32(&case["temperature"])));
+        let expected: Vec<u32> = case["predictions"].as_array().unwrap().iter().map(as_u32).collect();
+        assert_eq!(*predicted, expected, "{name}");
+        let numbers = [("top1", report.top1), ("top5", report.top5), ("mean_per_class", report.mean_per_class)];
+        for (metric, ours) in numbers {
+            assert!((ours - 100.0 * case[metric].as_f64().unwrap()).abs() < 1e-9, "{name} {metric}");
+        }
+        assert_eq!(serde_json::to_value(&report.confusion).unwrap(), case["confusion"], "{name}");
+    }
+}
+
+fn as_f32(value: &Value) -> f32 {
+    value.as_f64().unwrap() as f32
+}
+
+fn as_u32(value: &Value) -> u32 {
+    value.as_u64().unwrap() as u32
 }
 
 /// Two classes on a line: only a classifier with a bias that has learned tells them apart.
@@ -61,14 +100,21 @@ fn evaluations_refuse_what_they_cannot_do() {
     unlabelled.labels[3] = None;
     let labelled = shifted_line(20, 2);
     let device = Device::flex();
-    let knn = |k, temperature| knn::evaluate(&labelled, &labelled, knn::KnnOptions { k, temperature }, &device);
-    assert!(
-        knn::evaluate(&unlabelled, &labelled, Default::default(), &device).unwrap_err().to_string().contains("labels")
-    );
-    for (k, temperature) in [(0, 0.1), (5, 0.0), (5, f32::NAN), (5, -1.0)] {
-        assert!(knn(k, temperature).unwrap_err().to_string().contains("expected"));
+    let knn = |ks: &[usize], temperatures: &[f32]| {
+        let options = knn::KnnOptions { ks: ks.to_vec(), temperatures: temperatures.to_vec() };
+        knn::evaluate(&labelled, &labelled, &options, &device)
+    };
+    let without_labels = knn::evaluate(&unlabelled, &labelled, &Default::default(), &device).unwrap_err();
+    assert!(without_labels.to_string().contains("labels"));
+    let nonsense: [(&[usize], &[f32]); 6] =
+        [(&[0], &[0.1]), (&[5], &[0.0]), (&[5, 6], &[0.1, f32::NAN]), (&[5], &[-1.0]), (&[], &[0.1]), (&[5], &[])];
+    for (ks, temperatures) in nonsense {
+        assert!(knn(ks, temperatures).unwrap_err().to_string().contains("expected"));
     }
-    assert_eq!(knn(1, 0.001).unwrap().top1, 100.0, "each picture is its own nearest neighbour");
+    let empty = Features { size: 2, values: vec![], images: vec![], labels: vec![], bad: vec![] };
+    let from_nothing = knn::evaluate(&empty, &labelled, &Default::default(), &device).unwrap_err();
+    assert!(from_nothing.to_string().contains("expected training pictures"));
+    assert_eq!(knn(&[1], &[0.001]).unwrap()[0].top1, 100.0, "each picture is its own nearest neighbour");
     let no_rates = linear::LinearOptions { base_learning_rates: vec![], ..Default::default() };
     assert!(linear::evaluate(&labelled, &labelled, &no_rates, &device).is_err());
 }

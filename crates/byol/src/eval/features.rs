@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 use byol_data::{BadImage, Dataset, EvaluationLoader};
 
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, EncoderInfo};
 use crate::error::{Error, Result};
 use crate::weights::to_vec;
 
@@ -57,6 +57,22 @@ impl Features {
         })
     }
 
+    /// All values in double precision.
+    pub fn as_f64(&self) -> Vec<f64> {
+        self.values.iter().map(|&value| value.into()).collect()
+    }
+
+    /// The given rows, in that order; bad pictures belong to no row and stay behind.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        Self {
+            values: rows.iter().flat_map(|&row| self.row(row)).copied().collect(),
+            size: self.size,
+            images: rows.iter().map(|&row| self.images[row]).collect(),
+            labels: rows.iter().map(|&row| self.labels[row]).collect(),
+            bad: Vec::new(),
+        }
+    }
+
     /// All rows scaled to unit length.
     pub fn l2_normalized(&self) -> Vec<f32> {
         let mut values = self.values.clone();
@@ -73,16 +89,24 @@ impl Features {
 /// # Errors
 /// Data errors, among them too many unreadable pictures.
 pub fn extract(encoder: &mut Encoder, dataset: &Arc<Dataset>, threads: usize, device: &Device) -> Result<Features> {
-    let preprocessing = encoder.info.preprocessing.clone();
-    let (side, channels) = (preprocessing.size_px, encoder.info.channels());
-    let mut features = Features {
-        values: Vec::new(),
-        size: encoder.info.representation_size,
-        images: vec![],
-        labels: vec![],
-        bad: vec![],
-    };
-    let loader = EvaluationLoader::start(dataset.clone(), preprocessing, BATCH_SIZE, threads);
+    let info = encoder.info.clone();
+    let represent = |images| encoder.represent(images);
+    extract_by(represent, info.representation_size, &info, dataset, threads, device)
+}
+
+/// What `forward` makes of every readable picture of `dataset`, prepared as `info` says: `[batch, height, width, channels]` →
+/// `[batch, size]`.
+pub(super) fn extract_by(
+    mut forward: impl FnMut(Tensor<4>) -> Tensor<2>,
+    size: usize,
+    info: &EncoderInfo,
+    dataset: &Arc<Dataset>,
+    threads: usize,
+    device: &Device,
+) -> Result<Features> {
+    let (side, channels) = (info.preprocessing.size_px, info.channels());
+    let mut features = Features { values: Vec::new(), size, images: vec![], labels: vec![], bad: vec![] };
+    let loader = EvaluationLoader::start(dataset.clone(), info.preprocessing.clone(), BATCH_SIZE, threads);
     for batch in loader {
         let batch = batch?;
         features.bad.extend(batch.bad);
@@ -90,9 +114,9 @@ pub fn extract(encoder: &mut Encoder, dataset: &Arc<Dataset>, threads: usize, de
             continue;
         }
         let data = TensorData::new(batch.pixels, [batch.images.len(), side, side, channels]);
-        let representation = encoder.represent(Tensor::from_data(data, device));
-        let count = representation.shape().num_elements();
-        features.values.extend(to_vec(representation.reshape([count])));
+        let values = forward(Tensor::from_data(data, device));
+        let count = values.shape().num_elements();
+        features.values.extend(to_vec(values.reshape([count])));
         features.images.extend(batch.images);
         features.labels.extend(batch.labels);
     }

@@ -4,16 +4,29 @@
 //! rate is chosen from {0.4, 0.3, 0.2, 0.1, 0.05} (times batch / 256, as the reference code scales its one value) on a held-out
 //! tenth of the training pictures, then the classifier is trained again on all of them and tested once.
 //!
-//! Two differences from the paper, both because features are computed once: no random crop or flip while the classifier
-//! trains, and all rates of the sweep train side by side in one pass.
+//! By default features are computed once, so that there is no random crop and flip while the classifier trains; with
+//! [`Augmentation::CropFlip`] every picture passes through the encoder again in every epoch, as in the paper. All rates of
+//! the sweep train side by side in one pass either way.
+//!
+//! The improved variant of the paper (C.1, Table 7) is [`Augmentation::Pretraining`] and [`LogitRegularisation`].
 
-use std::cmp::Ordering;
+use std::sync::Arc;
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation};
-use byol_data::{Random, Stream};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use byol_data::views::{Views, ViewsConfig};
+use byol_data::{Dataset, LoaderOptions, PairLoader, Random, Stream};
 use serde::Serialize;
+use serde_json::json;
 
 use super::features::Features;
+use super::metrics::{confusion, mean_per_class, predictions, top_k};
+use super::progress::Countdown;
+use super::record::Outcome;
+pub use super::softmax::LogitRegularisation;
+use super::softmax::{Classifiers, Shape, Training};
+use super::supervised::{crop_and_flip, images, label_tensor};
+use super::truth::{Known, Truth};
+use crate::encoder::{Encoder, EncoderInfo};
 use crate::error::{Error, Result};
 
 /// What may be changed.
@@ -29,6 +42,17 @@ pub struct LinearOptions {
     pub held_out: f64,
     /// Order of the pictures and choice of the held-out ones.
     pub seed: u64,
+    /// Clipped and penalised logits of the improved variant.
+    pub logit_regularisation: Option<LogitRegularisation>,
+}
+
+/// What the pictures go through while the classifier trains.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Augmentation {
+    /// Random crops of this smallest area, and flips: the paper's protocol.
+    CropFlip(f32),
+    /// The views of pretraining, one and the other by turns of an epoch: the improved variant.
+    Pretraining(Box<ViewsConfig>),
 }
 
 impl Default for LinearOptions {
@@ -39,31 +63,28 @@ impl Default for LinearOptions {
             base_learning_rates: vec![0.4, 0.3, 0.2, 0.1, 0.05],
             held_out: 0.1,
             seed: 0,
+            logit_regularisation: None,
         }
     }
 }
 
-/// Result with its protocol.
+/// What came out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LinearReport {
     /// Share of test pictures whose best class is right, in percent.
     pub top1: f64,
     /// Share of test pictures whose class is among the best five, in percent.
     pub top5: f64,
+    /// Mean over the classes of their share of right pictures, in percent.
+    pub mean_per_class: f64,
+    /// Test pictures of class i that were taken for class j, `[i][j]`.
+    pub confusion: Vec<Vec<u32>>,
     /// The chosen base learning rate.
     pub base_learning_rate: f64,
     /// Accuracy of each base rate on the held-out pictures, in percent.
     pub held_out_top1: Vec<(f64, f64)>,
-    /// Passes over the training pictures.
-    pub epochs: usize,
     /// Pictures per step: what was asked for, or all that are not held out if those are fewer.
     pub batch_size: usize,
-    /// Training pictures, the held-out ones among them.
-    pub train_images: usize,
-    /// Test pictures.
-    pub test_images: usize,
-    /// Everything else that fixes the number.
-    pub protocol: &'static str,
 }
 
 /// Trains on `train`, tests once on `test`.
@@ -73,35 +94,192 @@ pub struct LinearReport {
 pub fn evaluate(train: &Features, test: &Features, options: &LinearOptions, device: &Device) -> Result<LinearReport> {
     check(options, train.len())?;
     let train_set = Labelled::new(train)?;
-    let test_set = Labelled::new(test)?;
-    let classes = train_set.labels.iter().chain(&test_set.labels).max().map_or(0, |&label| label as usize + 1);
+    let (held_out, rest, all) = held_out(options, train.len());
+    let options = &options.with_batch_of_at_most(rest.len());
+    let fit = |rows: &[usize], rates: &[f64]| {
+        let mut rows = rows.to_vec();
+        let steps_per_epoch = rows.len() / options.batch_size;
+        let batches = |step: usize| {
+            let (epoch, place) = (step / steps_per_epoch, step % steps_per_epoch);
+            if place == 0 {
+                Random::new(options.seed, Stream::Evaluation, epoch as u64 + 1, 0).shuffle(&mut rows);
+            }
+            Ok(train_set.select(&rows[place * options.batch_size..(place + 1) * options.batch_size], device))
+        };
+        let training = Training::new(rates, options.epochs * steps_per_epoch, options);
+        Classifiers::train(train_set.shape(test, rates)?, &training, device, batches)
+    };
+    finish(train, test, options, &held_out, device, |chosen| match chosen {
+        None => fit(&rest, &options.base_learning_rates),
+        Some(rate) => fit(&all, &[rate]),
+    })
+}
 
-    let mut order: Vec<usize> = (0..train.len()).collect();
-    Random::new(options.seed, Stream::Evaluation, 0, 0).shuffle(&mut order);
-    let held_out_count = ((train.len() as f64 * options.held_out) as usize).max(1);
-    let (held_out, rest) = order.split_at(held_out_count);
-    // One batch size for the sweep and the final training, or the chosen rate would not be the one that is used.
-    let options = &LinearOptions { batch_size: options.batch_size.min(rest.len()), ..options.clone() };
+/// As [`evaluate`], with augmented pictures of `dataset` while the classifier trains; held-out and test pictures are not
+/// augmented. `train` holds the features of the same `dataset`.
+///
+/// # Errors
+/// As [`evaluate`], and data errors.
+#[expect(clippy::too_many_arguments, reason = "what a protocol consists of")]
+pub fn evaluate_augmented(
+    encoder: &mut Encoder,
+    dataset: &Arc<Dataset>,
+    train: &Features,
+    test: &Features,
+    augmentation: &Augmentation,
+    options: &LinearOptions,
+    device: &Device,
+    countdown: &mut Countdown,
+) -> Result<LinearReport> {
+    check(options, train.len())?;
+    let (held_out, rest, all) = held_out(options, train.len());
+    let options = &options.with_batch_of_at_most(rest.len());
+    let train_set = Labelled::new(train)?;
+    let info = encoder.info.clone();
+    let views = augmentation.views(&info)?;
+    finish(train, test, options, &held_out, device, |chosen| {
+        let (rows, rates, what) = match chosen {
+            None => (&rest, options.base_learning_rates.clone(), "linear, all rates side by side"),
+            Some(rate) => (&all, vec![rate], "linear, once more on all pictures"),
+        };
+        countdown.begin(what.to_owned());
+        let places: Vec<u32> = rows.iter().map(|&row| train.images[row]).collect();
+        let part = Arc::new(dataset.subset(&places));
+        let steps = options.epochs * (rows.len() / options.batch_size);
+        let mut loader = augmentation.load(&part, &views, options, steps);
+        let training = Training::new(&rates, steps, options);
+        Classifiers::train(train_set.shape(test, &rates)?, &training, device, |_| {
+            let batch = loader.next().expect("the loader holds every step")?;
+            let labels = match Truth::Labels.of(&part, &batch.images)? {
+                Known::Classes(labels) => label_tensor(&labels, device),
+                Known::Presences(_) => unreachable!("labels are one class per picture"),
+            };
+            let representation = encoder.represent(images(&batch, &info, device));
+            countdown.advance(batch.images.len() as u64);
+            loader.recycle(batch);
+            Ok((representation, labels))
+        })
+    })
+}
 
-    let sweep = Classifiers::train(&train_set, rest, classes, &options.base_learning_rates, options, device);
-    let held_out_top1 = sweep.accuracies(&train_set, held_out, 1, device);
+/// Pictures that pass through the encoder in [`evaluate_augmented`].
+pub fn augmented_pictures(options: &LinearOptions, train_images: usize) -> u64 {
+    let rest = train_images - ((train_images as f64 * options.held_out) as usize).max(1);
+    let batch_size = options.batch_size.min(rest);
+    [rest, train_images].map(|images| (options.epochs * (images / batch_size) * batch_size) as u64).iter().sum()
+}
+
+/// Chooses on the held-out pictures among what `train(None)` gives, tests what `train(Some(rate))` gives.
+fn finish(
+    train: &Features,
+    test: &Features,
+    options: &LinearOptions,
+    held_out: &[usize],
+    device: &Device,
+    mut fit: impl FnMut(Option<f64>) -> Result<Classifiers>,
+) -> Result<LinearReport> {
+    let (train_set, test_set) = (Labelled::new(train)?, Labelled::new(test)?);
+    let sweep = fit(None)?;
+    let held_out_labels: Vec<u32> = held_out.iter().map(|&row| train_set.labels[row]).collect();
+    let scores = sweep.scores(|rows| train_set.select(rows, device).0, held_out);
+    let held_out_top1: Vec<f64> =
+        scores.iter().map(|scores| top_k(scores, &held_out_labels, sweep.shape.classes, 1)).collect();
     let best = best_index(&held_out_top1);
     let base_learning_rate = options.base_learning_rates[best];
-
-    let chosen = Classifiers::train(&train_set, &order, classes, &[base_learning_rate], options, device);
     let all: Vec<usize> = (0..test.len()).collect();
+    let chosen = fit(Some(base_learning_rate))?;
+    let scores = chosen.scores(|rows| test_set.select(rows, device).0, &all).swap_remove(0);
+    let classes = chosen.shape.classes;
+    let scores: Vec<f64> = scores.into_iter().map(f64::from).collect();
+    let confusion = confusion(&test_set.labels, &predictions(&scores, classes), classes);
     Ok(LinearReport {
-        top1: chosen.accuracies(&test_set, &all, 1, device)[0],
-        top5: chosen.accuracies(&test_set, &all, 5, device)[0],
+        top1: top_k(&scores, &test_set.labels, classes, 1),
+        top5: top_k(&scores, &test_set.labels, classes, 5),
+        mean_per_class: mean_per_class(&confusion),
+        confusion,
         base_learning_rate,
         held_out_top1: options.base_learning_rates.iter().copied().zip(held_out_top1).collect(),
-        epochs: options.epochs,
         batch_size: options.batch_size,
-        train_images: train.len(),
-        test_images: test.len(),
-        protocol: "linear classifier on frozen representations, no augmentation, SGD Nesterov 0.9, rate × batch / 256, cosine \
-                   decay, rate chosen on held-out train pictures, retrained on all, tested once",
     })
+}
+
+impl From<LinearReport> for Outcome {
+    fn from(report: LinearReport) -> Self {
+        let numbers = [("top1", report.top1), ("top5", report.top5), ("mean_per_class", report.mean_per_class)];
+        Self {
+            setting: String::new(),
+            numbers: numbers.map(|(metric, value)| (metric.to_owned(), value)).into(),
+            chosen: json!({
+                "base_learning_rate": report.base_learning_rate,
+                "batch_size": report.batch_size,
+                "held_out": report.held_out_top1,
+            }),
+            confusion: Some(report.confusion),
+        }
+    }
+}
+
+/// Places held out, the rest, and all, each in the order of the draw.
+fn held_out(options: &LinearOptions, images: usize) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
+    let mut order: Vec<usize> = (0..images).collect();
+    Random::new(options.seed, Stream::Evaluation, 0, 0).shuffle(&mut order);
+    let (held_out, rest) = order.split_at(((images as f64 * options.held_out) as usize).max(1));
+    (held_out.to_vec(), rest.to_vec(), order)
+}
+
+impl LinearOptions {
+    /// What fixes the numbers, in words.
+    pub fn protocol(&self, augmentation: Option<&Augmentation>) -> String {
+        let pictures = match augmentation {
+            None => "no augmentation".to_owned(),
+            Some(Augmentation::CropFlip(area)) => format!("random crop (area from {area}) and flip"),
+            Some(Augmentation::Pretraining(_)) => "augmentations of pretraining".to_owned(),
+        };
+        let logits = match self.logit_regularisation {
+            None => String::new(),
+            Some(LogitRegularisation { clip, penalty }) => {
+                format!(", logits clipped at {clip} and penalised by {penalty}")
+            }
+        };
+        format!(
+            "linear classifier on frozen representations before the projector, {pictures}{logits}, SGD Nesterov 0.9, {} epochs, \
+             batch {}, rate from {:?} × batch / 256 chosen on {} % held-out training pictures, cosine decay, trained again on \
+             all, tested once",
+            self.epochs,
+            self.batch_size,
+            self.base_learning_rates,
+            self.held_out * 100.0
+        )
+    }
+
+    /// One batch size for the sweep and the final training, or the chosen rate would not be the one that is used.
+    fn with_batch_of_at_most(&self, images: usize) -> Self {
+        Self { batch_size: self.batch_size.min(images), ..self.clone() }
+    }
+}
+
+impl Augmentation {
+    fn views(&self, info: &EncoderInfo) -> Result<Views> {
+        match self {
+            Self::CropFlip(crop_area_min) => crop_and_flip(info, *crop_area_min),
+            Self::Pretraining(views) => Views::new((**views).clone()).map_err(crate::config::invalid),
+        }
+    }
+
+    fn load(&self, dataset: &Arc<Dataset>, views: &Views, options: &LinearOptions, steps: usize) -> PairLoader {
+        let loading = LoaderOptions {
+            seed: options.seed,
+            batch_size: options.batch_size,
+            first_sample: 0,
+            total_samples: (steps * options.batch_size) as u64,
+            rank: 0,
+            ranks: 1,
+            threads: 0,
+            prefetch_batches: 2,
+            max_bad_fraction: dataset.config().max_bad_fraction,
+        };
+        PairLoader::start_single(dataset.clone(), views.clone(), loading)
+    }
 }
 
 fn check(options: &LinearOptions, images: usize) -> Result<()> {
@@ -138,150 +316,18 @@ impl<'a> Labelled<'a> {
         Ok(Self { features, labels: features.required_labels()? })
     }
 
+    /// What classifiers of these features and the classes of both parts look like.
+    fn shape(&self, test: &Features, rates: &[f64]) -> Result<Shape> {
+        let test_labels = test.required_labels()?;
+        let classes = self.labels.iter().chain(&test_labels).max().map_or(0, |&label| label as usize + 1);
+        Ok(Shape { size: self.features.size, classes, rates: rates.len() })
+    }
+
     /// Features `[rows, size]` and labels `[rows]` of the given rows.
     fn select(&self, rows: &[usize], device: &Device) -> (Tensor<2>, Tensor<1, Int>) {
         let values: Vec<f32> = rows.iter().flat_map(|&row| self.features.row(row)).copied().collect();
         let labels: Vec<i64> = rows.iter().map(|&row| i64::from(self.labels[row])).collect();
         let features = Tensor::from_data(TensorData::new(values, [rows.len(), self.features.size]), device);
         (features, Tensor::from_data(TensorData::new(labels, [rows.len()]), device))
-    }
-}
-
-/// Several softmax classifiers side by side, one for each learning rate; they share every batch.
-struct Classifiers {
-    /// `[size, rates · classes]`.
-    weight: Tensor<2>,
-    /// `[1, rates · classes]`.
-    bias: Tensor<2>,
-    rates: usize,
-    classes: usize,
-}
-
-impl Classifiers {
-    fn train(
-        data: &Labelled,
-        rows: &[usize],
-        classes: usize,
-        base_rates: &[f64],
-        options: &LinearOptions,
-        device: &Device,
-    ) -> Self {
-        const MOMENTUM: f32 = 0.9;
-        let (size, columns) = (data.features.size, base_rates.len() * classes);
-        let mut this = Self {
-            weight: Tensor::zeros([size, columns], device),
-            bias: Tensor::zeros([1, columns], device),
-            rates: base_rates.len(),
-            classes,
-        };
-        let (mut weight_momentum, mut bias_momentum) = (this.weight.zeros_like(), this.bias.zeros_like());
-        let batch_size = options.batch_size;
-        let scaled: Vec<f32> = base_rates
-            .iter()
-            .flat_map(|rate| std::iter::repeat_n((rate * batch_size as f64 / 256.0) as f32, classes))
-            .collect();
-        let peak = Tensor::<2>::from_data(TensorData::new(scaled, [1, columns]), device);
-        let steps_per_epoch = rows.len() / batch_size;
-        let total_steps = (options.epochs * steps_per_epoch) as f64;
-        let mut rows = rows.to_vec();
-        for epoch in 0..options.epochs {
-            Random::new(options.seed, Stream::Evaluation, epoch as u64 + 1, 0).shuffle(&mut rows);
-            for (step, batch) in rows.chunks_exact(batch_size).enumerate() {
-                let progress = (epoch * steps_per_epoch + step) as f64 / total_steps;
-                let rate = peak.clone() * (0.5 * (1.0 + (std::f64::consts::PI * progress).cos())) as f32;
-                let (x, labels) = data.select(batch, device);
-                let gradient = this.logit_gradient(x.clone(), labels);
-                let weight_gradient = x.transpose().matmul(gradient.clone());
-                let bias_gradient = gradient.sum_dim(0);
-                weight_momentum = weight_momentum * MOMENTUM + weight_gradient.clone();
-                bias_momentum = bias_momentum * MOMENTUM + bias_gradient.clone();
-                this.weight = this.weight - (weight_gradient + weight_momentum.clone() * MOMENTUM) * rate.clone();
-                this.bias = this.bias - (bias_gradient + bias_momentum.clone() * MOMENTUM) * rate;
-            }
-        }
-        this
-    }
-
-    /// `[batch, rates, classes]`.
-    fn logits(&self, x: Tensor<2>) -> Tensor<3> {
-        let [batch, _] = x.dims();
-        (x.matmul(self.weight.clone()) + self.bias.clone()).reshape([batch, self.rates, self.classes])
-    }
-
-    /// Gradient of the mean cross-entropy with respect to the logits, `(softmax − one-hot) / batch`: `[batch, rates · classes]`.
-    fn logit_gradient(&self, x: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<2> {
-        let [batch, _] = x.dims();
-        let one_hot: Tensor<2> = labels.one_hot::<2>(self.classes).float();
-        let error = activation::softmax(self.logits(x), 2) - one_hot.unsqueeze_dim(1);
-        error.reshape([batch, self.rates * self.classes]) / batch as f32
-    }
-
-    /// For each learning rate the share of rows whose label is among the `top` largest logits, in percent.
-    fn accuracies(&self, data: &Labelled, rows: &[usize], top: usize, device: &Device) -> Vec<f64> {
-        let mut right = vec![0usize; self.rates];
-        for batch in rows.chunks(4096) {
-            let (x, _) = data.select(batch, device);
-            let logits = self.logits(x);
-            let count = logits.shape().num_elements();
-            let logits = crate::weights::to_vec(logits.reshape([count]));
-            for (&row, logits) in batch.iter().zip(logits.chunks_exact(self.rates * self.classes)) {
-                let label = data.labels[row] as usize;
-                for (right, logits) in right.iter_mut().zip(logits.chunks_exact(self.classes)) {
-                    // A tie counts against the classifier, as does a NaN.
-                    let ahead = logits
-                        .iter()
-                        .enumerate()
-                        .filter(|(class, x)| *class != label && x.partial_cmp(&&logits[label]) != Some(Ordering::Less))
-                        .count();
-                    *right += usize::from(ahead < top);
-                }
-            }
-        }
-        right.into_iter().map(|right| 100.0 * right as f64 / rows.len().max(1) as f64).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::Value;
-
-    fn numbers(value: &Value) -> Vec<f32> {
-        match value {
-            Value::Array(values) => values.iter().flat_map(numbers).collect(),
-            number => vec![number.as_f64().unwrap() as f32],
-        }
-    }
-
-    #[test]
-    fn full_batch_training_ends_at_the_weights_of_the_pytorch_program() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/knn_linear.json");
-        let golden: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-        let values = numbers(&golden["train"]["features"]);
-        let labels: Vec<u32> = numbers(&golden["train"]["labels"]).into_iter().map(|label| label as u32).collect();
-        let (count, classes) = (labels.len(), golden["classes"].as_u64().unwrap() as usize);
-        let size = values.len() / count;
-        let features = Features {
-            values,
-            size,
-            images: (0..count as u32).collect(),
-            labels: labels.iter().copied().map(Some).collect(),
-            bad: vec![],
-        };
-        let expected = &golden["linear"];
-        let epochs = expected["steps"].as_u64().unwrap() as usize;
-        let options = LinearOptions { epochs, batch_size: count, ..LinearOptions::default() };
-        let base_rate = expected["peak_lr"].as_f64().unwrap() * 256.0 / count as f64;
-        let rows: Vec<usize> = (0..count).collect();
-        let device = Device::flex();
-        let trained =
-            Classifiers::train(&Labelled::new(&features).unwrap(), &rows, classes, &[base_rate], &options, &device);
-        let weight = crate::weights::to_vec(trained.weight.transpose().reshape([classes * size]));
-        let bias = crate::weights::to_vec(trained.bias.reshape([classes]));
-        for (ours, theirs) in
-            weight.iter().chain(&bias).zip(numbers(&expected["weight"]).iter().chain(&numbers(&expected["bias"])))
-        {
-            assert!((ours - theirs).abs() < 1e-4, "{ours} {theirs}");
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Which ResNet: depth and width, as text (`resnet50`, `resnet50x2`, `resnet18x0.25`).
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ const DEPTHS: [(usize, Depth); 6] = [
     (200, Depth::TwoHundred),
 ];
 
+/// Widths from 1/64 to 16.
+const STEM_CHANNELS: RangeInclusive<usize> = 1..=1024;
+
 /// Two 3×3 convolutions, or 1×1, 3×3, 1×1 with four times the channels at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockKind {
@@ -55,6 +59,12 @@ impl BlockKind {
 }
 
 impl Arch {
+    /// Every depth with so many channels of the stem, from the lowest; none if no width has them.
+    pub fn all(stem_channels: usize) -> impl Iterator<Item = Self> {
+        let possible = STEM_CHANNELS.contains(&stem_channels);
+        DEPTHS.into_iter().filter(move |_| possible).map(move |(_, depth)| Self { depth, stem_channels })
+    }
+
     /// Blocks in each of the four groups (`networks.py` of the reference).
     pub fn blocks(self) -> [usize; 4] {
         match self.depth {
@@ -106,7 +116,8 @@ fn parse(text: &str) -> Option<Arch> {
     let layers: usize = layers.parse().ok()?;
     let (_, depth) = DEPTHS.into_iter().find(|(number, _)| *number == layers)?;
     let channels = width * 64.0;
-    let whole = channels.fract() == 0.0 && (1.0..=1024.0).contains(&channels);
+    // A number below 0 or none at all becomes 0, which no width has.
+    let whole = channels.fract() == 0.0 && STEM_CHANNELS.contains(&(channels as usize));
     whole.then_some(Arch { depth, stem_channels: channels as usize })
 }
 

@@ -100,6 +100,11 @@ impl Optimizer {
         &self.first_moments
     }
 
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
     /// Second moment by parameter name; empty but for Adam.
     pub fn second_moments(&self) -> &BTreeMap<String, Tensor<1>> {
         &self.second_moments

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
@@ -33,6 +34,12 @@ pub struct StepMetrics {
     pub positive_cosine: f32,
     /// Euclidean norm of the gradient of all parameters.
     pub grad_norm: f32,
+    /// Cross-entropy of the linear probe on the pictures of the batch whose labels it learns from; only with labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_loss: Option<f64>,
+    /// Share of these pictures that the probe took for their class, in percent; only with labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_top1: Option<f64>,
 }
 
 /// The line that each process which trains a run begins with: what computed the steps after it.
@@ -93,12 +100,24 @@ pub fn read(path: &Path) -> Result<Vec<StepMetrics>> {
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
-/// Evaluations and the beginnings of processes stay; of the steps, those before `step`. A line cut short by a crash goes.
+/// The step of the last measurement of the run on itself.
+pub fn last_online(path: &Path) -> Result<Option<u64>> {
+    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    Ok(lines.filter(|line| line["eval"] == "online").filter_map(|line| line["step"].as_u64()).next_back())
+}
+
+/// Evaluations and the beginnings of processes stay; of the steps, those before `step`, and of the run's measurements on
+/// itself those that will not be taken again. A line cut short by a crash goes.
 fn is_kept(line: &str, step: u64) -> bool {
-    let Ok(value) = serde_json::from_str::<serde_json::Value>(line) else { return false };
-    value.get("eval").is_some()
-        || value.get("session").is_some()
-        || value.get("step").and_then(|logged| logged.as_u64()).is_some_and(|logged| logged < step)
+    let Ok(value) = serde_json::from_str::<Value>(line) else { return false };
+    let logged = value.get("step").and_then(Value::as_u64);
+    match value.get("eval") {
+        // What was measured at a step was measured after those before it; before the first, nothing is kept.
+        Some(eval) if eval == "online" => step > 0 && logged.is_some_and(|logged| logged <= step),
+        Some(_) => true,
+        None => value.get("session").is_some() || logged.is_some_and(|logged| logged < step),
+    }
 }
 
 #[cfg(test)]
@@ -109,11 +128,23 @@ mod tests {
     fn continuing_drops_later_steps_and_torn_lines_but_keeps_evaluations() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        let lines = [r#"{"step":0}"#, r#"{"step":10}"#, r#"{"eval":"knn","step":20}"#, r#"{"step":20}"#, r#"{"st"#];
+        let lines = [
+            r#"{"eval":"online","step":0}"#,
+            r#"{"step":0}"#,
+            r#"{"step":10}"#,
+            r#"{"eval":"knn","step":30}"#,
+            r#"{"eval":"online","step":20}"#,
+            r#"{"step":20}"#,
+            r#"{"eval":"online","step":21}"#,
+            r#"{"st"#,
+        ];
         fs::write(&path, lines.join("\n")).unwrap();
+        assert_eq!(last_online(&path).unwrap(), Some(21));
         MetricsLog::continue_at(&path, 20).unwrap().append(&serde_json::json!({"step": 20, "again": true})).unwrap();
-        let kept =
-            [lines[0], lines[1], lines[2], r#"{"again":true,"step":20}"#].map(|line| format!("{line}\n")).concat();
+        let kept = [&lines[..5], &[r#"{"again":true,"step":20}"#, ""]].concat().join("\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), kept);
+        assert_eq!(last_online(&path).unwrap(), Some(20));
+        MetricsLog::continue_at(&path, 0).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", lines[3]), "a run that begins again");
     }
 }

@@ -1,13 +1,16 @@
 //! The training loop, written out.
 
 mod metrics;
+mod monitor;
+mod probe;
 mod progress;
 mod state;
+mod tensorboard;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -26,8 +29,13 @@ use crate::optim::Schedule;
 use crate::run::RunFolder;
 use metrics::MetricsLog;
 pub use metrics::{Session, SessionLine, StepMetrics, read as read_metrics};
+pub use monitor::{Monitor, MonitorConfig, OnlineLine, OnlineNumbers};
+use probe::Lesson;
+pub use probe::Probe;
 use progress::Progress;
-pub use state::{TrainState, checkpoints};
+pub(crate) use progress::duration;
+pub use state::{TrainState, checkpoints, last_checkpoint_step};
+use tensorboard::EventFile;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,42 +79,68 @@ pub fn train(
     let started = Instant::now();
     let _lock = run.lock()?;
     let schedule = config.schedule(dataset.len());
-    let mut state = match TrainState::load_latest(&run.checkpoints(), config, device)? {
+    let classes = dataset.classes().len();
+    let mut state = match TrainState::load_latest(&run.checkpoints(), config, classes, device)? {
         Some(state) => {
             // A process that died between checkpoint and encoder left an old encoder behind.
             encoder(config, &schedule, &state).save(run.path())?;
             state
         }
-        None => TrainState::new(config, device),
+        None => TrainState::new(config, classes, device),
     };
     let mut log = MetricsLog::continue_at(&run.metrics(), state.step)?;
+    let (mut events, mut monitor) = (None, None);
     if state.step < schedule.total_steps {
         log.append(&SessionLine { session: session(config, state.step) })?;
+        events = config.train.tensorboard.then(|| EventFile::start(&run.tensorboard(), state.step)).transpose()?;
+        monitor = Monitor::new(config, &dataset);
     }
+    // A process that was stopped left the measurement of its last step to the next one.
+    let mut measured_at = metrics::last_online(&run.metrics())?;
     let mut bad_images = BadImageLog::open(&run.bad_images())?;
     let mut loader = start_loader(config, &dataset, &schedule, state.step)?;
     let mut progress = Progress::start(state.step, schedule.total_steps);
     let mut stopwatch = Stopwatch::start();
     let mut last = read_metrics(&run.metrics())?.pop();
     let first_step = state.step;
+    // Steps already taken are not lost because the data went away.
+    let rescue = |state: &TrainState, error| match state.step > first_step {
+        true => save(run, config, &schedule, state).err().unwrap_or(error),
+        false => error,
+    };
 
-    while state.step < schedule.total_steps {
+    loop {
+        let is_done = state.step >= schedule.total_steps;
+        if let Some(monitor) = &monitor
+            && (is_done || monitor.is_due(state.step))
+            && measured_at != Some(state.step)
+        {
+            let line = monitor.measure(&state, config, device).map_err(|error| rescue(&state, error))?;
+            log.append(&line)?;
+            append_events(&mut events, "online", line.step, &line.numbers)?;
+            progress.show_online(&line);
+            stopwatch.skip(line.numbers.seconds);
+            measured_at = Some(line.step);
+        }
+        if is_done {
+            break;
+        }
         let learning_rate = schedule.learning_rate(state.step);
         let tau = schedule.target_ema(state.step);
 
         // Gradients of the micro-batches are averaged; the views pass one after the other.
         let mut gradients = NamedGradients::new();
         let mut measured = Measured::default();
+        let mut lesson = Lesson::default();
         for _ in 0..config.train.accumulation_steps {
-            let batch = stopwatch.waiting(|| next_batch(&mut loader, &mut bad_images)).or_else(|error| {
-                // Steps already taken are not lost because the data went away.
-                if state.step > first_step {
-                    save(run, config, &schedule, &state)?;
-                }
-                Err(error)
-            })?;
+            let batch = stopwatch
+                .waiting(|| next_batch(&mut loader, &mut bad_images))
+                .map_err(|error| rescue(&state, error))?;
             let losses = backward(&mut state, config, &batch, device, &mut gradients);
             measured.add(&losses, config.train.accumulation_steps);
+            if let (Some(probe), Some(monitor)) = (&state.probe, &monitor) {
+                probe.study(losses.representation, &monitor.labels(&batch), &mut lesson);
+            }
             loader.recycle(batch);
         }
         if !measured.loss.is_finite() {
@@ -114,6 +148,8 @@ pub fn train(
             return Err(state::non_finite("the loss", state.step, &run.checkpoints()));
         }
 
+        let probe_rate = learning_rate * config.eval.probe_rate_factor;
+        let probe = state.probe.as_mut().and_then(|probe| probe.learn(lesson, probe_rate));
         let is_last = state.step + 1 == schedule.total_steps;
         let metrics = (is_last || state.step.is_multiple_of(config.train.log_every_steps)).then(|| StepMetrics {
             step: state.step,
@@ -126,6 +162,8 @@ pub fn train(
             projection_std: measured.projection_std,
             positive_cosine: measured.positive_cosine,
             grad_norm: norm(&gradients),
+            probe_loss: probe.map(|probe| probe.loss),
+            probe_top1: probe.map(|probe| probe.top1),
         });
 
         state.optimizer.step(&mut state.byol.online, gradients, learning_rate);
@@ -135,6 +173,7 @@ pub fn train(
 
         if let Some(metrics) = metrics {
             log.append(&metrics)?;
+            append_events(&mut events, "train", metrics.step, &metrics)?;
             progress.show(&metrics);
             stopwatch.restart(state.step);
             last = Some(metrics);
@@ -143,7 +182,7 @@ pub fn train(
         if stopping || is_last || state.step.is_multiple_of(config.train.checkpoint_every_steps) {
             save(run, config, &schedule, &state)?;
         }
-        if stopping {
+        if stopping && !is_last {
             break;
         }
     }
@@ -166,6 +205,10 @@ fn session(config: &Config, first_step: u64) -> Session {
         threads: rayon::current_num_threads(),
         precision: config.precision,
     }
+}
+
+fn append_events(events: &mut Option<EventFile>, group: &str, step: u64, numbers: &impl Serialize) -> Result<()> {
+    events.as_mut().map_or(Ok(()), |events| events.append(group, step, numbers))
 }
 
 /// Adds a line to the metrics of a run, for example the result of an evaluation.
@@ -284,6 +327,11 @@ impl Stopwatch {
         let value = wait();
         self.waited_secs += start.elapsed().as_secs_f64();
         value
+    }
+
+    /// Leaves out time that was spent on something else.
+    fn skip(&mut self, seconds: f64) {
+        self.since += Duration::from_secs_f64(seconds);
     }
 
     /// Steps up to `step` per second; the first window of a process holds one step.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::metrics::StepMetrics;
+use super::monitor::{OnlineLine, OnlineNumbers};
 
 /// Progress of the training loop.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct Progress {
     first_step: u64,
     started: Instant,
     last_line: Option<Instant>,
+    /// The newest of the run's measurements on itself.
+    online: String,
 }
 
 /// Plain lines come no faster than this.
@@ -30,7 +33,7 @@ impl Progress {
             bar.set_style(style);
             bar
         });
-        Self { bar, total_steps, first_step, started: Instant::now(), last_line: None }
+        Self { bar, total_steps, first_step, started: Instant::now(), last_line: None, online: String::new() }
     }
 
     /// Moves the bar; its message stays that of the last logged step.
@@ -44,17 +47,38 @@ impl Progress {
     pub fn show(&mut self, metrics: &StepMetrics) {
         let done = metrics.step + 1;
         let message = format!(
-            "epoch {:.2}  loss {:.3}  std {:.4}  {:.0} images/s  data wait {:.0} %  left {}",
+            "epoch {:.2}  loss {:.3}  std {:.4}{}  {:.0} images/s  data wait {:.0} %  left {}",
             metrics.epoch,
             metrics.loss,
             metrics.projection_std,
+            self.online,
             metrics.images_per_second,
             metrics.data_wait * 100.0,
             self.time_left(done),
         );
-        if let Some(bar) = &self.bar {
-            bar.set_message(message);
-        } else if self.last_line.is_none_or(|at| at.elapsed() >= LINE_INTERVAL) || done == self.total_steps {
+        match &self.bar {
+            Some(bar) => bar.set_message(message),
+            None => self.print(done, &message),
+        }
+    }
+
+    /// Shows what the run measured on itself, here and in the lines of the steps that follow; its time is not counted.
+    pub fn show_online(&mut self, line: &OnlineLine) {
+        let OnlineNumbers { rank_me, knn_top1, linear_probe_top1, alignment, uniformity, seconds } = line.numbers;
+        self.started += Duration::from_secs_f64(seconds);
+        let percent =
+            |name: &str, top1: Option<f64>| top1.map_or(String::new(), |top1| format!("  {name} {top1:.1} %"));
+        self.online =
+            format!("  rank {rank_me:.1}{}{}", percent("k-NN", knn_top1), percent("probe", linear_probe_top1));
+        if self.bar.is_none() {
+            let more = format!("alignment {alignment:.3}  uniformity {uniformity:.3}  in {seconds:.1} s");
+            self.print(line.step, &format!("epoch {:.2}{}  {more}", line.epoch, self.online));
+        }
+    }
+
+    /// A plain line; of those that come too fast only that of the last step.
+    fn print(&mut self, done: u64, message: &str) {
+        if self.last_line.is_none_or(|at| at.elapsed() >= LINE_INTERVAL) || done == self.total_steps {
             self.last_line = Some(Instant::now());
             // A reader that went away must not end a training.
             let _ = writeln!(std::io::stderr(), "step {done}/{}  {message}", self.total_steps);
@@ -76,7 +100,7 @@ impl Progress {
 }
 
 /// `43 s`, `12 min`, `3 h 20 min`, `2 d 5 h`.
-fn duration(secs: f64) -> String {
+pub(crate) fn duration(secs: f64) -> String {
     let secs = secs.round() as u64;
     match secs {
         0..120 => format!("{secs} s"),

@@ -1,11 +1,12 @@
 //! Everything a run is at one moment: what a checkpoint holds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
 
+use super::probe::Probe;
 use crate::byol::{Byol, PassModes};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -20,6 +21,8 @@ pub struct TrainState {
     pub byol: Byol,
     /// The optimiser with its moments.
     pub optimizer: Optimizer,
+    /// The linear classifier that learns beside the encoder; none without labels or with `eval.every_epochs = 0`.
+    pub probe: Option<Probe>,
     /// Optimiser steps taken.
     pub step: u64,
     /// Training batches every batch norm has seen: two per micro-batch.
@@ -27,11 +30,12 @@ pub struct TrainState {
 }
 
 impl TrainState {
-    /// The state before the first step.
-    pub fn new(config: &Config, device: &Device) -> Self {
+    /// The state before the first step, for data of so many `classes` (0 without labels).
+    pub fn new(config: &Config, classes: usize, device: &Device) -> Self {
         Self {
             byol: Byol::new(&config.model, config.data.channels, config.precision, config.seed, device),
             optimizer: Optimizer::new(config.optimizer.clone()),
+            probe: Probe::new(config, classes, device),
             step: 0,
             passes: 0,
         }
@@ -62,10 +66,13 @@ impl TrainState {
                 tensors.insert(format!("{prefix}{name}"), stored);
             }
         }
+        if let Some(probe) = &self.probe {
+            probe.collect(&mut tensors);
+        }
         if let Some(name) = weights::first_non_finite(&tensors) {
             return Err(non_finite(name, self.step, folder));
         }
-        let metadata = HashMap::from([
+        let metadata = BTreeMap::from([
             ("step".to_owned(), self.step.to_string()),
             ("passes".to_owned(), self.passes.to_string()),
             ("config".to_owned(), config.identity()),
@@ -78,15 +85,16 @@ impl TrainState {
         Ok(path)
     }
 
-    /// Reads the newest checkpoint in `folder`; `None` when there is none.
-    pub fn load_latest(folder: &Path, config: &Config, device: &Device) -> Result<Option<Self>> {
+    /// Reads the newest checkpoint in `folder`; `None` when there is none. One without a probe (it was off, or the version is
+    /// older) gets a fresh one.
+    pub fn load_latest(folder: &Path, config: &Config, classes: usize, device: &Device) -> Result<Option<Self>> {
         match checkpoints(folder)?.pop() {
-            Some(path) => Self::load(&path, config, device).map(Some),
+            Some(path) => Self::load(&path, config, classes, device).map(Some),
             None => Ok(None),
         }
     }
 
-    fn load(path: &Path, config: &Config, device: &Device) -> Result<Self> {
+    fn load(path: &Path, config: &Config, classes: usize, device: &Device) -> Result<Self> {
         let (tensors, metadata) = weights::load(path)?;
         let number = |key: &str| {
             let value = metadata.get(key).and_then(|value| value.parse::<u64>().ok());
@@ -95,9 +103,9 @@ impl TrainState {
             })
         };
         let (step, passes) = (number("step")?, number("passes")?);
-        if metadata.get("config").is_some_and(|identity| *identity != config.identity()) {
+        if metadata.get("config").is_some_and(|identity| !config.goes_on_from(identity)) {
             let problem = "config.toml was changed since this checkpoint, and the run would not be one run any more; restore \
-                           it, or start a new run with the new settings (threads, logging and checkpoints may change)";
+                           it, or start a new run with the new settings (threads, logging, checkpoints and what is measured may change)";
             return Err(Error::path(path, problem));
         }
         let mut byol = Byol::new(&config.model, config.data.channels, config.precision, config.seed, device);
@@ -114,7 +122,8 @@ impl TrainState {
         };
         let (first, second) = (moments("first_moment."), moments("second_moment."));
         let optimizer = Optimizer::restore(config.optimizer.clone(), first, second, step);
-        Ok(Self { byol, optimizer, step, passes })
+        let probe = Probe::restore(config, classes, &tensors, path, device)?;
+        Ok(Self { byol, optimizer, probe, step, passes })
     }
 }
 
@@ -134,6 +143,12 @@ pub fn checkpoints(folder: &Path) -> Result<Vec<PathBuf>> {
         .collect();
     found.sort();
     Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// The step of the newest checkpoint in `folder`; `None` when there is none.
+pub fn last_checkpoint_step(folder: &Path) -> Result<Option<u64>> {
+    let newest = checkpoints(folder)?.pop();
+    Ok(newest.and_then(|path| step_of(path.file_name()?.to_str()?)))
 }
 
 /// The step in `step-NNNNNNNN.safetensors`; other files are not ours.

@@ -1,0 +1,67 @@
+//! `byol eval ablate`.
+
+use std::path::PathBuf;
+
+use byol::Result;
+use byol::eval::ablate::{AblationRequest, Table};
+use byol::eval::open_parts;
+
+use super::numbers::whole_number;
+use super::session;
+use crate::device::Compute;
+use crate::recipe::SettingsFlags;
+use crate::{Ending, interrupt, show};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Table of the paper: target, negatives, simclr, temperature, augmentations, batch, heads, projection, learning-rate or
+    /// weight-decay
+    #[arg(long, value_name = "NAME")]
+    table: Table,
+    /// Labelled pictures to pretrain on (without labels) and to measure with. May be repeated
+    #[arg(long, required = true)]
+    data: Vec<PathBuf>,
+    /// Pictures to test on [default: the test part of --data, else a fifth of it held out]
+    #[arg(long)]
+    test: Vec<PathBuf>,
+    /// Folder for the runs; those that are there are not trained again
+    #[arg(long, value_name = "DIR", default_value = "runs/ablate")]
+    out: PathBuf,
+    /// Rows to run [default: all]
+    #[arg(long, value_name = "ROW,…", value_delimiter = ',')]
+    rows: Vec<String>,
+    /// Seeds 0 to N − 1, a run each
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole_number)]
+    seeds: usize,
+    #[command(flatten)]
+    settings: SettingsFlags,
+    /// Print one JSON object with the table on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    compute: Compute,
+}
+
+pub fn run(arguments: Arguments) -> Result<Ending> {
+    let Arguments { table, data, test, out, rows, seeds, settings, json, compute } = arguments;
+    let device = compute.open()?;
+    let stop = interrupt::install()?;
+    let recipe = settings.request(data.clone());
+    let request =
+        AblationRequest { table, only: rows, recipe, out, seeds: (0..seeds as u64).collect(), device: compute.device };
+    request.variants()?;
+    let limits = request.recipe.open()?.config.data;
+    let parts = open_parts(&data, &test, &limits)?;
+    session::check_labels(&parts.train)?;
+    session::check_labels(&parts.test)?;
+    eprintln!("{}", parts.description);
+    let Some(evaluation) = request.run(&parts, &device, stop, |line| eprintln!("{line}"))? else {
+        eprintln!("stopped; everything is saved. The same command goes on");
+        return Ok(Ending::Interrupted);
+    };
+    session::print(&evaluation);
+    if json {
+        show::json(&evaluation);
+    }
+    Ok(Ending::Done)
+}

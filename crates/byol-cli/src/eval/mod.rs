@@ -1,0 +1,91 @@
+//! `byol eval`: one subcommand per protocol.
+
+mod ablate;
+mod frozen;
+mod labels;
+mod numbers;
+mod session;
+mod transfer;
+
+use byol::Result;
+use byol::eval::Evaluation;
+use byol::eval::finetune::Parts;
+use byol_data::benchmarks::Metric;
+
+use crate::Ending;
+use session::{Common, Session};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    protocol: Protocol,
+}
+
+#[derive(clap::Subcommand)]
+enum Protocol {
+    /// Weighted k-nearest-neighbour accuracy of the representation
+    Knn(frozen::KnnArguments),
+    /// Accuracy of a linear classifier on the frozen representation (paper C.1)
+    Linear(frozen::LinearArguments),
+    /// Accuracy after fine-tuning on all labels, beside the same network from random weights (paper D.3)
+    Finetune(labels::FinetuneArguments),
+    /// Accuracy after fine-tuning on 1 % and 10 % of the labels, beside the same network from random weights (paper C.1)
+    Semi(labels::SemiArguments),
+    /// Accuracy of a logistic regression on the frozen representation of another data set (paper D.2)
+    Transfer(Box<transfer::Arguments>),
+    /// Every protocol above on the same data
+    All(Box<AllArguments>),
+    /// Train the variants of a table of the paper and print their accuracy beside the paper's
+    Ablate(Box<ablate::Arguments>),
+}
+
+#[derive(clap::Args)]
+struct AllArguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    knn: frozen::KnnFlags,
+    #[command(flatten)]
+    linear: frozen::LinearFlags,
+    #[command(flatten)]
+    transfer: transfer::TransferFlags,
+    #[command(flatten)]
+    semi: labels::SemiFlags,
+    #[command(flatten)]
+    finetune: labels::FinetuneFlags,
+}
+
+pub fn run(arguments: Arguments) -> Result<Ending> {
+    match arguments.protocol {
+        Protocol::Knn(arguments) => one(&arguments.common, |session| frozen::knn(session, &arguments.options)),
+        Protocol::Linear(arguments) => one(&arguments.common, |session| frozen::linear(session, &arguments.options)),
+        Protocol::Finetune(arguments) => {
+            one(&arguments.common, |session| labels::finetune(session, &arguments.options))
+        }
+        Protocol::Semi(arguments) => one(&arguments.common, |session| labels::semi(session, &arguments.options)),
+        Protocol::Transfer(arguments) => transfer::run(&arguments),
+        Protocol::All(arguments) => all(&arguments),
+        Protocol::Ablate(arguments) => ablate::run(*arguments),
+    }
+}
+
+fn one(common: &Common, protocol: impl FnOnce(&mut Session) -> Result<Evaluation>) -> Result<Ending> {
+    let mut session = Session::open(common)?;
+    let evaluation = protocol(&mut session)?;
+    session.finish(&[evaluation])?;
+    Ok(Ending::Done)
+}
+
+fn all(arguments: &AllArguments) -> Result<Ending> {
+    let mut session = Session::open(&arguments.common)?;
+    let parts = Parts::of_labelled(&session.parts, Metric::Top1)?;
+    let evaluations = [
+        frozen::knn(&mut session, &arguments.knn)?,
+        frozen::linear(&mut session, &arguments.linear)?,
+        transfer::frozen(&mut session, &parts, &arguments.transfer)?,
+        labels::semi(&session, &arguments.semi)?,
+        labels::finetune(&session, &arguments.finetune)?,
+    ];
+    session.finish(&evaluations)?;
+    Ok(Ending::Done)
+}

@@ -1,0 +1,419 @@
+//! What a run measures on itself while it trains: every number a function of the state, none of them felt by the encoder.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use byol_data::views::{ViewScratch, Views};
+use byol_data::{
+    Batch, Dataset, EvaluationLoader, EvaluationOptions, Image, LoaderOptions, PairLoader, Random, Stream,
+};
+use serde::{Deserialize, Serialize};
+
+use super::state::TrainState;
+use crate::byol::Online;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::eval::{Features, geometry, knn};
+use crate::model::BatchNormMode;
+use crate::weights::to_vec;
+
+/// What is measured while training, and how often; changes no weight but the probe's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MonitorConfig {
+    /// Passes over the data between two measurements, may be a fraction; there is one before the first step and one after
+    /// the last, too. 0 switches all of it off, the probe among it.
+    pub every_epochs: f64,
+    /// Pictures of the numbers that need no labels.
+    pub images: usize,
+    /// Pictures with label that vote in k-NN; as many of each class as there are, at most.
+    pub knn_images: usize,
+    /// Pictures with label on which k-NN and probe are tested and from whose labels the probe does not learn; at most a fifth.
+    pub held_out_images: usize,
+    /// Neighbours that vote.
+    pub k: usize,
+    /// `T` of the votes `exp(cosine / T)`.
+    pub temperature: f32,
+    /// The probe's learning rate, as a multiple of the run's; 1 in the reference.
+    pub probe_rate_factor: f64,
+}
+
+impl Default for MonitorConfig {
+    fn default() -> Self {
+        Self {
+            every_epochs: 1.0,
+            images: 2048,
+            knn_images: 5000,
+            held_out_images: 2000,
+            k: 20,
+            temperature: 0.07,
+            probe_rate_factor: 1.0,
+        }
+    }
+}
+
+impl MonitorConfig {
+    /// Whether anything is measured.
+    pub fn is_on(&self) -> bool {
+        self.every_epochs > 0.0
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for the first key that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        let check = |good: bool, key: &str, expected: &str, got: String| match good {
+            true => Ok(()),
+            false => Err(Error::Config { key: format!("eval.{key}"), expected: expected.to_owned(), got }),
+        };
+        let Self { every_epochs, images, knn_images, held_out_images, k, temperature, probe_rate_factor } = *self;
+        let every_is_good = every_epochs == 0.0 || (1e-6..=1e6).contains(&every_epochs);
+        check(every_is_good, "every_epochs", "0, or a number from 0.000001 to 1000000", every_epochs.to_string())?;
+        check((2..=65_536).contains(&images), "images", "2 to 65536", images.to_string())?;
+        check((1..=1_000_000).contains(&knn_images), "knn_images", "1 to 1000000", knn_images.to_string())?;
+        let held_out_is_good = (1..=1_000_000).contains(&held_out_images);
+        check(held_out_is_good, "held_out_images", "1 to 1000000", held_out_images.to_string())?;
+        check(k > 0, "k", "a whole number above 0", k.to_string())?;
+        let temperature_is_good = (1e-3..=1e3).contains(&temperature);
+        check(temperature_is_good, "temperature", "a number from 0.001 to 1000", temperature.to_string())?;
+        let factor_is_good = (1e-6..=1e6).contains(&probe_rate_factor);
+        let expected = "a number from 0.000001 to 1000000";
+        check(factor_is_good, "probe_rate_factor", expected, probe_rate_factor.to_string())
+    }
+}
+
+/// A line of `metrics.jsonl`: one measurement with its protocol.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OnlineLine {
+    /// `online`.
+    pub eval: &'static str,
+    /// Optimiser steps taken.
+    pub step: u64,
+    /// Passes over the data, as a fraction.
+    pub epoch: f64,
+    /// What was found.
+    #[serde(flatten)]
+    pub numbers: OnlineNumbers,
+    /// Pictures of the numbers without labels.
+    pub images: usize,
+    /// Neighbours that voted.
+    pub k: usize,
+    /// `T` of the votes.
+    pub temperature: f32,
+    /// Pictures that voted; 0 without labels.
+    pub train_images: usize,
+    /// Pictures that k-NN and probe were tested on; 0 without labels.
+    pub test_images: usize,
+    /// Everything else that fixes the numbers.
+    pub protocol: &'static str,
+}
+
+/// The numbers of one measurement; accuracies in percent.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OnlineNumbers {
+    /// See [`geometry::rank_me`], of the representations `y`.
+    pub rank_me: f64,
+    /// See [`geometry::alignment`], of the projections `z` of two views.
+    pub alignment: f64,
+    /// See [`geometry::uniformity`], of the projections `z`, mean of both views.
+    pub uniformity: f64,
+    /// Weighted k-NN; only with labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub knn_top1: Option<f64>,
+    /// The online linear probe; only with labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linear_probe_top1: Option<f64>,
+    /// Time it took.
+    pub seconds: f64,
+}
+
+const PROTOCOL: &str = "a fixed choice of training pictures, batch norm frozen; RankMe on representations before the projector; alignment \
+    (α 2) and uniformity (t 2) on unit-length online projections of two fixed random views; k-NN weighted by exp(cos/T), and \
+    the linear probe that learns beside the encoder, both tested on held-out training pictures with as many of each class as \
+    there are: their labels are not learned from, but the encoder is pretrained on them without labels";
+
+/// Pictures per forward pass of the views.
+const BATCH_SIZE: usize = 256;
+
+/// The pictures and the rhythm of the measurements of a run.
+pub struct Monitor {
+    settings: MonitorConfig,
+    /// Pictures of the training data per step, and of a pass over it.
+    batch_size: u64,
+    dataset_len: usize,
+    /// All pictures that representations are computed of.
+    pictures: Arc<Dataset>,
+    /// Places of them in the dataset, ascending.
+    places: Vec<u32>,
+    /// Which of them are for what.
+    choice: Choice,
+    unlabelled: Arc<Dataset>,
+}
+
+/// Places in the dataset, each list ascending.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Choice {
+    unlabelled: Vec<u32>,
+    voting: Vec<u32>,
+    held_out: Vec<u32>,
+}
+
+impl Monitor {
+    /// Chooses the pictures; `None` when nothing shall be measured.
+    pub fn new(config: &Config, dataset: &Dataset) -> Option<Self> {
+        let settings = config.eval.clone();
+        if !settings.is_on() {
+            return None;
+        }
+        let labels: Vec<Option<u32>> = (0..dataset.len()).map(|place| dataset.label(place)).collect();
+        let choice = Choice::new(&settings, &labels, config.seed);
+        let mut places = [&choice.unlabelled[..], &choice.voting, &choice.held_out].concat();
+        places.sort_unstable();
+        places.dedup();
+        Some(Self {
+            settings,
+            batch_size: config.train.batch_size as u64,
+            dataset_len: dataset.len(),
+            pictures: Arc::new(dataset.subset(&places)),
+            places,
+            unlabelled: Arc::new(dataset.subset(&choice.unlabelled)),
+            choice,
+        })
+    }
+
+    /// Whether there is a measurement after `step` steps: before the first, and where a multiple of `every_epochs` is passed.
+    pub fn is_due(&self, step: u64) -> bool {
+        let passed = |step: u64| (self.epoch(step) / self.settings.every_epochs).floor();
+        step == 0 || passed(step) > passed(step - 1)
+    }
+
+    /// The labels of a batch that the probe may learn from.
+    pub fn labels(&self, batch: &Batch) -> Vec<Option<u32>> {
+        let pictures = batch.images.iter().zip(&batch.labels);
+        pictures.map(|(image, label)| label.filter(|_| self.choice.held_out.binary_search(image).is_err())).collect()
+    }
+
+    /// Measures `state`.
+    ///
+    /// # Errors
+    /// Data errors, but for single pictures that cannot be read: these are left out.
+    pub fn measure(&self, state: &TrainState, config: &Config, device: &Device) -> Result<OnlineLine> {
+        let started = Instant::now();
+        let mut online = state.byol.online.valid();
+        let features = self.representations(&mut online, config, device)?;
+        // Pictures that cannot be read are missing among the features.
+        let rows_of = |places: &[u32]| -> Vec<usize> {
+            let place_of = |row: &usize| self.places[features.images[*row] as usize];
+            (0..features.len()).filter(|row| places.binary_search(&place_of(row)).is_ok()).collect()
+        };
+        let unlabelled = features.select(&rows_of(&self.choice.unlabelled));
+        let voting = features.select(&rows_of(&self.choice.voting));
+        let held_out = features.select(&rows_of(&self.choice.held_out));
+        let [z1, z2] = self.projections(&mut online, config, device)?;
+        let size = config.model.projection_size;
+        let has_labels = !voting.is_empty() && !held_out.is_empty();
+        let numbers = OnlineNumbers {
+            rank_me: geometry::rank_me(&unlabelled.values, unlabelled.size),
+            alignment: geometry::alignment(&z1, &z2, size),
+            uniformity: (geometry::uniformity(&z1, size) + geometry::uniformity(&z2, size)) / 2.0,
+            knn_top1: has_labels.then(|| self.knn(&voting, &held_out, device)).transpose()?,
+            linear_probe_top1: state.probe.as_ref().filter(|_| has_labels).map(|probe| probe.top1(&held_out, device)),
+            seconds: started.elapsed().as_secs_f64(),
+        };
+        Ok(OnlineLine {
+            eval: "online",
+            step: state.step,
+            epoch: self.epoch(state.step),
+            numbers,
+            images: unlabelled.len(),
+            k: self.settings.k.min(voting.len()),
+            temperature: self.settings.temperature,
+            train_images: voting.len(),
+            test_images: held_out.len(),
+            protocol: PROTOCOL,
+        })
+    }
+
+    fn knn(&self, voting: &Features, held_out: &Features, device: &Device) -> Result<f64> {
+        let options = knn::KnnOptions { ks: vec![self.settings.k], temperatures: vec![self.settings.temperature] };
+        Ok(knn::evaluate(voting, held_out, &options, device)?[0].top1)
+    }
+
+    /// Online projections of two random views of each picture, the same ones every time; a picture that cannot be read is
+    /// replaced by another.
+    fn projections(&self, online: &mut Online, config: &Config, device: &Device) -> Result<[Vec<f32>; 2]> {
+        let options = LoaderOptions {
+            seed: config.seed,
+            batch_size: BATCH_SIZE,
+            first_sample: 0,
+            total_samples: self.unlabelled.len() as u64,
+            rank: 0,
+            ranks: 1,
+            threads: config.train.loader_threads,
+            prefetch_batches: 2,
+            max_bad_fraction: 1.0,
+        };
+        let views = Views::new(config.views.clone()).map_err(crate::config::invalid)?;
+        let mut project = |pixels: &[f32]| {
+            let y = online.encoder.forward(images(pixels, config, device), BatchNormMode::Running, config.precision);
+            flat(online.projector.forward(y, BatchNormMode::Running, config.precision))
+        };
+        let (mut z1, mut z2) = (Vec::new(), Vec::new());
+        for batch in PairLoader::start(self.unlabelled.clone(), views, options) {
+            let batch = batch?;
+            z1.extend(project(&batch.view1));
+            z2.extend(project(&batch.view2));
+        }
+        Ok([z1, z2])
+    }
+
+    /// Representations of all pictures, prepared as for evaluation. (`eval::extract` would end the run where too many of
+    /// these few cannot be read.)
+    fn representations(&self, online: &mut Online, config: &Config, device: &Device) -> Result<Features> {
+        let preprocessing = config.preprocessing();
+        let values = preprocessing.size_px * preprocessing.size_px * config.data.channels;
+        let threads = config.train.loader_threads;
+        let options = EvaluationOptions { batch_size: BATCH_SIZE, threads, prefetch_batches: 2, max_bad_fraction: 1.0 };
+        let render =
+            move |image: &Image, _, out: &mut [f32], scratch: &mut _| preprocessing.render(image, out, scratch);
+        let size = config.model.arch.representation_size();
+        let mut features = Features { values: vec![], size, images: vec![], labels: vec![], bad: vec![] };
+        for batch in EvaluationLoader::start_with::<ViewScratch, _>(self.pictures.clone(), values, options, render) {
+            let batch = batch?;
+            if !batch.images.is_empty() {
+                let pixels = images(&batch.pixels, config, device);
+                features.values.extend(flat(online.encoder.forward(pixels, BatchNormMode::Running, config.precision)));
+                features.images.extend(batch.images);
+                features.labels.extend(batch.labels);
+            }
+        }
+        Ok(features)
+    }
+
+    fn epoch(&self, step: u64) -> f64 {
+        (step * self.batch_size) as f64 / self.dataset_len as f64
+    }
+}
+
+/// `[batch, height, width, channels]`.
+fn images(pixels: &[f32], config: &Config, device: &Device) -> Tensor<4> {
+    let (side, channels) = (config.views.size_px, config.data.channels);
+    let shape = [pixels.len() / (side * side * channels), side, side, channels];
+    Tensor::from_data(TensorData::new(pixels.to_vec(), shape), device)
+}
+
+fn flat(rows: Tensor<2>) -> Vec<f32> {
+    let count = rows.shape().num_elements();
+    to_vec(rows.reshape([count]))
+}
+
+impl Choice {
+    /// Chooses by `seed` among pictures with these labels.
+    fn new(settings: &MonitorConfig, labels: &[Option<u32>], seed: u64) -> Self {
+        // Coordinates that no other evaluation draws from.
+        const MONITOR: u64 = u64::MAX - 1;
+        let mut order: Vec<u32> = (0..labels.len() as u32).collect();
+        Random::new(seed, Stream::Evaluation, MONITOR, 0).shuffle(&mut order);
+        let unlabelled = &order[..settings.images.min(order.len())];
+
+        // The first of every class, the second of every class and so on.
+        let mut seen = std::collections::BTreeMap::new();
+        let mut dealt: Vec<(u32, u32, u32)> = Vec::new();
+        for &place in &order {
+            if let Some(class) = labels[place as usize] {
+                let round = seen.entry(class).or_insert(0);
+                dealt.push((*round, class, place));
+                *round += 1;
+            }
+        }
+        dealt.sort_unstable();
+        if seen.len() < 2 {
+            dealt.clear();
+        }
+        let held_out = settings.held_out_images.min(dealt.len() / 5);
+        let voting = if held_out == 0 { 0 } else { settings.knn_images.min(dealt.len() - held_out) };
+        let sorted = |places: &mut dyn Iterator<Item = u32>| {
+            let mut places: Vec<u32> = places.collect();
+            places.sort_unstable();
+            places
+        };
+        Self {
+            unlabelled: sorted(&mut unlabelled.iter().copied()),
+            held_out: sorted(&mut dealt[..held_out].iter().map(|deal| deal.2)),
+            voting: sorted(&mut dealt[held_out..held_out + voting].iter().map(|deal| deal.2)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_chosen_by_seed_and_class_and_no_one_is_tested_on_that_votes() {
+        // Class 0 is rare, a tenth has no label.
+        let labels: Vec<Option<u32>> =
+            (0..1000).map(|place| (place % 10 != 9).then_some(if place < 60 { 0 } else { 1 + place % 2 })).collect();
+        let settings = MonitorConfig { images: 100, knn_images: 120, held_out_images: 30, ..MonitorConfig::default() };
+        let choice = Choice::new(&settings, &labels, 7);
+        assert_eq!(choice, Choice::new(&settings, &labels, 7));
+        assert_ne!(choice.unlabelled, Choice::new(&settings, &labels, 8).unlabelled);
+        assert_eq!((choice.unlabelled.len(), choice.voting.len(), choice.held_out.len()), (100, 120, 30));
+        assert!(choice.held_out.iter().all(|place| !choice.voting.contains(place)));
+        for (places, each) in [(&choice.held_out, 10), (&choice.voting, 40)] {
+            for class in 0..3 {
+                let count = places.iter().filter(|&&place| labels[place as usize] == Some(class)).count();
+                assert_eq!(count, each, "class {class}");
+            }
+        }
+        let small = Choice::new(&MonitorConfig::default(), &labels[..20], 0);
+        assert_eq!((small.unlabelled.len(), small.voting.len(), small.held_out.len()), (20, 0, 0), "one class");
+        let none = Choice::new(&MonitorConfig::default(), &[None; 50], 0);
+        assert_eq!((none.unlabelled.len(), none.voting.len(), none.held_out.len()), (50, 0, 0));
+        let few = Choice::new(&MonitorConfig::default(), &labels[40..100], 0);
+        assert_eq!(few.held_out.len() + few.voting.len(), 54, "what is there is used");
+        assert_eq!(few.held_out.len(), 10);
+    }
+
+    fn drawn(with_labels: bool) -> Dataset {
+        let (images, labels): (Vec<_>, Vec<_>) = byol_data::drawn::draw(50, 0, 8).into_iter().unzip();
+        let names = (0..50).map(|index| index.to_string()).collect();
+        let classes = byol_data::drawn::CLASSES.map(str::to_owned).to_vec();
+        Dataset::from_images(images, with_labels.then_some(labels), classes, names)
+    }
+
+    fn config(every: &str) -> Config {
+        let settings = ["train.batch_size=16".to_owned(), format!("eval.every_epochs={every}")];
+        Config::resolve(crate::config::Preset::Cifar10, &settings).unwrap()
+    }
+
+    #[test]
+    fn the_probe_gets_every_label_but_those_it_is_tested_on() {
+        let dataset = drawn(true);
+        let monitor = Monitor::new(&config("1"), &dataset).unwrap();
+        // A picture that stands in for a bad one comes with its own place and label.
+        let images = vec![3, 49, 3, 17, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30];
+        let labels: Vec<Option<u32>> = images.iter().map(|&image| dataset.label(image as usize)).collect();
+        let batch = Batch { images: images.clone(), labels: labels.clone(), ..Batch::default() };
+        let given = monitor.labels(&batch);
+        assert!(given.contains(&None) && given.iter().any(Option::is_some));
+        for ((image, label), given) in images.iter().zip(labels).zip(given) {
+            assert_eq!(given, if monitor.choice.held_out.contains(image) { None } else { label });
+        }
+    }
+
+    #[test]
+    fn measurements_come_before_the_first_step_and_when_a_multiple_is_passed() {
+        let due = |every: &str| -> Vec<u64> {
+            let monitor = Monitor::new(&config(every), &drawn(false));
+            monitor.map_or(vec![], |monitor| (0..14).filter(|&step| monitor.is_due(step)).collect())
+        };
+        assert_eq!(due("1"), [0, 4, 7, 10, 13]);
+        assert_eq!(due("2.5"), [0, 8]);
+        assert_eq!(due("0.1"), (0..14).collect::<Vec<_>>());
+        assert_eq!(due("0"), Vec::<u64>::new());
+    }
+}
