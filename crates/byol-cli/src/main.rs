@@ -14,6 +14,7 @@ mod limits;
 mod pretrain;
 mod preview;
 mod recipe;
+mod report;
 mod show;
 
 use std::process::ExitCode;
@@ -49,6 +50,8 @@ enum Command {
     Eval(eval::Arguments),
     /// Write the representation of every picture to a file
     Embed(embed::Arguments),
+    /// Write one HTML file about one or several runs: curves, results, neighbours and a map of the pictures
+    Report(report::Arguments),
     /// Measure how fast this machine loads, trains and embeds
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Resume(arguments) => pretrain::resume(&arguments),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Embed(arguments) => embed::run(&arguments),
+        Command::Report(arguments) => report::run(arguments),
         Command::Bench(bench) => bench::run(bench),
     };
     match result {

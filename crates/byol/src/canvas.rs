@@ -11,7 +11,7 @@ use embedded_graphics::prelude::{DrawTarget, Drawable, OriginDimensions, Pixel, 
 use embedded_graphics::text::{Baseline, Text};
 use image::{ImageFormat, Rgb, RgbImage, imageops};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files::write_atomically;
 
 /// Height of a line of words in pixels.
@@ -77,9 +77,15 @@ impl Canvas {
     /// # Errors
     /// [`Error::Io`] when the file cannot be written.
     pub fn write_png(&self, path: &Path) -> Result<()> {
+        let png = self.to_png();
+        write_atomically(path, |writer| writer.write_all(&png))
+    }
+
+    /// The sheet as a PNG file in memory.
+    pub fn to_png(&self) -> Vec<u8> {
         let mut png = Cursor::new(Vec::new());
-        self.0.write_to(&mut png, ImageFormat::Png).map_err(|error| Error::path(path, error.to_string()))?;
-        write_atomically(path, |writer| writer.write_all(png.get_ref()))
+        self.0.write_to(&mut png, ImageFormat::Png).expect("RGB of 8 bits in memory can be encoded as PNG");
+        png.into_inner()
     }
 }
 

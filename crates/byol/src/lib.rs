@@ -30,6 +30,7 @@ mod preset;
 pub mod pretrain;
 pub mod preview;
 pub mod recipe;
+pub mod report;
 pub mod run;
 pub mod sheet;
 pub mod train;

@@ -1,4 +1,4 @@
-//! A picture of nearest neighbours: one row per query, framed green where the class agrees and red where it does not.
+//! A picture of nearest neighbours: one row per query, framed blue where the class agrees and orange where it does not.
 
 use std::path::Path;
 
@@ -13,8 +13,9 @@ const CELL_PX: u32 = 72;
 const FRAME_PX: u32 = 3;
 const GAP_PX: u32 = 6;
 const QUERY: Rgb<u8> = Rgb([30, 30, 30]);
-const RIGHT: Rgb<u8> = Rgb([46, 160, 67]);
-const WRONG: Rgb<u8> = Rgb([218, 54, 51]);
+// Told apart by people who see no difference between red and green.
+const RIGHT: Rgb<u8> = Rgb([0, 114, 178]);
+const WRONG: Rgb<u8> = Rgb([213, 94, 0]);
 const UNKNOWN: Rgb<u8> = Rgb([160, 160, 160]);
 
 /// Pictures with their representations.
@@ -37,6 +38,15 @@ pub fn write_neighbours(
     rows: &[(usize, Vec<Neighbour>)],
     path: &Path,
 ) -> Result<()> {
+    neighbours_sheet(queries, train, rows)?.write_png(path)
+}
+
+/// The sheet of [`write_neighbours`].
+pub(crate) fn neighbours_sheet(
+    queries: &Embedded,
+    train: &Embedded,
+    rows: &[(usize, Vec<Neighbour>)],
+) -> Result<Canvas> {
     let columns = 1 + rows.iter().map(|(_, neighbours)| neighbours.len()).max().unwrap_or(0) as u32;
     let pitch = CELL_PX + 2 * FRAME_PX + GAP_PX;
     let mut sheet = Canvas::new(columns * pitch + 2 * GAP_PX, rows.len() as u32 * pitch + GAP_PX);
@@ -54,7 +64,7 @@ pub fn write_neighbours(
             paste(&mut sheet, &picture(train, neighbour.row)?, (left, top), frame);
         }
     }
-    sheet.write_png(path)
+    Ok(sheet)
 }
 
 fn picture(from: &Embedded, row: usize) -> Result<Image> {

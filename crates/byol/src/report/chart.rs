@@ -1,0 +1,200 @@
+//! A line chart as SVG. Colours are classes, so that the style sheet can follow the screen's light and dark.
+//!
+//! Drawn by hand: a plotting crate writes fixed colours and font sizes into every element, which follow neither the width nor
+//! the darkness of a screen, and has no place for the values that appear under the pointer.
+
+use super::axis::{Axis, Spacing};
+use super::html::escape;
+
+const WIDTH: f64 = 400.0;
+const HEIGHT: f64 = 216.0;
+const LEFT: f64 = 50.0;
+const RIGHT: f64 = 390.0;
+const TOP: f64 = 10.0;
+const BOTTOM: f64 = 178.0;
+
+/// What is plotted.
+pub(super) struct Chart<'a> {
+    /// Key of the values in the page's data, for the pointer.
+    pub key: &'a str,
+    /// What is along the bottom: `epoch` or `step`.
+    pub along: &'a str,
+    pub series: Vec<Series>,
+    pub references: Vec<Reference>,
+    pub spacing: Spacing,
+    /// Values that must be in sight besides those of the series.
+    pub include: Vec<f64>,
+}
+
+/// The values of one run.
+pub(super) struct Series {
+    /// Place of the run, which decides its colour.
+    pub run: usize,
+    pub points: Vec<Point>,
+    /// Whether each value gets a dot.
+    pub dots: bool,
+}
+
+/// One value, or the mean of neighbouring ones with their range.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Point {
+    pub x: f64,
+    pub mean: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+/// A level to compare with.
+#[derive(Clone)]
+pub(super) struct Reference {
+    pub value: f64,
+    pub label: String,
+    /// `healthy` or `collapse`.
+    pub class: &'static str,
+}
+
+impl Chart<'_> {
+    /// The `<svg>` element.
+    pub fn svg(&self, title: &str) -> String {
+        let points = || self.series.iter().flat_map(|series| &series.points);
+        let levels = self.references.iter().map(|reference| reference.value).chain(self.include.iter().copied());
+        let x = Axis::over(points().map(|point| point.x).chain([0.0]), Spacing::Exact, 7);
+        let y = Axis::over(points().flat_map(|point| [point.low, point.high]).chain(levels), self.spacing, 5);
+        let (across, up) =
+            (|value| LEFT + x.place(value) * (RIGHT - LEFT), |value| BOTTOM - y.place(value) * (BOTTOM - TOP));
+        let [first, last] = x.range();
+        let mut svg = format!(
+            "<svg class=\"chart by-{along}\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\" data-key=\"{}\" \
+             data-along=\"{along}\" data-plot=\"{LEFT} {TOP} {RIGHT} {BOTTOM} {first} {last}\">\n",
+            escape(title),
+            escape(self.key),
+            along = self.along,
+        );
+        for &tick in &y.ticks {
+            let (at, label) = (up(tick), y.label(tick));
+            svg += &format!(
+                "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{RIGHT}\"/><text class=\"y\" x=\"{:.1}\" y=\"{:.1}\">{label}</text>\n",
+                LEFT - 6.0,
+                at + 4.0
+            );
+        }
+        for &tick in &x.ticks {
+            let (at, label) = (across(tick), x.label(tick));
+            svg += &format!(
+                "<path class=\"tick\" d=\"M{at:.1} {BOTTOM}v4\"/><text class=\"x\" x=\"{at:.1}\" y=\"{:.1}\">{label}</text>\n",
+                BOTTOM + 17.0
+            );
+        }
+        svg += &format!(
+            "<path class=\"axis\" d=\"M{LEFT} {BOTTOM}H{RIGHT}\"/><text class=\"x name\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",
+            (LEFT + RIGHT) / 2.0,
+            HEIGHT - 4.0,
+            self.along
+        );
+        for reference in &self.references {
+            svg += &format!(
+                "<path class=\"level {}\" d=\"M{LEFT} {:.1}H{RIGHT}\"/>\n",
+                reference.class,
+                up(reference.value)
+            );
+        }
+        for series in &self.series {
+            svg += &series.svg(&across, &up);
+        }
+        for reference in &self.references {
+            // Above the line, below it where the plot ends.
+            let at = up(reference.value);
+            let at = if at - 14.0 < TOP { at + 13.0 } else { at - 5.0 };
+            svg += &format!(
+                "<text class=\"level-label\" x=\"{:.1}\" y=\"{at:.1}\">{}</text>\n",
+                RIGHT - 3.0,
+                escape(&reference.label)
+            );
+        }
+        svg + "<g class=\"pointer\"></g></svg>\n"
+    }
+}
+
+impl Series {
+    fn svg(&self, across: &impl Fn(f64) -> f64, up: &impl Fn(f64) -> f64) -> String {
+        let path = |height: &dyn Fn(&Point) -> f64, points: &mut dyn Iterator<Item = &Point>| -> String {
+            let places: Vec<String> =
+                points.map(|point| format!("{:.1} {:.1}", across(point.x), up(height(point)))).collect();
+            places.join("L")
+        };
+        let run = self.run;
+        let mut svg = String::new();
+        if self.points.iter().any(|point| point.low < point.high) {
+            let upper = path(&|point| point.high, &mut self.points.iter());
+            let lower = path(&|point| point.low, &mut self.points.iter().rev());
+            svg += &format!("<path class=\"band run{run}\" d=\"M{upper}L{lower}Z\"/>\n");
+        }
+        if self.points.len() > 1 {
+            svg += &format!(
+                "<path class=\"line run{run}\" d=\"M{}\"/>\n",
+                path(&|point| point.mean, &mut self.points.iter())
+            );
+        }
+        if self.dots || self.points.len() == 1 {
+            for point in &self.points {
+                svg += &format!(
+                    "<circle class=\"dot run{run}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.6\"/>",
+                    across(point.x),
+                    up(point.mean)
+                );
+            }
+        }
+        svg
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart(series: Vec<Series>) -> String {
+        let reference = Reference { value: 0.25, label: "healthy <1/√16>".to_owned(), class: "healthy" };
+        Chart {
+            key: "loss",
+            along: "epoch",
+            series,
+            references: vec![reference],
+            spacing: Spacing::Rounded,
+            include: vec![0.0],
+        }
+        .svg("loss")
+    }
+
+    fn series(run: usize, values: &[f64]) -> Series {
+        let point = |(x, &mean): (usize, &f64)| Point { x: x as f64, mean, low: mean, high: mean };
+        Series { run, points: values.iter().enumerate().map(point).collect(), dots: false }
+    }
+
+    #[test]
+    fn runs_of_different_lengths_share_both_axes() {
+        let svg = chart(vec![series(0, &[4.0, 2.0, 1.0]), series(1, &[3.0, 2.5, 2.0, 1.5, 0.0])]);
+        let ends: Vec<&str> = svg
+            .lines()
+            .filter(|line| line.starts_with("<path class=\"line"))
+            .map(|line| line.rsplit('L').next().unwrap().trim_end_matches("\"/>"))
+            .collect();
+        assert_eq!(
+            ends,
+            [
+                format!("{:.1} {:.1}", (LEFT + RIGHT) / 2.0, BOTTOM - (BOTTOM - TOP) / 4.0),
+                format!("{RIGHT:.1} {BOTTOM:.1}")
+            ]
+        );
+        assert!(svg.contains("class=\"line run0\"") && svg.contains("class=\"line run1\""));
+    }
+
+    #[test]
+    fn there_is_no_nan_and_no_text_that_is_a_tag() {
+        for values in [&[][..], &[1.0], &[1.0, 1.0], &[0.0, 1e12], &[1e-30, 2e-30]] {
+            let svg = chart(vec![series(0, values)]);
+            assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+            assert!(svg.contains("healthy &lt;1/√16&gt;"));
+            assert_eq!(svg.matches("<circle").count(), usize::from(values.len() == 1), "one value is a dot");
+        }
+    }
+}
