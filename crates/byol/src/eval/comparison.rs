@@ -42,6 +42,9 @@ pub struct Frozen {
     pub not_kept: Option<Error>,
 }
 
+/// A row of a table: whose numbers, its name, and an encoder for each seed, or one for all.
+type FrozenNetwork = (Network, String, Vec<(u64, Encoder)>);
+
 /// Representations of several parts under one encoder, in the order of the parts.
 pub type FeatureParts = Vec<Features>;
 
@@ -136,7 +139,7 @@ impl Comparison {
         networks * self.seeds.len() as u64
     }
 
-    fn frozen_networks(&self) -> Vec<(Network, String, Vec<(u64, Encoder)>)> {
+    fn frozen_networks(&self) -> Vec<FrozenNetwork> {
         let info = &self.encoder.info;
         let mut networks = vec![(Network::Encoder, info.training.clone(), vec![(0, self.encoder.clone())])];
         if self.with_random {

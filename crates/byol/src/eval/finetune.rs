@@ -132,7 +132,6 @@ pub struct Parts {
 ///
 /// # Errors
 /// Data errors; [`Error::Evaluation`] for options that make no sense or when every loss diverges.
-#[expect(clippy::too_many_arguments, reason = "what a protocol consists of")]
 pub fn evaluate(
     start: &Encoder,
     parts: &Parts,

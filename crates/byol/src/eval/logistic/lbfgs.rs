@@ -73,13 +73,15 @@ fn is_small(gradient: &[f64], value: f64, tolerance: f64) -> bool {
     norm(gradient) <= tolerance * value.min(1.0)
 }
 
+type Vector = Vec<f64>;
+
 /// `argmin`'s L-BFGS with the stopping rule of [`minimise`].
 struct Search {
-    lbfgs: LBFGS<MoreThuenteLineSearch<Vec<f64>, Vec<f64>, f64>, Vec<f64>, Vec<f64>, f64>,
+    lbfgs: LBFGS<MoreThuenteLineSearch<Vector, Vector, f64>, Vector, Vector, f64>,
     tolerance: f64,
 }
 
-type Reached = IterState<Vec<f64>, Vec<f64>, (), (), (), f64>;
+type Reached = IterState<Vector, Vector, (), (), (), f64>;
 
 impl<F: Fn(&[f64]) -> (f64, Vec<f64>)> Solver<&Record<F>, Reached> for Search {
     fn name(&self) -> &str {

@@ -4,8 +4,9 @@
 //!
 //! `1/n · Σ_i −log softmax(W x_i + b)[y_i] + λ/2 · ‖W‖²`;
 //!
-//! the bias is not penalised. scikit-learn's `LogisticRegression` minimises `n · C` times that with `C = 1 / (λ n)`, so its minimum
-//! is the same; only for two classes it has one vector of weights instead of two, and `C = 2 / (λ n)` is the same. Data with several classes per picture (VOC2007) take one binary regression per class instead, all with the same λ:
+//! the bias is not penalised. scikit-learn's `LogisticRegression` minimises `n · C` times that with `C = 1 / (λ n)`, so its
+//! minimum is the same; only for two classes it has one vector of weights instead of two, and `C = 2 / (λ n)` is the same. Data
+//! with several classes per picture (VOC2007) take one binary regression per class instead, all with the same λ:
 //! `Σ_c (1/n_c · Σ_i −log p(y_ic | x_i) + λ/2 · ‖w_c‖²)` over the `n_c` pictures that are not difficult for class c.
 //!
 //! The paper sweeps 45 values of "the ℓ2 regularisation parameter" between 1e-6 and 1e5 without its objective; this is the usual one
