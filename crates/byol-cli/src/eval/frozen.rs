@@ -1,5 +1,6 @@
 //! `byol eval knn` and `byol eval linear`: protocols on frozen representations.
 
+use byol::eval::comparison::Draws;
 use byol::eval::linear::{self, Augmentation, LinearOptions, LogitRegularisation};
 use byol::eval::{Countdown, Evaluation, Outcome, knn};
 use byol::{Error, Result};
@@ -71,7 +72,7 @@ pub fn knn(session: &mut Session, flags: &KnnFlags) -> Result<Evaluation> {
     let parts = [session.parts.train.clone(), session.parts.test.clone()];
     let device = session.comparison.device.clone();
     let several = flags.k.len() * flags.temperature.len() > 1;
-    let frozen = session.comparison.frozen(&parts, |_, features, _| {
+    let frozen = session.comparison.frozen(&parts, Draws::Nothing, |_, features, _| {
         let reports = knn::evaluate(&features[0], &features[1], &options, &device)?;
         Ok(reports.into_iter().map(|report| report.outcome(several)).collect())
     })?;
@@ -103,7 +104,7 @@ pub fn linear(session: &mut Session, flags: &LinearFlags) -> Result<Evaluation> 
     };
     let parts = [session.parts.train.clone(), session.parts.test.clone()];
     let device = session.comparison.device.clone();
-    let frozen = session.comparison.frozen(&parts, |encoder, features, seed| {
+    let frozen = session.comparison.frozen(&parts, Draws::Something, |encoder, features, seed| {
         let options = LinearOptions { seed, ..options.clone() };
         let (train, test) = (&features[0], &features[1]);
         let report = match &augmentation {

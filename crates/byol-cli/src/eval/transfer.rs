@@ -1,5 +1,6 @@
 //! `byol eval transfer`.
 
+use byol::eval::comparison::Draws;
 use byol::eval::finetune::Parts;
 use byol::eval::logistic::LogisticOptions;
 use byol::eval::{Evaluation, transfer};
@@ -82,9 +83,9 @@ pub fn run(arguments: &Arguments) -> Result<crate::Ending> {
 pub fn frozen(session: &mut Session, parts: &Parts, flags: &TransferFlags) -> Result<Evaluation> {
     let options = flags.options();
     let cut = session.comparison.whole_pictures();
-    let frozen = session
-        .comparison
-        .frozen(&parts.frozen(), |_, features, _| Ok(vec![transfer::evaluate(parts, features, &options, "")?]))?;
+    let frozen = session.comparison.frozen(&parts.frozen(), Draws::Nothing, |_, features, _| {
+        Ok(vec![transfer::evaluate(parts, features, &options, "")?])
+    })?;
     let evaluation = session.frozen("transfer", transfer::protocol(&options, parts.metric), frozen);
     session.comparison.restore(cut);
     Ok(evaluation)

@@ -42,6 +42,15 @@ pub struct Frozen {
     pub not_kept: Option<Error>,
 }
 
+/// What a protocol on frozen representations draws from the seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Draws {
+    /// Nothing: one network has one number, however many seeds there are.
+    Nothing,
+    /// An order or held-out pictures.
+    Something,
+}
+
 /// A row of a table: whose numbers, its name, and an encoder for each seed, or one for all.
 type FrozenNetwork = (Network, String, Vec<(u64, Encoder)>);
 
@@ -58,6 +67,7 @@ impl Comparison {
     pub fn frozen(
         &mut self,
         parts: &[Arc<Dataset>],
+        draws: Draws,
         mut protocol: impl FnMut(&mut Encoder, &FeatureParts, u64) -> Result<Vec<Outcome>>,
     ) -> Result<Frozen> {
         let mut frozen = Frozen { rows: Vec::new(), images: Vec::new(), bad: Vec::new(), not_kept: None };
@@ -67,6 +77,9 @@ impl Comparison {
             for (place, &seed) in self.seeds.iter().enumerate() {
                 let which = place.min(encoders.len() - 1);
                 let encoder = &mut encoders[which].1;
+                if place != which && draws == Draws::Nothing {
+                    break;
+                }
                 if place == which {
                     features.clear();
                     for part in parts {
