@@ -419,3 +419,41 @@ fn benchmarks_print_one_json_object_on_every_instruction_set() {
         }
     }
 }
+
+/// VOC2007 in its makers' layout, by logistic regression and by fine-tuning; the metric is its own.
+#[test]
+fn a_benchmark_with_several_classes_per_picture_is_scored_by_average_precision() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../byol-data/tests/data/benchmarks");
+    let lists = "VOCdevkit/VOC2007/ImageSets/Main";
+    fs::create_dir_all(at.join("voc").join(lists)).unwrap();
+    let pictures = at.join("voc/VOCdevkit/VOC2007/JPEGImages");
+    fs::create_dir_all(&pictures).unwrap();
+    for entry in fs::read_dir(golden.join("voc2007").join(lists)).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), at.join("voc").join(lists).join(entry.file_name())).unwrap();
+        for line in fs::read_to_string(entry.path()).unwrap().lines() {
+            let name = format!("{}.jpg", line.split_whitespace().next().unwrap());
+            image::RgbImage::from_fn(8, 8, |x, y| image::Rgb([x as u8 * 30, y as u8 * 30, name.as_bytes()[5]]))
+                .save(pictures.join(name))
+                .unwrap();
+        }
+    }
+    let options = "--l2-values 3 --finetune --finetune-steps 3 --finetune-batch-size 3 --finetune-rates 0.05,0.01 --finetune-decays 0";
+    let output = byol(
+        at,
+        &format!("eval transfer random:resnet18x0.0625:cifar:8 --data voc --benchmark voc2007 --json {options}"),
+    );
+    let record = json_of(&output);
+    let evaluations = record["evaluations"].as_array().unwrap();
+    assert_eq!(evaluations.len(), 2);
+    for evaluation in evaluations {
+        assert!(evaluation["data"].as_str().unwrap().starts_with("PASCAL VOC 2007 in voc"), "{evaluation}");
+        let numbers = evaluation["rows"][0]["numbers"].as_object().unwrap();
+        assert_eq!(numbers.keys().collect::<Vec<_>>(), ["map11"]);
+        assert!((0.0..=100.0).contains(&numbers["map11"]["mean"].as_f64().unwrap()));
+    }
+    assert_eq!((&evaluations[0]["train_images"], &evaluations[0]["test_images"]), (&7.into(), &3.into()));
+    assert_eq!(evaluations[1]["rows"][0]["setting"], "fine-tuned");
+}
