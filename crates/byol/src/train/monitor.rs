@@ -103,6 +103,8 @@ pub struct OnlineLine {
     pub k: usize,
     /// `T` of the votes.
     pub temperature: f32,
+    /// The probe's learning rate as a multiple of the run's.
+    pub probe_rate_factor: f64,
     /// Pictures that voted; 0 without labels.
     pub train_images: usize,
     /// Pictures that k-NN and probe were tested on; 0 without labels.
@@ -231,6 +233,7 @@ impl Monitor {
             images: unlabelled.len(),
             k: self.settings.k.min(voting.len()),
             temperature: self.settings.temperature,
+            probe_rate_factor: self.settings.probe_rate_factor,
             train_images: voting.len(),
             test_images: held_out.len(),
             protocol: PROTOCOL,
