@@ -457,3 +457,43 @@ fn a_benchmark_with_several_classes_per_picture_is_scored_by_average_precision()
     assert_eq!((&evaluations[0]["train_images"], &evaluations[0]["test_images"]), (&7.into(), &3.into()));
     assert_eq!(evaluations[1]["rows"][0]["setting"], "fine-tuned");
 }
+
+/// Two rows, the same command again, a report, another recipe in its way; and a table whose rows diverge.
+#[test]
+fn a_table_of_ablations_goes_on_survives_divergence_and_is_shown_in_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(&at.join("data"));
+    let command = "eval ablate --table simclr --data data --out out --json TINY";
+    let first = json_of(&byol(at, command));
+    let rows = first["rows"].as_array().unwrap();
+    assert_eq!(rows.iter().map(|row| row["name"].as_str().unwrap()).collect::<Vec<_>>(), ["byol", "simclr"]);
+    for (row, paper) in rows.iter().zip([72.5, 69.4]) {
+        assert_eq!(row["numbers"]["paper_top1"]["mean"], paper);
+        assert!(["linear_top1", "knn_top1"].iter().all(|metric| row["numbers"][metric]["mean"].is_f64()), "{row}");
+    }
+    let sessions_of = |row: &str| sessions(&at.join("out/simclr").join(row)).len();
+    assert_eq!(json_of(&byol(at, command)), first);
+    assert_eq!(
+        (sessions_of("byol-seed-0"), sessions_of("simclr-seed-0")),
+        (1, 1),
+        "finished rows are not trained again"
+    );
+
+    success(byol(at, "report out/simclr/byol-seed-0 out/simclr/simclr-seed-0 -o report.html --no-map"));
+    let page = fs::read_to_string(at.join("report.html")).unwrap();
+    assert!(
+        page.contains("Ablations") && page.contains("model.negatives_weight=1"),
+        "the first row's run has the table"
+    );
+
+    let refused = byol(at, &format!("{command} --set schedule.target_ema=0.5"));
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("another recipe is there"), "{}", text(&refused.stderr));
+
+    let wild = "--set optimizer.kind=sgd --set schedule.base_learning_rate=1e38 --set schedule.warmup_epochs=0";
+    let record = json_of(&byol(at, &format!("eval ablate --table simclr --data data --out wild --json TINY {wild}")));
+    let row = &record["rows"][0];
+    assert_eq!(row["numbers"].as_object().unwrap().keys().collect::<Vec<_>>(), ["paper_top1"], "{row}");
+    assert!(row["chosen"][0]["diverged"].is_string(), "{row}");
+}

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::error::{Error, Result};
@@ -101,6 +101,25 @@ pub fn fill<M: Module>(module: M, prefix: &str, from: &StoredTensors, path: &Pat
         Some(problem) => Err(Error::path(path, problem)),
         None => Ok(module),
     }
+}
+
+/// Adds flat tensors, such as an optimiser's moments, under `prefix` and their names.
+pub fn collect_flat(named: &BTreeMap<String, Tensor<1>>, prefix: &str, into: &mut StoredTensors) {
+    for (name, tensor) in named {
+        let values = to_vec(tensor.clone());
+        into.insert(format!("{prefix}{name}"), StoredTensor { shape: vec![values.len()], values: Values::F32(values) });
+    }
+}
+
+/// The f32 tensors whose names begin with `prefix`, flat, by the rest of their names: what [`collect_flat`] added.
+pub fn flat(prefix: &str, from: &StoredTensors, device: &Device) -> BTreeMap<String, Tensor<1>> {
+    let named = from.iter().filter_map(|(name, stored)| match &stored.values {
+        Values::F32(values) => {
+            Some((name.strip_prefix(prefix)?.to_owned(), Tensor::from_floats(values.as_slice(), device)))
+        }
+        Values::I64(_) => None,
+    });
+    named.collect()
 }
 
 /// Writes `tensors` and `metadata` as one safetensors file, atomically; equal ones give equal files.

@@ -49,13 +49,13 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     let recipe = settings.request(data.clone());
     let request =
         AblationRequest { table, only: rows, recipe, out, seeds: (0..seeds as u64).collect(), device: compute.device };
-    request.variants()?;
-    let limits = request.recipe.open()?.config.data;
-    let parts = open_parts(&data, &test, &limits)?;
+    let config = request.recipe.open()?.config;
+    let variants = request.variants(&config)?;
+    let parts = open_parts(&data, &test, &config.data)?;
     session::check_labels(&parts.train)?;
     session::check_labels(&parts.test)?;
     eprintln!("{}", parts.description);
-    let Some(evaluation) = request.run(&parts, &device, stop, |line| eprintln!("{line}"))? else {
+    let Some(evaluation) = request.run(&variants, &parts, &device, stop, |line| eprintln!("{line}"))? else {
         eprintln!("stopped; everything is saved. The same command goes on");
         return Ok(Ending::Interrupted);
     };

@@ -1,10 +1,11 @@
 //! `byol eval finetune` and `byol eval semi`: protocols that train all weights with labels.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use byol::Result;
 use byol::eval::finetune::{self, FinetuneOptions, Parts};
-use byol::eval::semi::{self, Labelled, SemiOptions};
+use byol::eval::semi::{self, Labelled, Part, SemiOptions};
 use byol::eval::{Countdown, Evaluation, Row};
 use byol_data::benchmarks::Metric;
 
@@ -93,7 +94,7 @@ pub fn finetune(session: &Session, flags: &FinetuneFlags) -> Result<Evaluation> 
 
 /// Rows of networks fine-tuned on all labels of `parts`; `row` names them.
 pub fn finetuned(session: &Session, parts: &Parts, options: &FinetuneOptions, row: &str) -> Result<Vec<Row>> {
-    let mut countdown = Countdown::start(options.pictures() * session.comparison.starts());
+    let mut countdown = Countdown::start(options.pictures(parts.all.len()) * session.comparison.starts());
     let device = &session.comparison.device;
     session.comparison.trained(|start, name, seed| {
         Ok(vec![finetune::evaluate(start, parts, options, seed, [name, row], device, &mut countdown)?])
@@ -116,14 +117,15 @@ pub fn semi(session: &Session, flags: &SemiFlags) -> Result<Evaluation> {
     };
     let lists = session.folder("labelled");
     let (train, test) = (&session.parts.train, &session.parts.test);
-    let parts = |seed| options.parts(train, seed, lists.as_deref());
-    let pictures: u64 = parts(0)?.iter().map(|part| options.pictures(part)).sum();
+    let drawn = session.comparison.seeds.iter().map(|&seed| Ok((seed, options.parts(train, seed, lists.as_deref())?)));
+    let parts: BTreeMap<u64, Vec<Part>> = drawn.collect::<Result<_>>()?;
+    // The parts of all seeds are about as large.
+    let pictures = parts.values().next().into_iter().flatten().map(|part| options.pictures(part)).sum::<u64>();
     let mut countdown = Countdown::start(pictures * session.comparison.starts());
     let device = &session.comparison.device;
     let rows = session.comparison.trained(|start, name, seed| {
-        let of_part =
-            |part: &semi::Part| semi::evaluate(start, part, test, &options, seed, name, device, &mut countdown);
-        parts(seed)?.iter().map(of_part).collect()
+        let of_part = |part: &Part| semi::evaluate(start, part, test, &options, seed, name, device, &mut countdown);
+        parts[&seed].iter().map(of_part).collect()
     })?;
     Ok(session.evaluation("semi", options.protocol(lists.as_deref()), rows))
 }

@@ -59,11 +59,11 @@ pub fn log_spaced(low: f64, high: f64, count: usize) -> Vec<f64> {
 }
 
 impl FinetuneOptions {
-    /// Pictures that pass in all trainings of one start.
-    pub fn pictures(&self) -> u64 {
+    /// Pictures that pass in all trainings of one start on `images` pictures.
+    pub fn pictures(&self, images: usize) -> u64 {
         let settings = (self.learning_rates.len() * self.weight_decays.len()) as u64;
         let trainings = if settings > 1 { settings + 1 } else { 1 };
-        trainings * self.steps * self.batch_size as u64
+        trainings * self.steps * self.batch_size.min(images) as u64
     }
 
     /// What fixes the numbers, in words.
@@ -174,6 +174,6 @@ mod tests {
         assert_eq!((first.learning_rate, first.weight_decay), (1e-4, 0.0));
         assert!((last.learning_rate - 0.1).abs() < 1e-12 && (last.weight_decay - 1e-2).abs() < 1e-12, "{last:?}");
         assert!((settings[9].learning_rate / 1e-4 - 10f64.sqrt()).abs() < 1e-9);
-        assert_eq!(options.pictures(), 57 * 20_000 * 256);
+        assert_eq!(options.pictures(50_000), 57 * 20_000 * 256);
     }
 }

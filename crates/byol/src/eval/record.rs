@@ -133,14 +133,15 @@ pub struct Outcome {
     pub confusion: Option<Vec<Vec<u32>>>,
 }
 
-/// One row per setting from the outcomes of each seed, which must have the same settings in the same order.
+/// One row per setting from the outcomes of each seed, which must have the same settings in the same order. A number that
+/// not every seed has is left out.
 pub fn rows(network: Network, name: &str, by_seed: Vec<(u64, Vec<Outcome>)>) -> Vec<Row> {
     let settings = by_seed.first().map_or(0, |(_, outcomes)| outcomes.len());
     let row = |place: usize| {
         let of_seeds: Vec<&Outcome> = by_seed.iter().map(|(_, outcomes)| &outcomes[place]).collect();
-        let numbers = of_seeds[0].numbers.keys().map(|metric| {
-            let values = of_seeds.iter().map(|outcome| outcome.numbers[metric]).collect();
-            (metric.clone(), Statistic::of(values))
+        let numbers = of_seeds[0].numbers.keys().filter_map(|metric| {
+            let values: Option<_> = of_seeds.iter().map(|outcome| outcome.numbers.get(metric).copied()).collect();
+            Some((metric.clone(), Statistic::of(values?)))
         });
         Row {
             network,

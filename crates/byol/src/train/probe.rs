@@ -1,6 +1,5 @@
 //! A linear classifier that learns beside the encoder, which does not feel it (reference `byol_experiment.py`; spec §2.1).
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -122,16 +121,8 @@ impl Probe {
     /// Adds weights, moments and steps for a checkpoint, as `probe.*`.
     pub fn collect(&self, into: &mut StoredTensors) {
         weights::collect(&self.layer, "probe.", into);
-        let moments = [(FIRST, self.optimizer.first_moments()), (SECOND, self.optimizer.second_moments())];
-        for (prefix, moments) in moments {
-            for (name, moment) in moments {
-                let values = to_vec(moment.clone());
-                into.insert(
-                    format!("{prefix}{name}"),
-                    StoredTensor { shape: vec![values.len()], values: Values::F32(values) },
-                );
-            }
-        }
+        weights::collect_flat(self.optimizer.first_moments(), FIRST, into);
+        weights::collect_flat(self.optimizer.second_moments(), SECOND, into);
         let steps = Values::I64(vec![self.optimizer.steps() as i64]);
         into.insert(STEPS.to_owned(), StoredTensor { shape: vec![], values: steps });
     }
@@ -150,15 +141,7 @@ impl Probe {
         let Some(mut probe) = Self::new(config, classes, device) else { return Ok(None) };
         let Some(StoredTensor { values: Values::I64(steps), .. }) = from.get(STEPS) else { return Ok(Some(probe)) };
         probe.layer = weights::fill(probe.layer, "probe.", from, path)?;
-        let moments = |prefix: &str| -> BTreeMap<String, Tensor<1>> {
-            let moments = from.iter().filter_map(|(name, stored)| match &stored.values {
-                Values::F32(values) => {
-                    Some((name.strip_prefix(prefix)?.to_owned(), Tensor::from_floats(values.as_slice(), device)))
-                }
-                Values::I64(_) => None,
-            });
-            moments.collect()
-        };
+        let moments = |prefix| weights::flat(prefix, from, device);
         let steps = steps.first().map_or(0, |&steps| steps as u64);
         probe.optimizer = Optimizer::restore(probe.rule.clone(), moments(FIRST), moments(SECOND), steps);
         Ok(Some(probe))

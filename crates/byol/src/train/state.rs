@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 use super::probe::Probe;
 use crate::byol::{Byol, PassModes};
@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::{BatchNormMode, running_weight};
 use crate::optim::Optimizer;
-use crate::weights::{self, StoredTensor, StoredTensors, Values};
+use crate::weights::{self, StoredTensors};
 
 /// The state of a run between two optimiser steps.
 #[derive(Clone, Debug)]
@@ -57,15 +57,8 @@ impl TrainState {
         let mut tensors = StoredTensors::new();
         weights::collect(&self.byol.online, "online.", &mut tensors);
         weights::collect(&self.byol.target, "target.", &mut tensors);
-        let moments =
-            [("first_moment.", self.optimizer.first_moments()), ("second_moment.", self.optimizer.second_moments())];
-        for (prefix, moments) in moments {
-            for (name, moment) in moments {
-                let values = weights::to_vec(moment.clone());
-                let stored = StoredTensor { shape: vec![values.len()], values: Values::F32(values) };
-                tensors.insert(format!("{prefix}{name}"), stored);
-            }
-        }
+        weights::collect_flat(self.optimizer.first_moments(), "first_moment.", &mut tensors);
+        weights::collect_flat(self.optimizer.second_moments(), "second_moment.", &mut tensors);
         if let Some(probe) = &self.probe {
             probe.collect(&mut tensors);
         }
@@ -111,15 +104,7 @@ impl TrainState {
         let mut byol = Byol::new(&config.model, config.data.channels, config.precision, config.seed, device);
         byol.online = weights::fill(byol.online, "online.", &tensors, path)?;
         byol.target = weights::fill(byol.target, "target.", &tensors, path)?;
-        let moments = |prefix: &str| -> BTreeMap<String, Tensor<1>> {
-            let moments = tensors.iter().filter_map(|(name, stored)| match &stored.values {
-                Values::F32(values) => {
-                    Some((name.strip_prefix(prefix)?.to_owned(), Tensor::from_floats(values.as_slice(), device)))
-                }
-                Values::I64(_) => None,
-            });
-            moments.collect()
-        };
+        let moments = |prefix| weights::flat(prefix, &tensors, device);
         let (first, second) = (moments("first_moment."), moments("second_moment."));
         let optimizer = Optimizer::restore(config.optimizer.clone(), first, second, step);
         let probe = Probe::restore(config, classes, &tensors, path, device)?;

@@ -2,6 +2,7 @@
 
 mod tables;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -12,7 +13,7 @@ use serde_json::json;
 pub use self::tables::{Table, Variant};
 use super::cache::extract_cached;
 use super::features::Features;
-use super::record::{Evaluation, Network, Outcome, Row, rows, write_evaluations};
+use super::record::{Evaluation, Network, Outcome, Row, remember, rows, write_evaluations};
 use super::split::LabelledParts;
 use super::{knn, linear};
 use crate::config::Config;
@@ -45,13 +46,12 @@ const PROTOCOL: &str = "each row pretrained from the same recipe with its change
                         a held-out tenth) and k-NN (k 200, T 0.1) of the frozen representation";
 
 impl AblationRequest {
-    /// The rows that were asked for.
+    /// The rows over `recipe` that were asked for.
     ///
     /// # Errors
-    /// [`Error::Evaluation`] for a name that is no row, and whatever makes the recipe impossible.
-    pub fn variants(&self) -> Result<Vec<Variant>> {
-        let recipe = self.recipe.open()?;
-        let mut variants = self.table.variants(&recipe.config);
+    /// [`Error::Evaluation`] for a name that is no row.
+    pub fn variants(&self, recipe: &Config) -> Result<Vec<Variant>> {
+        let mut variants = self.table.variants(recipe);
         if let Some(unknown) = self.only.iter().find(|name| variants.iter().all(|variant| variant.name != **name)) {
             let names: Vec<&str> = variants.iter().map(|variant| &*variant.name).collect();
             return Err(Error::Evaluation(format!(
@@ -66,20 +66,22 @@ impl AblationRequest {
         Ok(variants)
     }
 
-    /// Trains and measures every row; `None` when `stop` was set, after which the same request goes on.
+    /// Trains and measures every row of `variants`; `None` when `stop` was set, after which the same request goes on.
     ///
-    /// Writes `OUT/TABLE/evaluation.json`, and again after every row, so that what is done can be looked at.
+    /// Writes `OUT/TABLE/evaluation.json`, and again after every row, so that what is done can be looked at. At the end the
+    /// table is remembered in the first row's run, where a report finds it. A row that diverged before its first checkpoint has
+    /// no numbers of ours.
     ///
     /// # Errors
     /// Data errors, file errors, and runs in `OUT` that are of another recipe.
     pub fn run(
         &self,
+        variants: &[Variant],
         parts: &LabelledParts,
         device: &Device,
         stop: &AtomicBool,
         mut say: impl FnMut(&str),
     ) -> Result<Option<Evaluation>> {
-        let variants = self.variants()?;
         let folder = self.out.join(self.table.name());
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         let mut table = Vec::new();
@@ -87,7 +89,7 @@ impl AblationRequest {
         for (place, variant) in variants.iter().enumerate() {
             let mut by_seed = Vec::new();
             for &seed in &self.seeds {
-                let path = folder.join(format!("{}-seed-{seed}", variant.name));
+                let path = run_folder(&folder, variant, seed);
                 say(&format!("row {} of {}: {}", place + 1, variants.len(), path.display()));
                 let prepared = self.prepare(variant, seed, &path)?;
                 if !is_finished(&prepared)? {
@@ -95,7 +97,7 @@ impl AblationRequest {
                     match report {
                         Ok(report) if report.outcome == train::Outcome::Interrupted => return Ok(None),
                         Ok(_) => {}
-                        // A row that diverges is a result, too; what it had learned by then is measured.
+                        // A row that diverges is a result, too; what it had learned by its last checkpoint is measured.
                         Err(Error::NonFinite { step, .. }) => say(&format!("diverged at step {step}")),
                         Err(error) => return Err(error),
                     }
@@ -106,6 +108,9 @@ impl AblationRequest {
             let so_far = self.evaluation(&folder, &variants[0], table.clone(), parts)?;
             write_evaluations(&folder.join("evaluation.json"), vec![so_far.clone()])?;
             evaluation = Some(so_far);
+        }
+        if let (Some(evaluation), Some(first)) = (&evaluation, variants.first()) {
+            remember(&RunFolder::open(&run_folder(&folder, first, self.seeds[0]))?, evaluation)?;
         }
         Ok(evaluation)
     }
@@ -128,8 +133,7 @@ impl AblationRequest {
     }
 
     fn evaluation(&self, folder: &Path, first: &Variant, rows: Vec<Row>, parts: &LabelledParts) -> Result<Evaluation> {
-        let path = folder.join(format!("{}-seed-{}", first.name, self.seeds[0]));
-        let config: Config = RunFolder::open(&path)?.config()?;
+        let config: Config = RunFolder::open(&run_folder(folder, first, self.seeds[0]))?.config()?;
         Ok(Evaluation {
             eval: "ablate".to_owned(),
             encoder: folder.display().to_string(),
@@ -155,25 +159,29 @@ impl AblationRequest {
     }
 }
 
+fn run_folder(table: &Path, variant: &Variant, seed: u64) -> PathBuf {
+    table.join(format!("{}-seed-{seed}", variant.name))
+}
+
 fn is_finished(run: &PreparedRun) -> Result<bool> {
     let total = run.config.schedule(run.dataset.len()).total_steps;
     Ok(train::last_checkpoint_step(&run.folder.checkpoints())? == Some(total))
 }
 
 fn measure(run: &PreparedRun, variant: &Variant, parts: &LabelledParts, device: &Device) -> Result<Outcome> {
-    let mut encoder = Encoder::open(&run.folder.path().to_string_lossy(), device)?;
-    let cache = run.folder.features();
-    let mut represent =
-        |part| -> Result<Features> { Ok(extract_cached(&mut encoder, part, Some(&cache), 0, device)?.features) };
-    let (train, test) = (represent(&parts.train)?, represent(&parts.test)?);
-    let by_neighbours = knn::evaluate(&train, &test, &knn::KnnOptions::default(), device)?;
-    let linear = linear::evaluate(&train, &test, &linear::LinearOptions::default(), device)?;
-    let numbers =
-        [("linear_top1", linear.top1), ("knn_top1", by_neighbours[0].top1), ("paper_top1", variant.paper_top1)];
-    Ok(Outcome {
-        setting: variant.settings.join(" "),
-        numbers: numbers.map(|(metric, value)| (metric.to_owned(), value)).into(),
-        chosen: json!({"base_learning_rate": linear.base_learning_rate}),
-        confusion: None,
-    })
+    let mut numbers = BTreeMap::from([("paper_top1".to_owned(), variant.paper_top1)]);
+    let mut chosen = json!({"diverged": "before the first checkpoint"});
+    if train::last_checkpoint_step(&run.folder.checkpoints())?.is_some() {
+        let mut encoder = Encoder::open(&run.folder.path().to_string_lossy(), device)?;
+        let cache = run.folder.features();
+        let mut represent =
+            |part| -> Result<Features> { Ok(extract_cached(&mut encoder, part, Some(&cache), 0, device)?.features) };
+        let (train, test) = (represent(&parts.train)?, represent(&parts.test)?);
+        let by_neighbours = knn::evaluate(&train, &test, &knn::KnnOptions::default(), device)?;
+        let linear = linear::evaluate(&train, &test, &linear::LinearOptions::default(), device)?;
+        numbers.insert("linear_top1".to_owned(), linear.top1);
+        numbers.insert("knn_top1".to_owned(), by_neighbours[0].top1);
+        chosen = json!({"base_learning_rate": linear.base_learning_rate});
+    }
+    Ok(Outcome { setting: variant.settings.join(" "), numbers, chosen, confusion: None })
 }
