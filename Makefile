@@ -33,7 +33,7 @@ golden:
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/monitors.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/tensorboard_events.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/classifiers.py
-	git status --short crates/byol/tests/data crates/byol-data/tests/data
+	git status --short crates/*/tests/data
 
 # Training steps and inference beside PyTorch and ONNX Runtime, in an environment outside of the repository; see bench/README.md.
 bench-vs-pytorch:

@@ -1,6 +1,6 @@
 """Logistic regression, k-NN and their metrics as scikit-learn computes them, and VOC's average precision from its definition.
 
-Writes crates/byol/tests/data/evaluation.json; needs NumPy and scikit-learn only. See README.md.
+Writes crates/byol-eval/tests/data/evaluation.json; needs NumPy and scikit-learn only. See README.md.
 """
 
 import json
@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, top_k_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 
-OUTPUT = pathlib.Path(__file__).resolve().parents[2] / "crates" / "byol" / "tests" / "data" / "evaluation.json"
+OUTPUT = pathlib.Path(__file__).resolve().parents[2] / "crates" / "byol-eval" / "tests" / "data" / "evaluation.json"
 
 
 def coarse(values, step=64):

@@ -1,4 +1,4 @@
-"""Rebuilds the golden data of the method in crates/byol/tests/data. See README.md."""
+"""Rebuilds the golden data of the method in crates/byol/tests/data, of frozen protocols in byol-eval's. See README.md."""
 
 import json
 import pathlib
@@ -12,11 +12,12 @@ import optimisers
 import schedules
 import weights
 
-DATA = pathlib.Path(__file__).resolve().parents[2] / "crates" / "byol" / "tests" / "data"
+CRATES = pathlib.Path(__file__).resolve().parents[2] / "crates"
+DATA = CRATES / "byol" / "tests" / "data"
 
 
-def write_json(name, value):
-    (DATA / name).write_text(json.dumps(value, indent=None, separators=(",", ":")) + "\n")
+def write_json(name, value, data=DATA):
+    (data / name).write_text(json.dumps(value, indent=None, separators=(",", ":")) + "\n")
 
 
 def agreement(reference: dict, other: dict) -> str:
@@ -58,7 +59,7 @@ def main():
 
     write_json("optimisers.json", optimisers.cases())
     write_json("schedules.json", schedules.presets())
-    write_json("knn_linear.json", evaluation.results())
+    write_json("knn_linear.json", evaluation.results(), CRATES / "byol-eval" / "tests" / "data")
     for path in sorted(DATA.iterdir()):
         print(f"{path.stat().st_size:8d} {path.name}")
 

@@ -8,7 +8,7 @@ import pathlib
 
 import numpy as np
 
-PATH = pathlib.Path(__file__).resolve().parents[2] / "crates" / "byol" / "tests" / "data" / "geometry.json"
+PATH = pathlib.Path(__file__).resolve().parents[2] / "crates" / "byol-eval" / "tests" / "data" / "geometry.json"
 
 
 def rank_me(features, epsilon=1e-7):

@@ -1,4 +1,4 @@
-"""Rebuilds the weights of other programs in crates/byol/tests/data: ResNets of torchvision's classes, saved in every form.
+"""Rebuilds the weights of other programs in crates/byol-nn/tests/data: ResNets of torchvision's classes, saved in every form.
 
 The networks are so narrow (stem of 1 or 2 channels) that files stay small. `torch_representations.safetensors` holds what
 PyTorch computes with them in evaluation mode, in float64 from the numbers as they are stored, of the batch of `pictures`.
@@ -17,7 +17,7 @@ from torchvision.models import resnet
 
 import weights
 
-DATA = pathlib.Path(__file__).resolve().parents[2] / "crates" / "byol" / "tests" / "data"
+DATA = pathlib.Path(__file__).resolve().parents[2] / "crates" / "byol-nn" / "tests" / "data"
 BATCH = 2
 
 

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use byol::Result;
 use byol::bench::{BenchReport, Workload, embed, step};
-use byol::model::Arch;
-use byol::ops::{Device, Precision};
 use byol_data::views::{Views, ViewsConfig};
 use byol_data::{DataConfig, DataError, Dataset, throughput};
+use byol_nn::Result;
+use byol_nn::model::Arch;
+use byol_nn::ops::{Device, Precision};
 
 use crate::device::Compute;
 use crate::{Ending, show};
@@ -136,7 +136,7 @@ fn input(arguments: &InputArguments) -> Result<Ending> {
 
 fn peak(arguments: &PeakArguments) -> Result<Ending> {
     arguments.compute.open()?;
-    let (isa, threads) = (byol::ops::isa(), arguments.compute.thread_count());
+    let (isa, threads) = (byol_nn::ops::isa(), arguments.compute.thread_count());
     let f32_gflops = byol_kernels::peak_f32_flops(isa, threads) / 1e9;
     let bf16_gflops = byol_kernels::peak_bf16_flops(isa, threads).map(|flops| flops / 1e9);
     let copy_gbytes = byol_kernels::copy_bytes_per_second(threads) / 1e9;

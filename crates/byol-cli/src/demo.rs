@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use byol::Result;
 use byol::demo::{DemoReport, REQUIRED_GAIN, demo};
 use byol::pretrain::free_numbered;
+use byol_nn::Result;
 
 use crate::device::Compute;
 use crate::{Ending, interrupt, show};

@@ -1,8 +1,8 @@
 //! `--device`, `--threads` and `--isa`.
 
-use byol::ops::Device;
-use byol::{Error, Result};
 use byol_kernels::Isa;
+use byol_nn::ops::Device;
+use byol_nn::{Error, Result};
 
 /// Where and with how many threads to compute.
 #[derive(clap::Args, Clone)]
@@ -28,16 +28,16 @@ impl Compute {
     /// Opens the device and sets the number of threads.
     pub fn open(&self) -> Result<Device> {
         if let Some(threads) = self.threads {
-            byol::ops::set_compute_threads(usize::from(threads));
+            byol_nn::ops::set_compute_threads(usize::from(threads));
         }
         if let Some(isa) = self.isa {
-            byol::ops::choose_isa(isa).map_err(|expected| Error::Flag {
+            byol_nn::ops::choose_isa(isa).map_err(|expected| Error::Flag {
                 flag: "--isa",
                 expected,
                 got: isa.to_string(),
             })?;
         }
-        byol::ops::open_device(&self.device).map_err(|expected| Error::Flag {
+        byol_nn::ops::open_device(&self.device).map_err(|expected| Error::Flag {
             flag: "--device",
             expected,
             got: self.device.clone(),

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use byol::Result;
 use byol::doctor::{Diagnosis, DoctorOptions, Estimate, examine};
 use byol::recipe::RecipeRequest;
+use byol_nn::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::device::Compute;

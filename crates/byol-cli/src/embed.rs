@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use byol::Result;
-use byol::encoder::Encoder;
-use byol::eval::extract;
 use byol::export::{check_free, write_embeddings};
 use byol_data::Dataset;
+use byol_eval::extract;
+use byol_nn::Result;
+use byol_nn::encoder::Encoder;
 
 use crate::device::Compute;
 use crate::limits::Limits;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use byol::{Error, Result};
+use byol_nn::{Error, Result};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 

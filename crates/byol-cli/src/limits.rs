@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use byol::encoder::EncoderInfo;
 use byol::run::RunFolder;
-use byol::{Error, Result};
 use byol_data::DataConfig;
+use byol_nn::encoder::EncoderInfo;
+use byol_nn::{Error, Result};
 
 /// How much of the data may be broken.
 #[derive(clap::Args)]

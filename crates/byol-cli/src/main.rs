@@ -92,8 +92,8 @@ fn main() -> ExitCode {
 }
 
 /// The message names the first few; whoever must repair them needs all.
-fn list_bad_images(error: &byol::Error) {
-    if let byol::Error::Data(DataError::TooManyBad { bad, .. }) = error {
+fn list_bad_images(error: &byol_nn::Error) {
+    if let byol_nn::Error::Data(DataError::TooManyBad { bad, .. }) = error {
         for image in bad {
             eprintln!("cannot use {}: {}", image.name, image.reason);
         }

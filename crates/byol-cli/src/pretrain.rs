@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use byol::Result;
 use byol::pretrain::{PreparedRun, PretrainRequest};
-use byol::train::{COLLAPSE_SHARE, Outcome, StepMetrics, TrainReport, train};
+use byol::run::StepMetrics;
+use byol::train::{COLLAPSE_SHARE, Outcome, TrainReport, train};
+use byol_nn::Result;
 
 use crate::device::Compute;
 use crate::recipe::RecipeArguments;
@@ -71,7 +72,7 @@ fn introduce(prepared: &PreparedRun) {
         eprintln!("preset      {preset}");
     }
     eprintln!("encoder     {} ({:?} stem), {} px", config.model.arch, config.model.stem, config.views.size_px);
-    eprintln!("compute     {} on {}", config.precision, byol::ops::isa());
+    eprintln!("compute     {} on {}", config.precision, byol_nn::ops::isa());
     eprintln!(
         "batch       {batch} pictures in {} pass(es) of {}",
         config.train.accumulation_steps,

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use byol::Result;
 use byol::preview::{PreviewOptions, check_free, write_preview};
 use byol::recipe::RecipeRequest;
+use byol_nn::Result;
 
 use crate::Ending;
 use crate::recipe::RecipeArguments;

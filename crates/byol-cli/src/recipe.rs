@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use byol::config::Preset;
+use byol::Preset;
 use byol::recipe::RecipeRequest;
 
 /// Pictures and what to do with them.

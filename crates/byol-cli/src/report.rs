@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use byol::Result;
-use byol::report::{PreparedReport, ReportRequest};
+use byol_nn::Result;
+use byol_report::{PreparedReport, ReportRequest};
 
 use crate::Ending;
 use crate::device::Compute;

@@ -1,6 +1,6 @@
 //! Output for people (stderr) and for scripts (stdout).
 
-use byol::eval::Statistic;
+use byol_eval::Statistic;
 use serde::Serialize;
 
 /// The one JSON object of `--json`.

@@ -5,13 +5,13 @@ use std::time::Instant;
 use burn::tensor::{Device, Tensor, TensorData};
 use byol_data::{Random, Stream};
 use byol_kernels::peak_memory_bytes;
+use byol_nn::model::{Arch, BatchNormMode, NamedGradients, ResNet, Stem, initialize};
+use byol_nn::ops::{self, Precision};
+use byol_nn::optim::{Optimizer, OptimizerConfig, OptimizerKind};
+use byol_nn::{Error, Result};
 use serde::Serialize;
 
-use crate::byol::{Byol, ModelConfig, PassModes};
-use crate::error::{Error, Result};
-use crate::model::{Arch, BatchNormMode, NamedGradients, ResNet, Stem, initialize};
-use crate::ops::{self, Precision};
-use crate::optim::{Optimizer, OptimizerConfig, OptimizerKind};
+use crate::method::{Byol, ModelConfig, PassModes};
 use crate::preset::Preset;
 
 /// What is timed.

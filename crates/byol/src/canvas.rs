@@ -5,14 +5,13 @@ use std::io::{Cursor, Write};
 use std::path::Path;
 
 use byol_data::Image;
+use byol_nn::Result;
+use byol_nn::files::write_atomically;
 use embedded_graphics::mono_font::{MonoTextStyle, ascii::FONT_6X10};
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::{DrawTarget, Drawable, OriginDimensions, Pixel, Point, RgbColor, Size};
 use embedded_graphics::text::{Baseline, Text};
 use image::{ImageFormat, Rgb, RgbImage, imageops};
-
-use crate::error::Result;
-use crate::files::write_atomically;
 
 /// Height of a line of words in pixels.
 pub const LINE_PX: u32 = 11;

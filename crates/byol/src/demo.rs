@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use byol_data::{Dataset, drawn};
+use byol_eval::{Features, extract, knn, linear};
+use byol_nn::Result;
+use byol_nn::encoder::Encoder;
 use serde::Serialize;
 
-use crate::config::{Config, Preset};
-use crate::encoder::Encoder;
-use crate::error::Result;
-use crate::eval::{Features, extract, knn, linear};
+use crate::config::Config;
+use crate::preset::Preset;
 use crate::run::{RunFolder, RunInfo};
 use crate::sheet::{Embedded, write_neighbours};
 use crate::train::{Outcome, train};
@@ -120,7 +121,7 @@ fn config() -> Result<Config> {
         "eval.every_epochs=3",
         "eval.probe_rate_factor=10",
     ];
-    Config::resolve(Preset::Cifar10, &settings.map(str::to_owned))
+    Preset::Cifar10.resolve(&settings.map(str::to_owned))
 }
 
 fn dataset(count: usize, seed: u64) -> Arc<Dataset> {

@@ -9,11 +9,11 @@ use byol_data::inspect::{Inspection, inspect};
 use byol_data::views::Views;
 use byol_data::{BadImage, Dataset, throughput};
 use byol_kernels::{available_memory_bytes, peak_memory_bytes, reset_peak_memory};
+use byol_nn::{Error, Result};
 use serde::Serialize;
 
 use crate::bench::{Workload, step_of};
 use crate::config::Config;
-use crate::error::Result;
 use crate::recipe::Recipe;
 
 /// Share of equal pictures from which a run would see less than it seems to.
@@ -203,7 +203,7 @@ fn shared(here: &Dataset, ours: &Inspection, there: &Dataset, theirs: &Inspectio
 
 /// Times the loader on the data and two small training steps of the recipe's networks.
 fn estimate(dataset: &Dataset, config: &Config, threads: usize, device: &Device) -> Result<Estimate> {
-    let views = Views::new(config.views.clone()).map_err(crate::config::invalid)?;
+    let views = Views::new(config.views.clone()).map_err(Error::from)?;
     let input = throughput::measure(&Arc::new(dataset.clone()), &views, threads, Duration::from_secs(2))?;
     let size_px = config.views.size_px;
     // Enough pixels for the kernels to reach their speed.

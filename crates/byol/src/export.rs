@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use byol_data::Dataset;
+use byol_eval::Features;
+use byol_nn::files::{check_outside, check_writable, write_atomically};
+use byol_nn::{Error, Result};
 use npyz::WriterBuilder;
-
-use crate::error::{Error, Result};
-use crate::eval::Features;
-use crate::files::{check_outside, check_writable, write_atomically};
 
 /// File formats for embeddings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,13 +6,13 @@ use std::str::FromStr;
 
 use byol_data::DataConfig;
 use byol_data::views::{EvaluationResize, Semantics, ViewConfig, ViewsConfig};
+use byol_nn::model::{Arch, Stem};
+use byol_nn::ops::Precision;
+use byol_nn::optim::{OptimizerConfig, OptimizerKind};
+use byol_nn::{Error, Result};
 
-use crate::byol::TargetKind;
-use crate::config::{Config, EvaluationSettings, ModelConfig, MonitorConfig, ScheduleConfig, TrainConfig};
-use crate::error::{Error, Result};
-use crate::model::{Arch, Stem};
-use crate::ops::Precision;
-use crate::optim::{OptimizerConfig, OptimizerKind};
+use crate::config::{Config, EvaluationSettings, MonitorConfig, ScheduleConfig, TrainConfig};
+use crate::method::{ModelConfig, TargetKind};
 
 /// A recipe with a source; see [`Preset::description`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

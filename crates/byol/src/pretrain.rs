@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use byol_data::Dataset;
+use byol_nn::{Error, Result};
 
 use crate::config::Config;
-use crate::error::{Error, Result};
 use crate::recipe::{Recipe, RecipeRequest};
 use crate::run::{RunFolder, RunInfo};
 use crate::train::checkpoints;

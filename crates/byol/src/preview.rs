@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use byol_data::views::{JitterStep, Semantics, ViewParameters, ViewScratch, Views, ViewsConfig};
 use byol_data::{Dataset, Image, Order, Samples};
+use byol_nn::files::{check_outside, check_writable};
+use byol_nn::{Error, Result};
 use image::Rgb;
 
 use crate::canvas::{CHARACTER_PX, Canvas, LINE_PX};
-use crate::error::{Error, Result};
-use crate::files::{check_outside, check_writable};
 
 /// Side of a cell: wide enough for the longest line of words.
 const CELL_PX: u32 = 168;
@@ -66,7 +66,7 @@ pub fn write_preview(dataset: &Dataset, config: &ViewsConfig, options: PreviewOp
     let rows = readable(dataset, options)?;
     let channels = dataset.config().channels;
     let plain = ViewsConfig { mean: vec![0.0; channels], std: vec![1.0; channels], ..config.clone() };
-    let views = Views::new(plain).map_err(crate::config::invalid)?;
+    let views = Views::new(plain).map_err(Error::from)?;
     let pitch_x = CELL_PX + 2 * FRAME_PX + GAP_PX;
     let pitch_y = CELL_PX + 2 * FRAME_PX + LINES * LINE_PX + GAP_PX;
     let head_px = 2 * LINE_PX + GAP_PX;

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use byol_data::Dataset;
+use byol_nn::Result;
 
-use crate::config::{Config, Overlays, Preset};
-use crate::error::Result;
+use crate::config::Config;
+use crate::overlays::Overlays;
+use crate::preset::Preset;
 
 /// What the person asked for.
 #[derive(Clone, Debug, Default)]

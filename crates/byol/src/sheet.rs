@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use byol_data::{Dataset, Image};
+use byol_eval::{Features, knn::Neighbour};
+use byol_nn::{Error, Result};
 use image::Rgb;
 
 use crate::canvas::Canvas;
-use crate::error::{Error, Result};
-use crate::eval::{Features, knn::Neighbour};
 
 const CELL_PX: u32 = 72;
 const FRAME_PX: u32 = 3;
@@ -38,15 +38,18 @@ pub fn write_neighbours(
     rows: &[(usize, Vec<Neighbour>)],
     path: &Path,
 ) -> Result<()> {
-    neighbours_sheet(queries, train, rows)?.write_png(path)
+    sheet(queries, train, rows)?.write_png(path)
 }
 
-/// The sheet of [`write_neighbours`].
-pub(crate) fn neighbours_sheet(
-    queries: &Embedded,
-    train: &Embedded,
-    rows: &[(usize, Vec<Neighbour>)],
-) -> Result<Canvas> {
+/// The sheet of [`write_neighbours`] as a PNG file.
+///
+/// # Errors
+/// [`Error::Path`] when a picture can no longer be read.
+pub fn neighbours_png(queries: &Embedded, train: &Embedded, rows: &[(usize, Vec<Neighbour>)]) -> Result<Vec<u8>> {
+    Ok(sheet(queries, train, rows)?.to_png())
+}
+
+fn sheet(queries: &Embedded, train: &Embedded, rows: &[(usize, Vec<Neighbour>)]) -> Result<Canvas> {
     let columns = 1 + rows.iter().map(|(_, neighbours)| neighbours.len()).max().unwrap_or(0) as u32;
     let pitch = CELL_PX + 2 * FRAME_PX + GAP_PX;
     let mut sheet = Canvas::new(columns * pitch + 2 * GAP_PX, rows.len() as u32 * pitch + GAP_PX);

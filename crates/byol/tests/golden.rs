@@ -5,16 +5,18 @@ use std::path::PathBuf;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use byol::byol::{Byol, PassModes, TargetKind};
-use byol::config::{Config, ModelConfig, Preset};
-use byol::model::{
+use byol::Preset;
+use byol::config::Config;
+use byol::method::ModelConfig;
+use byol::method::{Byol, PassModes, TargetKind};
+use byol::train::TrainState;
+use byol_kernels::Isa;
+use byol_nn::model::{
     Arch, BatchNormMode, NamedGradients, ResNet, Role, Stem, add_gradients, map_tensors, running_weight, visit_tensors,
 };
-use byol::ops::{Precision, choose_isa};
-use byol::optim::{Optimizer, OptimizerConfig, OptimizerKind, RunLength, Schedule};
-use byol::train::TrainState;
-use byol::weights::{StoredTensors, Values, load, to_vec};
-use byol_kernels::Isa;
+use byol_nn::ops::{Precision, choose_isa};
+use byol_nn::optim::{Optimizer, OptimizerConfig, OptimizerKind, RunLength, Schedule};
+use byol_nn::weights::{StoredTensors, Values, load, to_vec};
 use serde_json::Value;
 
 fn data(name: &str) -> PathBuf {

@@ -1,8 +1,8 @@
 //! The loss with negatives against an independent PyTorch program (`tests/golden/negatives.py`).
 
 use burn::tensor::{Device, Tensor, TensorData};
-use byol::byol::{negatives, regression_loss};
-use byol::weights::to_vec;
+use byol::method::{negatives, regression_loss};
+use byol_nn::weights::to_vec;
 use serde_json::Value;
 
 fn numbers(value: &Value) -> Vec<f32> {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
-use byol::config::{Config, Preset};
-use byol::model::{Role, map_tensors, visit_tensors};
-use byol::run::{RunFolder, RunInfo};
-use byol::train::{Outcome, StepMetrics, TrainState, read_metrics, train};
-use byol::weights::{StoredTensors, first_non_finite, load, save, to_vec};
+use byol::Preset;
+use byol::config::Config;
+use byol::run::{RunFolder, RunInfo, StepMetrics, read_metrics};
+use byol::train::{Outcome, TrainState, train};
 use byol_data::{Dataset, drawn};
+use byol_nn::model::{Role, map_tensors, visit_tensors};
+use byol_nn::weights::{StoredTensors, first_non_finite, load, save, to_vec};
 use serde_json::Value;
 
 const IMAGES: usize = 50;
@@ -35,7 +36,7 @@ fn config(settings: &[&str]) -> Config {
         "schedule.epochs=4",
     ];
     let settings: Vec<String> = tiny.iter().chain(settings).map(|&setting| setting.to_owned()).collect();
-    Config::resolve(Preset::Cifar10, &settings).unwrap()
+    Preset::Cifar10.resolve(&settings).unwrap()
 }
 
 fn new_run(path: &Path, config: &Config) -> RunFolder {

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use byol::Result;
-use byol::eval::ablate::{AblationRequest, Table};
-use byol::eval::open_parts;
+use byol::ablate::{AblationRequest, Table};
+use byol_eval::open_parts;
+use byol_nn::Result;
 
 use super::numbers::whole_number;
 use super::session;

@@ -1,9 +1,9 @@
 //! `byol eval knn` and `byol eval linear`: protocols on frozen representations.
 
-use byol::eval::comparison::Draws;
-use byol::eval::linear::{self, Augmentation, LinearOptions, LogitRegularisation};
-use byol::eval::{Countdown, Evaluation, Outcome, knn};
-use byol::{Error, Result};
+use byol_eval::comparison::Draws;
+use byol_eval::linear::{self, Augmentation, LinearOptions, LogitRegularisation};
+use byol_eval::{Countdown, Evaluation, Outcome, knn};
+use byol_nn::{Error, Result};
 
 use super::numbers::{positive, whole_number};
 use super::session::{Common, Session};

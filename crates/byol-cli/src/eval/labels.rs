@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use byol::Result;
-use byol::eval::finetune::{self, FinetuneOptions, Parts};
-use byol::eval::semi::{self, Labelled, Part, SemiOptions};
-use byol::eval::{Countdown, Evaluation, Row};
 use byol_data::benchmarks::Metric;
+use byol_eval::finetune::{self, FinetuneOptions, Parts};
+use byol_eval::semi::{self, Labelled, Part, SemiOptions};
+use byol_eval::{Countdown, Evaluation, Row};
+use byol_nn::Result;
 
 use super::numbers::{not_negative, positive, share, whole_number};
 use super::session::{Common, Session};

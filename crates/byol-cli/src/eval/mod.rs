@@ -7,10 +7,10 @@ mod numbers;
 mod session;
 mod transfer;
 
-use byol::Result;
-use byol::eval::Evaluation;
-use byol::eval::finetune::Parts;
 use byol_data::benchmarks::Metric;
+use byol_eval::Evaluation;
+use byol_eval::finetune::Parts;
+use byol_nn::Result;
 
 use crate::Ending;
 use session::{Common, Session};

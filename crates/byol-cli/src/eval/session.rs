@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use byol::config::Config;
-use byol::encoder::Encoder;
-use byol::eval::baseline::{self, BaselineOptions};
-use byol::eval::comparison::{Comparison, Frozen};
-use byol::eval::{Evaluation, LabelledParts, Network, Row, open_parts, remember};
 use byol::run::RunFolder;
-use byol::{Error, Result};
 use byol_data::{DataConfig, Dataset};
+use byol_eval::baseline::{self, BaselineOptions};
+use byol_eval::comparison::{Comparison, Frozen};
+use byol_eval::{Evaluation, LabelledParts, Network, Row, open_parts};
+use byol_nn::encoder::Encoder;
+use byol_nn::{Error, Result};
 use serde_json::Value;
 
 use super::numbers::{positive, whole_number};
@@ -167,7 +167,7 @@ impl Session {
         for evaluation in evaluations {
             print(evaluation);
             if let Some((run, _)) = &self.run {
-                remember(run, evaluation)?;
+                run.remember(evaluation)?;
             }
         }
         if self.json {

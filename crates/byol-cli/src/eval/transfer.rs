@@ -1,11 +1,11 @@
 //! `byol eval transfer`.
 
-use byol::eval::comparison::Draws;
-use byol::eval::finetune::Parts;
-use byol::eval::logistic::LogisticOptions;
-use byol::eval::{Evaluation, transfer};
-use byol::{Error, Result};
 use byol_data::benchmarks::{Benchmark, Metric};
+use byol_eval::comparison::Draws;
+use byol_eval::finetune::Parts;
+use byol_eval::logistic::LogisticOptions;
+use byol_eval::{Evaluation, transfer};
+use byol_nn::{Error, Result};
 
 use super::labels::{FinetuneFlags, finetuned};
 use super::numbers::{positive, whole_number};
@@ -43,7 +43,7 @@ impl TransferFlags {
     fn options(&self) -> LogisticOptions {
         let l2 = match self.l2 {
             Some(l2) => vec![l2],
-            None => byol::eval::finetune::log_spaced(1e-6, 1e5, self.l2_values),
+            None => byol_eval::finetune::log_spaced(1e-6, 1e5, self.l2_values),
         };
         LogisticOptions { l2, ..Default::default() }
     }

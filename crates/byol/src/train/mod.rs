@@ -1,13 +1,11 @@
 //! The training loop, written out.
 
-mod metrics;
 mod monitor;
 mod probe;
 mod progress;
 mod state;
 mod tensorboard;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,24 +14,20 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use byol_data::views::Views;
 use byol_data::{Batch, DataError, Dataset, LoaderOptions, PairLoader};
+use byol_nn::encoder::{Encoder, EncoderInfo};
+use byol_nn::model::NamedGradients;
+use byol_nn::ops;
+use byol_nn::optim::Schedule;
+use byol_nn::{Error, Result};
 use serde::Serialize;
 
-use crate::bad_images::BadImageLog;
-use crate::byol::{Losses, positive_cosine, projection_std};
 use crate::config::Config;
-use crate::encoder::{Encoder, EncoderInfo};
-use crate::error::{Error, Result};
-use crate::model::NamedGradients;
-use crate::ops;
-use crate::optim::Schedule;
-use crate::run::RunFolder;
-use metrics::MetricsLog;
-pub use metrics::{Session, SessionLine, StepMetrics, read as read_metrics};
-pub use monitor::{Monitor, MonitorConfig, OnlineLine, OnlineNumbers};
+use crate::method::{Losses, positive_cosine, projection_std};
+use crate::run::{BadImageLog, MetricsLog, RunFolder, Session, SessionLine, StepMetrics, last_online, read_metrics};
+pub use monitor::{Monitor, OnlineLine, OnlineNumbers};
 use probe::Lesson;
 pub use probe::Probe;
 use progress::Progress;
-pub(crate) use progress::duration;
 pub use state::{TrainState, checkpoints, last_checkpoint_step};
 use tensorboard::EventFile;
 
@@ -96,7 +90,7 @@ pub fn train(
         monitor = Monitor::new(config, &dataset);
     }
     // A process that was stopped left the measurement of its last step to the next one.
-    let mut measured_at = metrics::last_online(&run.metrics())?;
+    let mut measured_at = last_online(&run.metrics())?;
     let mut bad_images = BadImageLog::open(&run.bad_images())?;
     let mut loader = start_loader(config, &dataset, &schedule, state.step)?;
     let mut progress = Progress::start(state.step, schedule.total_steps);
@@ -211,11 +205,6 @@ fn append_events(events: &mut Option<EventFile>, group: &str, step: u64, numbers
     events.as_mut().map_or(Ok(()), |events| events.append(group, step, numbers))
 }
 
-/// Adds a line to the metrics of a run, for example the result of an evaluation.
-pub fn append_metrics(path: &Path, line: &impl Serialize) -> Result<()> {
-    MetricsLog::open(path)?.append(line)
-}
-
 /// Loss and gradients of one micro-batch; the gradients are added to `sum`, divided by the number of micro-batches.
 fn backward(
     state: &mut TrainState,
@@ -246,7 +235,7 @@ fn start_loader(config: &Config, dataset: &Arc<Dataset>, schedule: &Schedule, st
         prefetch_batches: config.train.prefetch_batches,
         max_bad_fraction: config.data.max_bad_fraction,
     };
-    let views = Views::new(config.views.clone()).map_err(crate::config::invalid)?;
+    let views = Views::new(config.views.clone()).map_err(Error::from)?;
     Ok(PairLoader::start(dataset.clone(), views, options))
 }
 

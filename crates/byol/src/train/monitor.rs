@@ -9,81 +9,15 @@ use byol_data::views::{ViewScratch, Views};
 use byol_data::{
     Batch, Dataset, EvaluationLoader, EvaluationOptions, Image, LoaderOptions, PairLoader, Random, Stream,
 };
-use serde::{Deserialize, Serialize};
+use byol_eval::{Features, geometry, knn};
+use byol_nn::model::BatchNormMode;
+use byol_nn::weights::to_vec;
+use byol_nn::{Error, Result};
+use serde::Serialize;
 
 use super::state::TrainState;
-use crate::byol::Online;
-use crate::config::Config;
-use crate::error::{Error, Result};
-use crate::eval::{Features, geometry, knn};
-use crate::model::BatchNormMode;
-use crate::weights::to_vec;
-
-/// What is measured while training, and how often; changes no weight but the probe's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MonitorConfig {
-    /// Passes over the data between two measurements, may be a fraction; there is one before the first step and one after
-    /// the last, too. 0 switches all of it off, the probe among it.
-    pub every_epochs: f64,
-    /// Pictures of the numbers that need no labels.
-    pub images: usize,
-    /// Pictures with label that vote in k-NN; as many of each class as there are, at most.
-    pub knn_images: usize,
-    /// Pictures with label on which k-NN and probe are tested and from whose labels the probe does not learn; at most a fifth.
-    pub held_out_images: usize,
-    /// Neighbours that vote.
-    pub k: usize,
-    /// `T` of the votes `exp(cosine / T)`.
-    pub temperature: f32,
-    /// The probe's learning rate, as a multiple of the run's; 1 in the reference.
-    pub probe_rate_factor: f64,
-}
-
-impl Default for MonitorConfig {
-    fn default() -> Self {
-        Self {
-            every_epochs: 1.0,
-            images: 2048,
-            knn_images: 5000,
-            held_out_images: 2000,
-            k: 20,
-            temperature: 0.07,
-            probe_rate_factor: 1.0,
-        }
-    }
-}
-
-impl MonitorConfig {
-    /// Whether anything is measured.
-    pub fn is_on(&self) -> bool {
-        self.every_epochs > 0.0
-    }
-
-    /// Checks every range.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for the first key that is out of range.
-    pub fn validate(&self) -> Result<()> {
-        let check = |good: bool, key: &str, expected: &str, got: String| match good {
-            true => Ok(()),
-            false => Err(Error::Config { key: format!("eval.{key}"), expected: expected.to_owned(), got }),
-        };
-        let Self { every_epochs, images, knn_images, held_out_images, k, temperature, probe_rate_factor } = *self;
-        let every_is_good = every_epochs == 0.0 || (1e-6..=1e6).contains(&every_epochs);
-        check(every_is_good, "every_epochs", "0, or a number from 0.000001 to 1000000", every_epochs.to_string())?;
-        check((2..=65_536).contains(&images), "images", "2 to 65536", images.to_string())?;
-        check((1..=1_000_000).contains(&knn_images), "knn_images", "1 to 1000000", knn_images.to_string())?;
-        let held_out_is_good = (1..=1_000_000).contains(&held_out_images);
-        check(held_out_is_good, "held_out_images", "1 to 1000000", held_out_images.to_string())?;
-        check(k > 0, "k", "a whole number above 0", k.to_string())?;
-        let temperature_is_good = (1e-3..=1e3).contains(&temperature);
-        check(temperature_is_good, "temperature", "a number from 0.001 to 1000", temperature.to_string())?;
-        let factor_is_good = (1e-6..=1e6).contains(&probe_rate_factor);
-        let expected = "a number from 0.000001 to 1000000";
-        check(factor_is_good, "probe_rate_factor", expected, probe_rate_factor.to_string())
-    }
-}
+use crate::config::{Config, MonitorConfig};
+use crate::method::Online;
 
 /// A line of `metrics.jsonl`: one measurement with its protocol.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -259,7 +193,7 @@ impl Monitor {
             prefetch_batches: 2,
             max_bad_fraction: 1.0,
         };
-        let views = Views::new(config.views.clone()).map_err(crate::config::invalid)?;
+        let views = Views::new(config.views.clone()).map_err(Error::from)?;
         let mut project = |pixels: &[f32]| {
             let y = online.encoder.forward(images(pixels, config, device), BatchNormMode::Running, config.precision);
             flat(online.projector.forward(y, BatchNormMode::Running, config.precision))
@@ -390,7 +324,7 @@ mod tests {
 
     fn config(every: &str) -> Config {
         let settings = ["train.batch_size=16".to_owned(), format!("eval.every_epochs={every}")];
-        Config::resolve(crate::config::Preset::Cifar10, &settings).unwrap()
+        crate::Preset::Cifar10.resolve(&settings).unwrap()
     }
 
     #[test]

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use byol_eval::Features;
+use byol_nn::Result;
+use byol_nn::model::{Linear, NamedGradients, initialize, visit_tensors};
+use byol_nn::ops::{self, Precision};
+use byol_nn::optim::{Optimizer, OptimizerConfig};
+use byol_nn::weights::{self, StoredTensor, StoredTensors, Values, to_vec};
 
 use crate::config::Config;
-use crate::error::Result;
-use crate::eval::Features;
-use crate::model::{Linear, NamedGradients, initialize, visit_tensors};
-use crate::ops::{self, Precision};
-use crate::optim::{Optimizer, OptimizerConfig};
-use crate::weights::{self, StoredTensor, StoredTensors, Values, to_vec};
 
 /// Softmax classifier on representations `y`, with its optimiser: the rule and constants of the run, so that with LARS the
 /// weight has weight decay and trust scaling and the bias has not.
@@ -161,11 +161,11 @@ fn is_right(logits: &[f32], label: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Preset;
+    use crate::preset::Preset;
 
     fn config(kind: &str) -> Config {
         let settings = ["model.arch=resnet18x0.0625".to_owned(), format!("optimizer.kind={kind}")];
-        Config::resolve(Preset::Cifar10, &settings).unwrap()
+        Preset::Cifar10.resolve(&settings).unwrap()
     }
 
     fn weights(probe: &Probe) -> Vec<f32> {
@@ -204,7 +204,7 @@ mod tests {
         let one_hot = Tensor::<2>::from_data(TensorData::new(one_hot, [8, 3]), &device).autodiff();
         let loss = -(log_softmax * one_hot).sum();
         let mut expected = NamedGradients::new();
-        crate::model::add_gradients(&layer, &mut loss.backward(), 1.0, &mut expected);
+        byol_nn::model::add_gradients(&layer, &mut loss.backward(), 1.0, &mut expected);
         assert!((lesson.loss - loss.into_scalar::<f64>()).abs() < 1e-4);
         for (name, gradient) in expected {
             let ours = to_vec(lesson.gradients[&name].clone());

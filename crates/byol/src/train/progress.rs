@@ -3,10 +3,11 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use byol_eval::duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::metrics::StepMetrics;
 use super::monitor::{OnlineLine, OnlineNumbers};
+use crate::run::StepMetrics;
 
 /// Progress of the training loop.
 #[derive(Debug)]
@@ -96,29 +97,5 @@ impl Progress {
     fn time_left(&self, done: u64) -> String {
         let secs_per_step = self.started.elapsed().as_secs_f64() / (done - self.first_step).max(1) as f64;
         duration(secs_per_step * self.total_steps.saturating_sub(done) as f64)
-    }
-}
-
-/// `43 s`, `12 min`, `3 h 20 min`, `2 d 5 h`.
-pub(crate) fn duration(secs: f64) -> String {
-    let secs = secs.round() as u64;
-    match secs {
-        0..120 => format!("{secs} s"),
-        120..7200 => format!("{} min", secs / 60),
-        7200..172_800 => format!("{} h {} min", secs / 3600, secs / 60 % 60),
-        _ => format!("{} d {} h", secs / 86_400, secs / 3600 % 24),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::duration;
-
-    #[test]
-    fn durations_read_well() {
-        let cases = [(43.2, "43 s"), (600.0, "10 min"), (12_000.0, "3 h 20 min"), (190_800.0, "2 d 5 h")];
-        for (secs, text) in cases {
-            assert_eq!(duration(secs), text);
-        }
     }
 }

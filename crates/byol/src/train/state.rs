@@ -5,14 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use byol_nn::model::{BatchNormMode, running_weight};
+use byol_nn::optim::Optimizer;
+use byol_nn::weights::{self, StoredTensors};
+use byol_nn::{Error, Result};
 
 use super::probe::Probe;
-use crate::byol::{Byol, PassModes};
 use crate::config::Config;
-use crate::error::{Error, Result};
-use crate::model::{BatchNormMode, running_weight};
-use crate::optim::Optimizer;
-use crate::weights::{self, StoredTensors};
+use crate::method::{Byol, PassModes};
 
 /// The state of a run between two optimiser steps.
 #[derive(Clone, Debug)]

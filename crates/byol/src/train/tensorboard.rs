@@ -12,10 +12,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use byol_nn::{Error, Result};
 use crc::{CRC_32_ISCSI, Crc, Table};
 use serde::Serialize;
-
-use crate::error::{Error, Result};
 
 /// The open file.
 #[derive(Debug)]

@@ -1,0 +1,114 @@
+//! The supervised baseline: the encoder's architecture trained with all labels from random weights.
+//!
+//! SGD Nesterov 0.9, rate 0.1 × batch / 256 with a half cosine to 0, weight decay 5e-4, batch 128, random crop and flip. The
+//! paper's own baselines (C.2) add warm-up and label smoothing and sweep these constants; this is one plain recipe.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use byol_data::Dataset;
+use byol_nn::encoder::{Encoder, EncoderInfo};
+use byol_nn::{Error, Result};
+
+use super::progress::Countdown;
+use super::supervised::{Classifier, Fixed, Setting};
+use super::truth::Truth;
+
+const BATCH_SIZE: usize = 128;
+const BASE_LEARNING_RATE: f64 = 0.1;
+const WEIGHT_DECAY: f64 = 5e-4;
+
+/// How long the baseline trains.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BaselineOptions {
+    epochs: f64,
+    crop_area_min: f32,
+}
+
+impl BaselineOptions {
+    /// Passes over the training pictures, above 0, and the smallest area of the random crops.
+    pub fn new(epochs: f64, crop_area_min: f32) -> Self {
+        Self { epochs, crop_area_min }
+    }
+
+    fn setting(&self, images: usize) -> Setting {
+        let batch_size = BATCH_SIZE.min(images);
+        Setting {
+            learning_rate: BASE_LEARNING_RATE * batch_size as f64 / 256.0,
+            weight_decay: WEIGHT_DECAY,
+            steps: ((self.epochs * images as f64 / batch_size as f64).round() as u64).max(1),
+            batch_size,
+        }
+    }
+}
+
+/// The baseline of each seed on `train`: what `folder` keeps of it, and with `options` also what is missing, which is then
+/// trained and kept. One of other pictures or another length is never used.
+///
+/// # Errors
+/// Data errors, file errors, and [`Error::Evaluation`] when the loss diverges.
+pub fn supervised(
+    info: &EncoderInfo,
+    train: &Arc<Dataset>,
+    seeds: &[u64],
+    options: Option<&BaselineOptions>,
+    folder: Option<&Path>,
+    device: &Device,
+) -> Result<Vec<(u64, Encoder)>> {
+    let fingerprint = train.fingerprint();
+    let mut found = Vec::new();
+    for &seed in seeds {
+        let name = |epochs: &str| format!("{fingerprint:016x}-{epochs}-epochs-seed-{seed}");
+        let kept = match (folder, options) {
+            (Some(folder), Some(options)) => Some(folder.join(name(&options.epochs.to_string()))),
+            (Some(folder), None) => newest(folder, &name(""))?,
+            (None, _) => None,
+        };
+        if let Some(path) = kept.as_ref().filter(|path| path.join("encoder.safetensors").exists()) {
+            found.push((seed, Encoder::open(&path.to_string_lossy(), device)?));
+            continue;
+        }
+        let Some(options) = options else { continue };
+        let encoder = train_baseline(info, train, options, seed, device)?;
+        if let Some(path) = kept {
+            fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
+            encoder.save(&path)?;
+        }
+        found.push((seed, encoder));
+    }
+    Ok(found)
+}
+
+/// The last folder, by name, of this fingerprint and seed, whatever its epochs.
+fn newest(folder: &Path, name: &str) -> Result<Option<PathBuf>> {
+    let (start, end) = name.split_at(17);
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let entries = fs::read_dir(folder).map_err(Error::io("read", folder))?;
+    let fits = |name: &str| name.starts_with(start) && name.ends_with(end);
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    Ok(names.filter(|name| fits(name)).max().map(|name| folder.join(name)))
+}
+
+fn train_baseline(
+    info: &EncoderInfo,
+    train: &Arc<Dataset>,
+    options: &BaselineOptions,
+    seed: u64,
+    device: &Device,
+) -> Result<Encoder> {
+    let setting = options.setting(train.len());
+    let fixed = Fixed { crop_area_min: options.crop_area_min, batch_norm_decay: 0.9, seed };
+    let start = Encoder::random_like(info, seed, device);
+    let mut countdown = Countdown::start(setting.steps * setting.batch_size as u64);
+    countdown.begin(format!("supervised baseline, seed {seed}"));
+    let trained = Classifier::train(&start, train, &Truth::Labels, &setting, &fixed, device, &mut countdown)?;
+    let trained = trained.ok_or_else(|| {
+        Error::Evaluation(format!("the supervised baseline of {} did not keep its loss finite", info.arch))
+    })?;
+    let training = format!("supervised, all labels, {} epochs, seed {seed}", options.epochs);
+    Ok(trained.into_encoder(training, setting.steps))
+}

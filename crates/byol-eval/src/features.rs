@@ -1,0 +1,123 @@
+//! Representations of a whole data set, computed once and shared by the protocols.
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use byol_data::{BadImage, Dataset, EvaluationLoader};
+use byol_nn::encoder::{Encoder, EncoderInfo};
+use byol_nn::weights::to_vec;
+use byol_nn::{Error, Result};
+
+/// Pictures per forward pass.
+const BATCH_SIZE: usize = 256;
+
+/// Representations `y` of pictures, in the order of the data set.
+#[derive(Clone, Debug)]
+pub struct Features {
+    /// `[images, size]`, row-major, not normalised.
+    pub values: Vec<f32>,
+    /// Size of one representation.
+    pub size: usize,
+    /// Index of each picture in its data set; pictures that could not be read are left out.
+    pub images: Vec<u32>,
+    /// Class of each picture, if known.
+    pub labels: Vec<Option<u32>>,
+    /// Pictures that could not be read.
+    pub bad: Vec<BadImage>,
+}
+
+impl Features {
+    /// Number of pictures.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+
+    /// The representation of the `index`-th picture.
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.values[index * self.size..(index + 1) * self.size]
+    }
+
+    /// The class of every picture.
+    ///
+    /// # Errors
+    /// [`Error::Evaluation`] when a picture has none.
+    pub fn required_labels(&self) -> Result<Vec<u32>> {
+        self.labels.iter().copied().collect::<Option<Vec<u32>>>().ok_or_else(|| {
+            Error::Evaluation(
+                "this evaluation needs labels and the data has none; expected one folder per class (train/cat/1.jpg), or a \
+                 labelled file set such as CIFAR or IDX"
+                    .to_owned(),
+            )
+        })
+    }
+
+    /// All values in double precision.
+    pub fn as_f64(&self) -> Vec<f64> {
+        self.values.iter().map(|&value| value.into()).collect()
+    }
+
+    /// The given rows, in that order; bad pictures belong to no row and stay behind.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        Self {
+            values: rows.iter().flat_map(|&row| self.row(row)).copied().collect(),
+            size: self.size,
+            images: rows.iter().map(|&row| self.images[row]).collect(),
+            labels: rows.iter().map(|&row| self.labels[row]).collect(),
+            bad: Vec::new(),
+        }
+    }
+
+    /// All rows scaled to unit length.
+    pub fn l2_normalized(&self) -> Vec<f32> {
+        let mut values = self.values.clone();
+        for row in values.chunks_exact_mut(self.size) {
+            let norm = row.iter().map(|x| x * x).sum::<f32>().max(1e-12).sqrt();
+            row.iter_mut().for_each(|x| *x /= norm);
+        }
+        values
+    }
+}
+
+/// Representations of every readable picture of `dataset`, with the encoder's own preprocessing, batch norm frozen.
+///
+/// # Errors
+/// Data errors, among them too many unreadable pictures.
+pub fn extract(encoder: &mut Encoder, dataset: &Arc<Dataset>, threads: usize, device: &Device) -> Result<Features> {
+    let info = encoder.info.clone();
+    let represent = |images| encoder.represent(images);
+    extract_by(represent, info.representation_size, &info, dataset, threads, device)
+}
+
+/// What `forward` makes of every readable picture of `dataset`, prepared as `info` says: `[batch, height, width, channels]` →
+/// `[batch, size]`.
+pub(super) fn extract_by(
+    mut forward: impl FnMut(Tensor<4>) -> Tensor<2>,
+    size: usize,
+    info: &EncoderInfo,
+    dataset: &Arc<Dataset>,
+    threads: usize,
+    device: &Device,
+) -> Result<Features> {
+    let (side, channels) = (info.preprocessing.size_px, info.channels());
+    let mut features = Features { values: Vec::new(), size, images: vec![], labels: vec![], bad: vec![] };
+    let loader = EvaluationLoader::start(dataset.clone(), info.preprocessing.clone(), BATCH_SIZE, threads);
+    for batch in loader {
+        let batch = batch?;
+        features.bad.extend(batch.bad);
+        if batch.images.is_empty() {
+            continue;
+        }
+        let data = TensorData::new(batch.pixels, [batch.images.len(), side, side, channels]);
+        let values = forward(Tensor::from_data(data, device));
+        let count = values.shape().num_elements();
+        features.values.extend(to_vec(values.reshape([count])));
+        features.images.extend(batch.images);
+        features.labels.extend(batch.labels);
+    }
+    Ok(features)
+}

@@ -1,0 +1,337 @@
+//! Linear evaluation (paper C.1): a softmax classifier on frozen representations.
+//!
+//! Cross-entropy, SGD with Nesterov momentum 0.9, batch 1024, 80 epochs, no weight decay, cosine decay to 0; the learning
+//! rate is chosen from {0.4, 0.3, 0.2, 0.1, 0.05} (times batch / 256, as the reference code scales its one value) on a held-out
+//! tenth of the training pictures, then the classifier is trained again on all of them and tested once.
+//!
+//! By default features are computed once, so that there is no random crop and flip while the classifier trains; with
+//! [`Augmentation::CropFlip`] every picture passes through the encoder again in every epoch, as in the paper. All rates of
+//! the sweep train side by side in one pass either way.
+//!
+//! The improved variant of the paper (C.1, Table 7) is [`Augmentation::Pretraining`] and [`LogitRegularisation`].
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use byol_data::views::{Views, ViewsConfig};
+use byol_data::{Dataset, LoaderOptions, PairLoader, Random, Stream};
+use byol_nn::encoder::{Encoder, EncoderInfo};
+use byol_nn::{Error, Result};
+use serde::Serialize;
+use serde_json::json;
+
+use super::features::Features;
+use super::metrics::{confusion, mean_per_class, predictions, top_k};
+use super::progress::Countdown;
+use super::record::Outcome;
+pub use super::softmax::LogitRegularisation;
+use super::softmax::{Classifiers, Shape, Training};
+use super::supervised::{crop_and_flip, images, label_tensor};
+use super::truth::{Known, Truth};
+
+/// What may be changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinearOptions {
+    /// Passes over the training pictures.
+    pub epochs: usize,
+    /// Pictures per step.
+    pub batch_size: usize,
+    /// Base rates to choose from.
+    pub base_learning_rates: Vec<f64>,
+    /// Share of the training pictures held out to choose, in `(0, 1)`.
+    pub held_out: f64,
+    /// Order of the pictures and choice of the held-out ones.
+    pub seed: u64,
+    /// Clipped and penalised logits of the improved variant.
+    pub logit_regularisation: Option<LogitRegularisation>,
+}
+
+/// What the pictures go through while the classifier trains.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Augmentation {
+    /// Random crops of this smallest area, and flips: the paper's protocol.
+    CropFlip(f32),
+    /// The views of pretraining, one and the other by turns of an epoch: the improved variant.
+    Pretraining(Box<ViewsConfig>),
+}
+
+impl Default for LinearOptions {
+    fn default() -> Self {
+        Self {
+            epochs: 80,
+            batch_size: 1024,
+            base_learning_rates: vec![0.4, 0.3, 0.2, 0.1, 0.05],
+            held_out: 0.1,
+            seed: 0,
+            logit_regularisation: None,
+        }
+    }
+}
+
+/// What came out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LinearReport {
+    /// Share of test pictures whose best class is right, in percent.
+    pub top1: f64,
+    /// Share of test pictures whose class is among the best five, in percent.
+    pub top5: f64,
+    /// Mean over the classes of their share of right pictures, in percent.
+    pub mean_per_class: f64,
+    /// Test pictures of class i that were taken for class j, `[i][j]`.
+    pub confusion: Vec<Vec<u32>>,
+    /// The chosen base learning rate.
+    pub base_learning_rate: f64,
+    /// Accuracy of each base rate on the held-out pictures, in percent.
+    pub held_out_top1: Vec<(f64, f64)>,
+    /// Pictures per step: what was asked for, or all that are not held out if those are fewer.
+    pub batch_size: usize,
+}
+
+/// Trains on `train`, tests once on `test`.
+///
+/// # Errors
+/// [`Error::Evaluation`] without labels, with options that make no sense, or with too few pictures to hold some out.
+pub fn evaluate(train: &Features, test: &Features, options: &LinearOptions, device: &Device) -> Result<LinearReport> {
+    check(options, train.len())?;
+    let train_set = Labelled::new(train)?;
+    let (held_out, rest, all) = held_out(options, train.len());
+    let options = &options.with_batch_of_at_most(rest.len());
+    let fit = |rows: &[usize], rates: &[f64]| {
+        let mut rows = rows.to_vec();
+        let steps_per_epoch = rows.len() / options.batch_size;
+        let batches = |step: usize| {
+            let (epoch, place) = (step / steps_per_epoch, step % steps_per_epoch);
+            if place == 0 {
+                Random::new(options.seed, Stream::Evaluation, epoch as u64 + 1, 0).shuffle(&mut rows);
+            }
+            Ok(train_set.select(&rows[place * options.batch_size..(place + 1) * options.batch_size], device))
+        };
+        let training = options.training(rates, options.epochs * steps_per_epoch);
+        Classifiers::train(train_set.shape(test, rates)?, &training, device, batches)
+    };
+    finish(train, test, options, &held_out, device, |chosen| match chosen {
+        None => fit(&rest, &options.base_learning_rates),
+        Some(rate) => fit(&all, &[rate]),
+    })
+}
+
+/// As [`evaluate`], with augmented pictures of `dataset` while the classifier trains; held-out and test pictures are not
+/// augmented. `train` holds the features of the same `dataset`.
+///
+/// # Errors
+/// As [`evaluate`], and data errors.
+#[expect(clippy::too_many_arguments, reason = "what a protocol consists of")]
+pub fn evaluate_augmented(
+    encoder: &mut Encoder,
+    dataset: &Arc<Dataset>,
+    train: &Features,
+    test: &Features,
+    augmentation: &Augmentation,
+    options: &LinearOptions,
+    device: &Device,
+    countdown: &mut Countdown,
+) -> Result<LinearReport> {
+    check(options, train.len())?;
+    let (held_out, rest, all) = held_out(options, train.len());
+    let options = &options.with_batch_of_at_most(rest.len());
+    let train_set = Labelled::new(train)?;
+    let info = encoder.info.clone();
+    let views = augmentation.views(&info)?;
+    finish(train, test, options, &held_out, device, |chosen| {
+        let (rows, rates, what) = match chosen {
+            None => (&rest, options.base_learning_rates.clone(), "linear, all rates side by side"),
+            Some(rate) => (&all, vec![rate], "linear, once more on all pictures"),
+        };
+        countdown.begin(what.to_owned());
+        let places: Vec<u32> = rows.iter().map(|&row| train.images[row]).collect();
+        let part = Arc::new(dataset.subset(&places));
+        let steps = options.epochs * (rows.len() / options.batch_size);
+        let mut loader = augmentation.load(&part, &views, options, steps);
+        let training = options.training(&rates, steps);
+        Classifiers::train(train_set.shape(test, &rates)?, &training, device, |_| {
+            let batch = loader.next().expect("the loader holds every step")?;
+            let labels = match Truth::Labels.of(&part, &batch.images)? {
+                Known::Classes(labels) => label_tensor(&labels, device),
+                Known::Presences(_) => unreachable!("labels are one class per picture"),
+            };
+            let representation = encoder.represent(images(&batch, &info, device));
+            countdown.advance(batch.images.len() as u64);
+            loader.recycle(batch);
+            Ok((representation, labels))
+        })
+    })
+}
+
+/// Pictures that pass through the encoder in [`evaluate_augmented`].
+pub fn augmented_pictures(options: &LinearOptions, train_images: usize) -> u64 {
+    let rest = train_images - ((train_images as f64 * options.held_out) as usize).max(1);
+    let batch_size = options.batch_size.min(rest);
+    [rest, train_images].map(|images| (options.epochs * (images / batch_size) * batch_size) as u64).iter().sum()
+}
+
+/// Chooses on the held-out pictures among what `train(None)` gives, tests what `train(Some(rate))` gives.
+fn finish(
+    train: &Features,
+    test: &Features,
+    options: &LinearOptions,
+    held_out: &[usize],
+    device: &Device,
+    mut fit: impl FnMut(Option<f64>) -> Result<Classifiers>,
+) -> Result<LinearReport> {
+    let (train_set, test_set) = (Labelled::new(train)?, Labelled::new(test)?);
+    let sweep = fit(None)?;
+    let held_out_labels: Vec<u32> = held_out.iter().map(|&row| train_set.labels[row]).collect();
+    let scores = sweep.scores(|rows| train_set.select(rows, device).0, held_out);
+    let held_out_top1: Vec<f64> =
+        scores.iter().map(|scores| top_k(scores, &held_out_labels, sweep.shape.classes, 1)).collect();
+    let best = best_index(&held_out_top1);
+    let base_learning_rate = options.base_learning_rates[best];
+    let all: Vec<usize> = (0..test.len()).collect();
+    let chosen = fit(Some(base_learning_rate))?;
+    let scores = chosen.scores(|rows| test_set.select(rows, device).0, &all).swap_remove(0);
+    let classes = chosen.shape.classes;
+    let scores: Vec<f64> = scores.into_iter().map(f64::from).collect();
+    let confusion = confusion(&test_set.labels, &predictions(&scores, classes), classes);
+    Ok(LinearReport {
+        top1: top_k(&scores, &test_set.labels, classes, 1),
+        top5: top_k(&scores, &test_set.labels, classes, 5),
+        mean_per_class: mean_per_class(&confusion),
+        confusion,
+        base_learning_rate,
+        held_out_top1: options.base_learning_rates.iter().copied().zip(held_out_top1).collect(),
+        batch_size: options.batch_size,
+    })
+}
+
+impl From<LinearReport> for Outcome {
+    fn from(report: LinearReport) -> Self {
+        let numbers = [("top1", report.top1), ("top5", report.top5), ("mean_per_class", report.mean_per_class)];
+        Self {
+            setting: String::new(),
+            numbers: numbers.map(|(metric, value)| (metric.to_owned(), value)).into(),
+            chosen: json!({
+                "base_learning_rate": report.base_learning_rate,
+                "batch_size": report.batch_size,
+                "held_out": report.held_out_top1,
+            }),
+            confusion: Some(report.confusion),
+        }
+    }
+}
+
+/// Places held out, the rest, and all, each in the order of the draw.
+fn held_out(options: &LinearOptions, images: usize) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
+    let mut order: Vec<usize> = (0..images).collect();
+    Random::new(options.seed, Stream::Evaluation, 0, 0).shuffle(&mut order);
+    let (held_out, rest) = order.split_at(((images as f64 * options.held_out) as usize).max(1));
+    (held_out.to_vec(), rest.to_vec(), order)
+}
+
+impl LinearOptions {
+    /// What fixes the numbers, in words.
+    pub fn protocol(&self, augmentation: Option<&Augmentation>) -> String {
+        let pictures = match augmentation {
+            None => "no augmentation".to_owned(),
+            Some(Augmentation::CropFlip(area)) => format!("random crop (area from {area}) and flip"),
+            Some(Augmentation::Pretraining(_)) => "augmentations of pretraining".to_owned(),
+        };
+        let logits = match self.logit_regularisation {
+            None => String::new(),
+            Some(LogitRegularisation { clip, penalty }) => {
+                format!(", logits clipped at {clip} and penalised by {penalty}")
+            }
+        };
+        format!(
+            "linear classifier on frozen representations before the projector, {pictures}{logits}, SGD Nesterov 0.9, {} epochs, \
+             batch {}, rate from {:?} × batch / 256 chosen on {} % held-out training pictures, cosine decay, trained again on \
+             all, tested once",
+            self.epochs,
+            self.batch_size,
+            self.base_learning_rates,
+            self.held_out * 100.0
+        )
+    }
+
+    fn training(&self, base_rates: &[f64], steps: usize) -> Training {
+        Training::new(base_rates, self.batch_size, steps, self.logit_regularisation)
+    }
+
+    /// One batch size for the sweep and the final training, or the chosen rate would not be the one that is used.
+    fn with_batch_of_at_most(&self, images: usize) -> Self {
+        Self { batch_size: self.batch_size.min(images), ..self.clone() }
+    }
+}
+
+impl Augmentation {
+    fn views(&self, info: &EncoderInfo) -> Result<Views> {
+        match self {
+            Self::CropFlip(crop_area_min) => crop_and_flip(info, *crop_area_min),
+            Self::Pretraining(views) => Views::new((**views).clone()).map_err(Error::from),
+        }
+    }
+
+    fn load(&self, dataset: &Arc<Dataset>, views: &Views, options: &LinearOptions, steps: usize) -> PairLoader {
+        let loading = LoaderOptions {
+            seed: options.seed,
+            batch_size: options.batch_size,
+            first_sample: 0,
+            total_samples: (steps * options.batch_size) as u64,
+            rank: 0,
+            ranks: 1,
+            threads: 0,
+            prefetch_batches: 2,
+            max_bad_fraction: dataset.config().max_bad_fraction,
+        };
+        PairLoader::start_single(dataset.clone(), views.clone(), loading)
+    }
+}
+
+fn check(options: &LinearOptions, images: usize) -> Result<()> {
+    let wrong = |message: String| Err(Error::Evaluation(format!("linear evaluation: {message}")));
+    if options.epochs == 0 || options.batch_size == 0 {
+        return wrong("expected at least 1 epoch and a batch of at least 1".to_owned());
+    }
+    if options.base_learning_rates.is_empty()
+        || options.base_learning_rates.iter().any(|rate| !(*rate > 0.0 && rate.is_finite()))
+    {
+        return wrong(format!("expected learning rates above 0, got {:?}", options.base_learning_rates));
+    }
+    if !(options.held_out > 0.0 && options.held_out < 1.0) || images < 2 {
+        return wrong(format!(
+            "expected a held-out share between 0 and 1 of at least 2 pictures, got {} of {images}",
+            options.held_out
+        ));
+    }
+    Ok(())
+}
+
+fn best_index(values: &[f64]) -> usize {
+    let best = values.iter().enumerate().max_by(|(a, x), (b, y)| x.total_cmp(y).then(b.cmp(a)));
+    best.map_or(0, |(index, _)| index)
+}
+
+struct Labelled<'a> {
+    features: &'a Features,
+    labels: Vec<u32>,
+}
+
+impl<'a> Labelled<'a> {
+    fn new(features: &'a Features) -> Result<Self> {
+        Ok(Self { features, labels: features.required_labels()? })
+    }
+
+    /// What classifiers of these features and the classes of both parts look like.
+    fn shape(&self, test: &Features, rates: &[f64]) -> Result<Shape> {
+        let test_labels = test.required_labels()?;
+        let classes = self.labels.iter().chain(&test_labels).max().map_or(0, |&label| label as usize + 1);
+        Ok(Shape { size: self.features.size, classes, rates: rates.len() })
+    }
+
+    /// Features `[rows, size]` and labels `[rows]` of the given rows.
+    fn select(&self, rows: &[usize], device: &Device) -> (Tensor<2>, Tensor<1, Int>) {
+        let values: Vec<f32> = rows.iter().flat_map(|&row| self.features.row(row)).copied().collect();
+        let labels: Vec<i64> = rows.iter().map(|&row| i64::from(self.labels[row])).collect();
+        let features = Tensor::from_data(TensorData::new(values, [rows.len(), self.features.size]), device);
+        (features, Tensor::from_data(TensorData::new(labels, [rows.len()]), device))
+    }
+}

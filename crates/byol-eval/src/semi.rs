@@ -1,0 +1,211 @@
+//! Semi-supervised evaluation (paper C.1): all weights are fine-tuned on a part of the labels.
+//!
+//! SGD Nesterov 0.9, batch 1024, random crop and flip, no regularisation; the rate is chosen from {0.01, 0.02, 0.05, 0.1, 0.005}
+//! and the length from {30, 50} epochs on a local validation part, a tenth of the training pictures that no labelled part
+//! touches; tested once. The rates are used as given, whatever the batch.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use byol_data::Dataset;
+use byol_nn::encoder::Encoder;
+use byol_nn::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use super::metrics::Metric;
+use super::progress::Countdown;
+use super::record::Outcome;
+use super::search::Search;
+use super::subset::{self, Draw};
+use super::supervised::{Fixed, Setting};
+use super::truth::Truth;
+
+/// Which training pictures keep their labels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Labelled {
+    /// A class-balanced share in `(0, 1]`, drawn by the seed.
+    Share(f64),
+    /// Those named in a text file, see [`subset::from_list`].
+    List(PathBuf),
+}
+
+/// The sweep and what is the same for all of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SemiOptions {
+    /// The labelled parts, one row each.
+    pub labelled: Vec<Labelled>,
+    /// Rates to choose from.
+    pub learning_rates: Vec<f64>,
+    /// Passes over the labelled part to choose from.
+    pub epochs: Vec<f64>,
+    /// Pictures per step, at most the labelled ones.
+    pub batch_size: usize,
+    /// Smallest area of the random crops.
+    pub crop_area_min: f32,
+    /// Share of the training pictures to choose on.
+    pub validation: f64,
+}
+
+impl Default for SemiOptions {
+    /// The paper's sweep.
+    fn default() -> Self {
+        Self {
+            labelled: vec![Labelled::Share(0.01), Labelled::Share(0.1)],
+            learning_rates: vec![0.01, 0.02, 0.05, 0.1, 0.005],
+            epochs: vec![30.0, 50.0],
+            batch_size: 1024,
+            crop_area_min: 0.08,
+            validation: 0.1,
+        }
+    }
+}
+
+/// A labelled part with the pictures to choose on.
+pub struct Part {
+    /// For the table: `1 % of the labels (450 pictures)`.
+    pub name: String,
+    /// Pictures with labels.
+    pub labelled: Arc<Dataset>,
+    /// Pictures to choose on.
+    pub validation: Arc<Dataset>,
+}
+
+impl SemiOptions {
+    /// Draws the parts of `train` by `seed` and writes the names of each into `lists`, if given: `semi-0.01-seed-0.txt`.
+    ///
+    /// # Errors
+    /// [`Error::Evaluation`] for shares out of range, [`Error::Path`] for lists that do not fit the data.
+    pub fn parts(&self, train: &Dataset, seed: u64, lists: Option<&Path>) -> Result<Vec<Part>> {
+        self.check()?;
+        let all: Vec<u32> = (0..train.len() as u32).collect();
+        self.labelled
+            .iter()
+            .map(|labelled| {
+                let (labelled_places, validation, stem) = match labelled {
+                    Labelled::Share(share) => {
+                        let validation = subset::class_balanced(train, &all, self.validation, Draw::Validation, seed)?;
+                        let rest = subset::without(&all, &validation);
+                        let places = subset::class_balanced(train, &rest, *share, Draw::Labelled, seed)?;
+                        (places, validation, format!("semi-{share}"))
+                    }
+                    Labelled::List(path) => {
+                        let places = subset::from_list(train, path)?;
+                        let rest = subset::without(&all, &places);
+                        if rest.is_empty() {
+                            let problem = "names every training picture; expected some to be left to choose the rate on";
+                            return Err(Error::path(path, problem));
+                        }
+                        let share = (self.validation * all.len() as f64 / rest.len() as f64).min(1.0);
+                        let validation = subset::class_balanced(train, &rest, share, Draw::Validation, seed)?;
+                        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                        (places, validation, format!("semi-{stem}"))
+                    }
+                };
+                if labelled_places.len() < 2 || validation.is_empty() {
+                    return Err(Error::Evaluation(format!(
+                        "semi-supervised evaluation: expected at least 2 labelled pictures and 1 to choose on, got {} and {}",
+                        labelled_places.len(),
+                        validation.len()
+                    )));
+                }
+                if let Some(folder) = lists {
+                    fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+                    subset::write_list(train, &labelled_places, &folder.join(format!("{stem}-seed-{seed}.txt")))?;
+                }
+                let count = labelled_places.len();
+                let name = match labelled {
+                    Labelled::Share(share) => format!("{} % of the labels ({count} pictures)", round(share * 100.0)),
+                    Labelled::List(path) => format!("labels of {} ({count} pictures)", path.display()),
+                };
+                let labelled = Arc::new(train.subset(&labelled_places));
+                Ok(Part { name, labelled, validation: Arc::new(train.subset(&validation)) })
+            })
+            .collect()
+    }
+
+    /// What fixes the numbers, in words.
+    pub fn protocol(&self, lists: Option<&Path>) -> String {
+        let choice = match (&self.learning_rates[..], &self.epochs[..]) {
+            ([rate], [epochs]) => format!("rate {rate}, {epochs} epochs, tested once"),
+            (rates, epochs) => format!(
+                "rate from {rates:?} and epochs from {epochs:?} chosen on a class-balanced {} % of the training pictures that no \
+                 labelled part touches, tested once",
+                round(self.validation * 100.0)
+            ),
+        };
+        let kept = lists.map_or(String::new(), |folder| format!("; labelled pictures listed in {}", folder.display()));
+        format!(
+            "all weights fine-tuned with a linear classifier on the labelled part, SGD Nesterov 0.9, batch {} at most, no \
+             regularisation, cosine decay, random crop (area from {}) and flip; {choice}{kept}",
+            self.batch_size, self.crop_area_min
+        )
+    }
+
+    /// Pictures that pass in all trainings of one start on `part`.
+    pub fn pictures(&self, part: &Part) -> u64 {
+        self.settings(part).iter().map(|setting| setting.steps * setting.batch_size as u64).sum()
+    }
+
+    fn settings(&self, part: &Part) -> Vec<Setting> {
+        let batch_size = self.batch_size.min(part.labelled.len());
+        let steps = |epochs: f64| ((epochs * part.labelled.len() as f64 / batch_size as f64).ceil() as u64).max(1);
+        let of_rate = |&learning_rate: &f64| {
+            self.epochs.iter().map(move |&epochs| Setting {
+                learning_rate,
+                weight_decay: 0.0,
+                steps: steps(epochs),
+                batch_size,
+            })
+        };
+        self.learning_rates.iter().flat_map(of_rate).collect()
+    }
+
+    fn check(&self) -> Result<()> {
+        let positive =
+            |values: &[f64]| !values.is_empty() && values.iter().all(|value| *value > 0.0 && value.is_finite());
+        if positive(&self.learning_rates)
+            && positive(&self.epochs)
+            && !self.labelled.is_empty()
+            && self.batch_size > 1
+            && (0.0..1.0).contains(&self.validation)
+            && self.validation > 0.0
+        {
+            return Ok(());
+        }
+        Err(Error::Evaluation(format!(
+            "semi-supervised evaluation: expected rates and epochs above 0, a batch of at least 2 and a validation share between 0 \
+             and 1; got rates {:?}, epochs {:?}, batch {}, validation {}",
+            self.learning_rates, self.epochs, self.batch_size, self.validation
+        )))
+    }
+}
+
+fn round(percent: f64) -> f64 {
+    (percent * 1e6).round() / 1e6
+}
+
+/// Fine-tunes `start` on one labelled part, tests once.
+///
+/// # Errors
+/// Data errors; [`Error::Evaluation`] when every loss diverges.
+#[expect(clippy::too_many_arguments, reason = "what a protocol consists of")]
+pub fn evaluate(
+    start: &Encoder,
+    part: &Part,
+    test: &Arc<Dataset>,
+    options: &SemiOptions,
+    seed: u64,
+    what: &str,
+    device: &Device,
+    countdown: &mut Countdown,
+) -> Result<Outcome> {
+    let fixed = Fixed { crop_area_min: options.crop_area_min, batch_norm_decay: 0.9, seed };
+    let search = Search { fixed, truth: &Truth::Labels, metric: Metric::Top1, device };
+    let what = format!("{what}, {}", part.name);
+    let parts = [&part.labelled, &part.validation];
+    let mut choice = search.choose(start, parts, &options.settings(part), &what, countdown)?;
+    search.test(&mut choice, &part.name, test)
+}

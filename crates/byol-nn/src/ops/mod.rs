@@ -1,0 +1,176 @@
+//! The few tensor operations the models are made of: the one seam between models and hardware.
+//!
+//! Activations are `[batch, height, width, channels]`, convolution weights `[out, in, kh, kw]` as in torchvision's files.
+//! Heavy operations go through [`VisionOps`], whose default bodies serve every Burn backend and whose bodies on the CPU are
+//! `byol-kernels`; light ones are composed of Burn's own operations here.
+
+mod autodiff;
+mod composed;
+mod cpu;
+mod device;
+mod layer;
+mod precision;
+mod update;
+mod vision;
+
+use burn::backend::Dispatch;
+pub use burn::tensor::Device;
+use burn::tensor::Tensor;
+
+pub use device::{choose_isa, isa, open_device, set_compute_threads};
+use layer::Normalised;
+pub use layer::{ConvNorm, Residual, Source};
+pub use precision::Precision;
+pub use update::{Adam, Lars, Sgd, UpdateOps, adam, lars, sgd, sum_of_squares, target_ema};
+pub use vision::VisionOps;
+
+/// A feature map `[batch, height, width, channels]` and, where it is cheap, how to compute it again in the backward pass.
+#[derive(Clone, Debug)]
+pub struct Activation {
+    /// The feature map.
+    pub values: Tensor<4>,
+    recipe: Option<Recipe>,
+}
+
+/// The feature map is `relu(batch_norm(z))`; none of these carries a gradient.
+#[derive(Clone, Debug)]
+struct Recipe {
+    z: Tensor<4>,
+    mean: Tensor<1>,
+    variance: Tensor<1>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+}
+
+impl From<Tensor<4>> for Activation {
+    fn from(values: Tensor<4>) -> Self {
+        Self { values, recipe: None }
+    }
+}
+
+impl Activation {
+    fn source(&self) -> Source<Dispatch> {
+        match self.recipe.clone() {
+            None => Source::Kept(self.values.clone().into_dispatch()),
+            Some(Recipe { z, mean, variance, gamma, beta }) => Source::Normalised(Normalised {
+                z: z.into_dispatch(),
+                mean: mean.into_dispatch(),
+                variance: variance.into_dispatch(),
+                gamma: gamma.into_dispatch(),
+                beta: beta.into_dispatch(),
+            }),
+        }
+    }
+}
+
+/// What batch normalisation by batch statistics gives.
+pub struct BatchNormalised<T> {
+    /// The normalised activations.
+    pub output: T,
+    /// Mean of each channel over the batch `[channels]`, without gradient.
+    pub mean: Tensor<1>,
+    /// Biased variance `E[x²] − E[x]²` of each channel `[channels]`, without gradient.
+    pub variance: Tensor<1>,
+}
+
+/// Convolution without bias, batch norm by the statistics of this batch, then an optional residual, then an optional ReLU:
+/// with `z = conv(x, weight)`, `relu(γ · (z − mean(z)) / √(var(z) + ε) + β + residual)`.
+///
+/// `x [batch, height, width, in]`, `weight [out, in, kh, kw]` → `[batch, height', width', out]` with
+/// `height' = ⌊(height + 2·padding − kh) / stride⌋ + 1`, in the type of `x` (`f32` or `bf16`). Mean and variance are taken
+/// over batch, height and width (spec §1.4).
+pub fn conv_norm(
+    x: &Activation,
+    weight: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    residual: Option<Tensor<4>>,
+    options: ConvNorm,
+) -> BatchNormalised<Activation> {
+    let keep = weight.is_require_grad() || x.values.is_autodiff();
+    let is_recomputable = options.relu && residual.is_none();
+    let (y, z, mean, variance) = Dispatch::conv_norm(
+        x.values.clone().into_dispatch(),
+        x.source(),
+        weight.into_dispatch(),
+        gamma.clone().into_dispatch(),
+        beta.clone().into_dispatch(),
+        shortcut(residual),
+        options,
+        keep,
+    );
+    let mean = Tensor::<1>::from_dispatch(mean).without_autodiff();
+    let variance = Tensor::<1>::from_dispatch(variance).without_autodiff();
+    let recipe = (keep && is_recomputable).then(|| Recipe {
+        z: Tensor::<4>::from_dispatch(z).without_autodiff(),
+        mean: mean.clone(),
+        variance: variance.clone(),
+        gamma: gamma.without_autodiff(),
+        beta: beta.without_autodiff(),
+    });
+    BatchNormalised { output: Activation { values: Tensor::from_dispatch(y), recipe }, mean, variance }
+}
+
+/// `relu?(conv(x, weight) + bias + residual?)`: a convolution with its batch norm folded in, for inference.
+///
+/// Shapes as in [`conv_norm`], `bias [out]`. No gradient flows through it.
+pub fn conv_affine(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    residual: Option<Tensor<4>>,
+    options: ConvNorm,
+) -> Tensor<4> {
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::conv_affine(x, weight, bias, shortcut(residual), options))
+}
+
+fn shortcut(residual: Option<Tensor<4>>) -> Residual<Dispatch> {
+    residual.map_or(Residual::None, |residual| Residual::Shortcut(residual.into_dispatch()))
+}
+
+/// Batch normalisation of `x [batch, channels]` by the statistics of this batch, then an optional ReLU:
+/// `relu(γ · (x − mean) / √(variance + ε) + β)`.
+pub fn batch_norm(
+    x: Tensor<2>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    relu: bool,
+    epsilon: f32,
+) -> BatchNormalised<Tensor<2>> {
+    let (output, mean, variance) =
+        Dispatch::batch_norm_rows(x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch(), relu, epsilon);
+    BatchNormalised {
+        output: Tensor::from_dispatch(output),
+        mean: Tensor::<1>::from_dispatch(mean).without_autodiff(),
+        variance: Tensor::<1>::from_dispatch(variance).without_autodiff(),
+    }
+}
+
+/// Affine map of the last axis: `x · weightᵀ + bias`; `x [batch, in]`, `weight [out, in]`, `bias [out]`.
+///
+/// The operands of the product are rounded to `precision`; the result is `f32`.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, precision: Precision) -> Tensor<2> {
+    let y = Tensor::from_dispatch(Dispatch::dense(x.into_dispatch(), weight.into_dispatch(), precision));
+    match bias {
+        Some(bias) => y + bias.unsqueeze(),
+        None => y,
+    }
+}
+
+/// Max pooling 3×3 with stride 2 and padding 1, as in the ImageNet stem; `[batch, height, width, channels]`. `epsilon` is
+/// that of the batch norm that `x` may be computed again by.
+pub fn max_pool_3x3_stride_2(x: &Activation, epsilon: f32) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::max_pool(x.values.clone().into_dispatch(), x.source(), epsilon))
+}
+
+/// Mean over height and width, in `f32`: `[batch, height, width, channels]` → `[batch, channels]`.
+pub fn global_average_pool(x: Tensor<4>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::global_average_pool(x.into_dispatch()))
+}
+
+/// Rows scaled to unit length: `x · rsqrt(max(Σx², 1e-12))` (`helpers.py` of the reference); `[batch, size]`.
+pub fn l2_normalize(x: Tensor<2>) -> Tensor<2> {
+    let squared_norm = x.clone().square().sum_dim(1).clamp_min(1e-12);
+    x / squared_norm.sqrt()
+}

@@ -1,0 +1,250 @@
+//! Tables of the evaluations, each with the protocol that its numbers belong to.
+
+use std::collections::BTreeSet;
+
+use byol_eval::{Evaluation, Network, Row, Statistic};
+use serde_json::Value;
+
+use super::confusion;
+use super::html::{cell, escape, folded, head_cell, note, row_head, table};
+use super::runs::RunRecord;
+
+/// Metrics in the order of their columns; others follow by name.
+const METRICS: [(&str, &str); 5] = [
+    ("top1", "top-1"),
+    ("paper_top1", "paper's top-1"),
+    ("top5", "top-5"),
+    ("mean_per_class", "mean per class"),
+    ("map11", "11-point mAP"),
+];
+
+/// The section.
+pub(super) fn section(runs: &[RunRecord]) -> String {
+    let mut groups: Vec<Vec<Measured>> = Vec::new();
+    for run in runs {
+        for evaluation in &run.evaluations {
+            let measured = Measured { run: &run.name, evaluation };
+            match groups.iter_mut().find(|group| comparable(group[0].evaluation, evaluation)) {
+                Some(group) => group.push(measured),
+                None => groups.push(vec![measured]),
+            }
+        }
+    }
+    if groups.is_empty() {
+        return note("No evaluation yet. With labels: byol eval knn RUN --data LABELLED, then byol eval linear.");
+    }
+    groups.iter().map(|group| table_of(group, runs.len() > 1)).collect()
+}
+
+/// An evaluation of a run.
+struct Measured<'a> {
+    run: &'a str,
+    evaluation: &'a Evaluation,
+}
+
+/// Whether two evaluations may stand in one table: everything that fixes the numbers is the same.
+fn comparable(a: &Evaluation, b: &Evaluation) -> bool {
+    (&a.eval, &a.data, &a.protocol, a.train_images, a.test_images, &a.classes, &a.preprocessing)
+        == (&b.eval, &b.data, &b.protocol, b.train_images, b.test_images, &b.classes, &b.preprocessing)
+}
+
+fn table_of(group: &[Measured], with_run: bool) -> String {
+    let first = group[0].evaluation;
+    let rows: Vec<(&str, &Row)> =
+        group.iter().flat_map(|measured| measured.evaluation.rows.iter().map(|row| (measured.run, row))).collect();
+    let metrics = metrics_of(&rows);
+    let with_setting = rows.iter().any(|(_, row)| !row.setting.is_empty());
+    let mut head = Vec::new();
+    head.extend(with_run.then(|| head_cell("run")));
+    head.push(head_cell("network"));
+    head.extend(with_setting.then(|| head_cell("setting")));
+    head.extend(metrics.iter().map(|(_, title)| format!("<th scope=\"col\" class=\"n\">{}, %</th>", escape(title))));
+    head.push("<th scope=\"col\" class=\"n\">seeds</th>".to_owned());
+    let body: Vec<Vec<String>> = rows
+        .iter()
+        .map(|(run, row)| {
+            let mut cells = Vec::new();
+            cells.extend(with_run.then(|| cell(run)));
+            cells.push(network(row));
+            cells.extend(with_setting.then(|| cell(&row.setting)));
+            cells.extend(metrics.iter().map(|(key, _)| number(row.numbers.get(key))));
+            cells.push(format!("<td class=\"n\">{}</td>", row.seeds.len()));
+            cells
+        })
+        .collect();
+    let mut html =
+        format!("<h3>{}</h3>\n{}{}", escape(protocol_name(&first.eval)), table("results", &head, &body), terms(group));
+    html += &chosen(&rows);
+    if let Some((run, row)) = rows.iter().find(|(_, row)| row.confusion.is_some()) {
+        let of = if with_run { format!("{run}: {}", row.name) } else { row.name.clone() };
+        html += &confusion::section(row.confusion.as_deref().unwrap_or_default(), &first.classes, &of);
+    }
+    format!("<article>\n{html}</article>\n")
+}
+
+fn protocol_name(eval: &str) -> &str {
+    match eval {
+        "knn" => "k nearest neighbours",
+        "linear" => "Linear evaluation",
+        "finetune" => "Fine-tuning",
+        "semi" => "Few labels",
+        "transfer" => "Transfer",
+        "ablate" => "Ablations",
+        other => other,
+    }
+}
+
+fn metrics_of(rows: &[(&str, &Row)]) -> Vec<(String, String)> {
+    let present: BTreeSet<&String> = rows.iter().flat_map(|(_, row)| row.numbers.keys()).collect();
+    let known = METRICS.iter().filter(|(key, _)| present.iter().any(|present| present == key));
+    let others = present.iter().filter(|key| METRICS.iter().all(|(known, _)| known != *key));
+    known
+        .map(|(key, title)| ((*key).to_owned(), (*title).to_owned()))
+        .chain(others.map(|key| ((*key).clone(), (*key).clone())))
+        .collect()
+}
+
+fn network(row: &Row) -> String {
+    let (class, kind) = match row.network {
+        Network::Encoder => ("encoder", "encoder"),
+        Network::Random => ("random", "random weights"),
+        Network::Supervised => ("supervised", "supervised"),
+        Network::Reference => ("reference", "reference"),
+    };
+    let name = if row.name.is_empty() { kind } else { &row.name };
+    format!("<th scope=\"row\"><span class=\"network {class}\">{kind}</span> {}</th>", escape(name))
+}
+
+/// Mean ± deviation; the values of all seeds under the pointer.
+fn number(statistic: Option<&Statistic>) -> String {
+    let Some(statistic) = statistic.filter(|statistic| statistic.mean.is_finite()) else {
+        return "<td class=\"n\">—</td>".to_owned();
+    };
+    let spread = match statistic.std {
+        Some(std) => format!(" <span class=\"pm\">± {std:.1}</span>"),
+        None => String::new(),
+    };
+    let values: Vec<String> = statistic.values.iter().map(|value| format!("{value:.2}")).collect();
+    format!("<td class=\"n\" title=\"by seed: {}\">{:.1}{spread}</td>", escape(&values.join(", ")), statistic.mean)
+}
+
+/// What the numbers stand for.
+fn terms(group: &[Measured]) -> String {
+    let first = group[0].evaluation;
+    let several = group.iter().any(|measured| measured.run != group[0].run);
+    let trained: Vec<String> = group
+        .iter()
+        .map(|measured| {
+            let Evaluation { arch, training, step, .. } = measured.evaluation;
+            let of = if several { format!("{}: ", measured.run) } else { String::new() };
+            format!("{of}{arch} after {step} steps ({training})")
+        })
+        .collect();
+    // By way of text, which writes an f32 with the digits it has.
+    let preprocessing = serde_json::to_string(&first.preprocessing).and_then(|text| serde_json::from_str(&text));
+    let preprocessing = preprocessing.map(|value: Value| in_words(&value)).unwrap_or_default();
+    let rows = [
+        ("protocol", first.protocol.clone()),
+        ("data", format!("{}; {} training and {} test pictures", first.data, first.train_images, first.test_images)),
+        ("encoder", trained.join("; ")),
+        ("pictures", preprocessing),
+    ];
+    let rows: String = rows.iter().map(|(term, text)| format!("<dt>{term}</dt><dd>{}</dd>\n", escape(text))).collect();
+    format!("<dl>\n{rows}</dl>\n")
+}
+
+/// What was chosen on held-out pictures, folded.
+fn chosen(rows: &[(&str, &Row)]) -> String {
+    let lines: Vec<Vec<String>> = rows
+        .iter()
+        .filter(|(_, row)| !row.chosen.is_empty())
+        .flat_map(|(_, row)| {
+            row.chosen.iter().enumerate().map(move |(place, value)| {
+                let seed = row.seeds.get(place).map_or_else(String::new, u64::to_string);
+                vec![row_head(&row.name), cell(&row.setting), cell(&seed), cell(&in_words(value))]
+            })
+        })
+        .collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let head = ["network", "setting", "seed", "chosen"].map(head_cell);
+    folded("Chosen on held-out pictures", &table("chosen", &head, &lines))
+}
+
+/// JSON as `key value, key value`.
+fn in_words(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let words: Vec<String> =
+                fields.iter().map(|(key, value)| format!("{} {}", key.replace('_', " "), in_words(value))).collect();
+            words.join(", ")
+        }
+        Value::Array(values) => {
+            let words: Vec<String> = values.iter().map(in_words).collect();
+            format!("({})", words.join(", "))
+        }
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::runs::tests::run_with;
+    use super::*;
+
+    const KNN: &str = r#"{"eval":"knn","encoder":"run","arch":"resnet18","training":"BYOL <i>","step":11,"data":"d & e",
+        "preprocessing":PREPROCESSING,"train_images":90,"test_images":30,"classes":["<b>","\"q\""],"protocol":"weighted k-NN",
+        "rows":[{"network":"encoder","name":"resnet18","setting":"k 20","seeds":[0,1],"numbers":{"top1":{"mean":50.04,"std":0.26,
+        "values":[49.9,50.2]},"own":{"mean":1.0,"values":[1.0]}},"chosen":[{"learning_rate":0.1},{"learning_rate":0.2}],
+        "confusion":[[3,1],[0,4]]},{"network":"random","name":"resnet18, random weights","setting":"","seeds":[0],
+        "numbers":{"top1":{"mean":30.0,"values":[30.0]}},"chosen":[]}]}"#;
+
+    fn html(entries: &[String]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<_> = entries
+            .iter()
+            .enumerate()
+            .map(|(place, entry)| {
+                let path = run_with(folder.path(), &format!("run{place}"), "");
+                std::fs::write(path.join("evaluation.json"), format!("{{\"evaluations\":[{entry}]}}")).unwrap();
+                path
+            })
+            .collect();
+        let runs = RunRecord::read_all(&paths).unwrap();
+        assert!(runs.iter().all(|run| run.problems.is_empty()), "{:?}", runs[0].problems);
+        section(&runs)
+    }
+
+    fn knn() -> String {
+        let preprocessing = serde_json::to_string(&byol_data::views::EvaluationConfig::default()).unwrap();
+        KNN.replace("PREPROCESSING", &preprocessing)
+    }
+
+    #[test]
+    fn a_table_has_its_numbers_with_deviation_and_its_protocol() {
+        let html = html(&[knn()]);
+        for part in [
+            "50.0 <span class=\"pm\">± 0.3</span>",
+            "by seed: 49.90, 50.20",
+            "<dt>protocol</dt><dd>weighted k-NN</dd>",
+            "d &amp; e; 90 training and 30 test pictures",
+            "BYOL &lt;i&gt;",
+            "learning rate 0.2",
+            ">own, %<",
+            "&lt;b&gt;",
+            "&quot;q&quot;",
+        ] {
+            assert!(html.contains(part), "{part} in {html}");
+        }
+        assert!(!html.contains("<b>") && !html.contains("<i>"));
+    }
+
+    #[test]
+    fn runs_share_a_table_only_under_the_same_protocol() {
+        assert_eq!(html(&[knn(), knn()]).matches("<article>").count(), 1);
+        assert_eq!(html(&[knn(), knn().replace("weighted", "plain")]).matches("<article>").count(), 2);
+        assert!(html(&[]).contains("No evaluation yet"));
+    }
+}

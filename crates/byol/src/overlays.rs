@@ -1,0 +1,139 @@
+//! A preset, a file and `--set key=value`, one over the other.
+
+use std::path::Path;
+
+use byol_nn::{Error, Result};
+use toml::Table;
+
+use crate::config::{Config, parse_setting, parse_toml};
+use crate::preset::Preset;
+
+impl Preset {
+    /// The complete configuration with `key=value` settings over it; see [`Overlays`].
+    ///
+    /// # Errors
+    /// As for [`Overlays::over`].
+    pub fn resolve(self, settings: &[String]) -> Result<Config> {
+        Overlays::read(None, settings)?.over(self)
+    }
+}
+
+/// What lies over a preset: a TOML file, then `key=value` settings.
+#[derive(Clone, Debug)]
+pub struct Overlays {
+    preset: Option<Preset>,
+    tables: Vec<(String, Table)>,
+}
+
+impl Overlays {
+    /// Reads the file and the settings.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a file that cannot be read, [`Error::ConfigSyntax`] for one that is no TOML or names an unknown
+    /// preset, and for settings that are no `key=value`.
+    pub fn read(file: Option<&Path>, settings: &[String]) -> Result<Self> {
+        let mut overlays = Self { preset: None, tables: Vec::new() };
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+            let mut table = parse_toml(&text, &path.display().to_string())?;
+            if let Some(name) = table.remove("preset") {
+                overlays.preset = Some(Preset::from_value(&name, path)?);
+            }
+            overlays.tables.push((path.display().to_string(), table));
+        }
+        for setting in settings {
+            overlays.tables.push((format!("--set {setting}"), parse_setting(setting)?));
+        }
+        Ok(overlays)
+    }
+
+    /// The preset that the file names.
+    pub fn preset(&self) -> Option<Preset> {
+        self.preset
+    }
+
+    /// The complete configuration: `preset`, overlaid. Its mean and standard deviation speak of three channels; for
+    /// another `data.channels`, every channel starts with mean ½ and deviation ¼.
+    ///
+    /// # Errors
+    /// [`Error::ConfigSyntax`] for unknown keys and wrong types, [`Error::Config`] for values out of range.
+    pub fn over(&self, preset: Preset) -> Result<Config> {
+        let mut config = preset.config();
+        let channels = self.tables.iter().rev().find_map(|(_, table)| table.get("data")?.get("channels")?.as_integer());
+        if let Some(channels) = channels.and_then(|channels| usize::try_from(channels).ok())
+            && channels != config.views.mean.len()
+        {
+            (config.views.mean, config.views.std) = (vec![0.5; channels], vec![0.25; channels]);
+        }
+        for (origin, overlay) in &self.tables {
+            config = config.overlay(overlay.clone(), origin)?;
+        }
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::from_table;
+
+    fn resolve(settings: &[&str]) -> Result<Config> {
+        Preset::Cifar10.resolve(&settings.iter().map(|&s| s.to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn settings_override_the_preset_and_text_needs_no_quotes() {
+        let config = resolve(&["model.arch=resnet18x0.25", "train.batch_size=128", "schedule.epochs=3"]).unwrap();
+        assert_eq!(config.model.arch.to_string(), "resnet18x0.25");
+        assert_eq!((config.train.batch_size, config.schedule.epochs), (128, 3.0));
+    }
+
+    #[test]
+    fn mistakes_name_the_key_and_what_is_allowed() {
+        let cases = [
+            ("train.batchsize=3", "batch_size"),
+            ("nonsense=1", "unknown field `nonsense`"),
+            ("train.batch_size=many", "train.batch_size"),
+            ("train.batch_size=-1", "train.batch_size"),
+            ("train.batch_size=1", "2 or more"),
+            ("train.accumulation_steps=7", "divisor"),
+            ("model.arch=vgg", "resnet18"),
+            ("schedule.epochs=-2", "from 0 to"),
+            ("train.prefetch_batches=1000000000000", "1 to 1024"),
+            ("model.projector_hidden=100000", "1 to 65536"),
+            ("views.view1.blur_p=2", "views.view1.blur_p"),
+            ("eval.every_epochs=-1", "eval.every_epochs"),
+            ("eval.images=1", "2 to 65536"),
+            ("eval.temperature=0", "eval.temperature"),
+            ("eval.every=1", "unknown field `every`"),
+            ("=3", "key=value"),
+            ("train", "key=value"),
+        ];
+        for (setting, expected) in cases {
+            let message = resolve(&[setting]).unwrap_err().to_string();
+            assert!(message.contains(expected), "{setting}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_of_a_version_without_some_keys_goes_on_and_one_of_other_settings_does_not() {
+        let config = resolve(&["eval.every_epochs=0.5", "train.tensorboard=false", "train.loader_threads=3"]).unwrap();
+        let mut table: Table = resolve(&[]).unwrap().identity().parse().unwrap();
+        assert!(config.goes_on_from(&table.to_string()));
+        table.remove("eval").unwrap();
+        table["train"].as_table_mut().unwrap().remove("tensorboard").unwrap();
+        assert!(config.goes_on_from(&table.to_string()));
+        table.insert("seed".to_owned(), 5.into());
+        assert!(!config.goes_on_from(&table.to_string()) && !config.goes_on_from("no settings"));
+    }
+
+    #[test]
+    fn every_preset_is_valid_and_survives_its_own_toml() {
+        for preset in Preset::ALL {
+            let config = preset.resolve(&[]).unwrap();
+            let again = from_table(parse_toml(&config.to_toml(), "test").unwrap(), "test").unwrap();
+            assert_eq!(config, again, "{preset}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The run folder: `config.toml`, `run.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/`, `encoder.*`,
+//! `bad_images.jsonl`.
+
+mod bad_images;
+mod metrics;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use byol_eval::{Evaluation, read_evaluations, write_evaluations};
+use byol_nn::files::{check_outside, write_atomically};
+use byol_nn::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+pub(crate) use bad_images::BadImageLog;
+pub(crate) use metrics::{MetricsLog, last_online};
+pub use metrics::{Session, SessionLine, StepMetrics, read as read_metrics};
+
+/// A folder that holds one pretraining run.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    /// Folders that were made on the way to it, outermost last.
+    new_parents: Vec<PathBuf>,
+}
+
+/// `run.json`: what is needed to go on, besides the configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunInfo {
+    /// Absolute paths of the roots of `DATA`; empty for pictures drawn in memory.
+    pub data: Vec<PathBuf>,
+    /// `--split`, if given.
+    pub split: Option<String>,
+    /// Fingerprint of names, sizes and labels of the data.
+    pub data_fingerprint: u64,
+    /// Pictures.
+    pub images: usize,
+    /// What decodes, resizes and augments, and how exactly: part of the recipe.
+    pub input: String,
+    /// Device the run was started on.
+    pub device: String,
+    /// Version of this program.
+    pub version: String,
+}
+
+impl RunFolder {
+    /// Creates the folder with its configuration. An existing one is never touched, nor is a folder inside `data`.
+    ///
+    /// # Errors
+    /// [`Error::Path`] when `path` exists or lies inside the data, [`Error::Io`] when it cannot be written; then nothing
+    /// is left behind.
+    pub fn create(path: &Path, config: &Config, info: &RunInfo) -> Result<Self> {
+        Self::check_free(path, &info.data)?;
+        let parents = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
+        let new_parents = parents.take_while(|parent| !parent.exists()).map(Path::to_owned).collect();
+        let run = Self { path: path.to_owned(), new_parents };
+        run.make_folder().inspect_err(|_| run.discard_parents())?;
+        run.fill(config, info).inspect_err(|_| run.discard())?;
+        Ok(run)
+    }
+
+    /// Removes a folder just created, and the parents created for it. What cannot be removed stays: the caller has an
+    /// error to report already.
+    pub(crate) fn discard(&self) {
+        let _ = fs::remove_dir_all(&self.path);
+        self.discard_parents();
+    }
+
+    fn discard_parents(&self) {
+        for parent in &self.new_parents {
+            let _ = fs::remove_dir(parent);
+        }
+    }
+
+    fn make_folder(&self) -> Result<()> {
+        if let Some(parent) = self.new_parents.first() {
+            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        }
+        fs::create_dir(&self.path).map_err(Error::io("create", &self.path))
+    }
+
+    /// Checks that `path` may become a run folder for `data`.
+    pub fn check_free(path: &Path, data: &[PathBuf]) -> Result<()> {
+        if path.symlink_metadata().is_ok() {
+            let problem = "already exists, and a run never overwrites; give another --out, or go on with `byol resume`";
+            return Err(Error::path(path, problem));
+        }
+        data.iter().try_for_each(|data| check_outside(path, data))
+    }
+
+    /// Opens an existing run folder.
+    pub fn open(path: &Path) -> Result<Self> {
+        let run = Self { path: path.to_owned(), new_parents: Vec::new() };
+        if run.config_path().is_file() && run.info_path().is_file() {
+            return Ok(run);
+        }
+        let got = match path.symlink_metadata() {
+            Ok(_) if path.is_dir() => "a folder that lacks one or both",
+            Ok(_) => "a file",
+            Err(_) => "nothing at this path",
+        };
+        let problem = format!(
+            "not a run folder: expected config.toml and run.json in it, got {got}; give the --out of a `byol pretrain`"
+        );
+        Err(Error::path(path, problem))
+    }
+
+    fn fill(&self, config: &Config, info: &RunInfo) -> Result<()> {
+        fs::create_dir(self.checkpoints()).map_err(Error::io("create", &self.checkpoints()))?;
+        write_atomically(&self.config_path(), |writer| writer.write_all(config.to_toml().as_bytes()))?;
+        let json = serde_json::to_string_pretty(info).expect("plain fields have a JSON form");
+        write_atomically(&self.info_path(), |writer| writeln!(writer, "{json}"))?;
+        fs::File::create(self.metrics()).map(drop).map_err(Error::io("create", &self.metrics()))
+    }
+
+    /// Reads `run.json`.
+    pub fn info(&self) -> Result<RunInfo> {
+        let path = self.info_path();
+        let json = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        serde_json::from_str(&json).map_err(|error| {
+            Error::path(&path, format!("damaged run description: {error}; restore the file from a copy"))
+        })
+    }
+
+    /// Keeps every other process from training this run while the returned file is open.
+    ///
+    /// # Errors
+    /// [`Error::Path`] when another process has it.
+    pub fn lock(&self) -> Result<fs::File> {
+        let path = self.info_path();
+        let file = fs::File::open(&path).map_err(Error::io("read", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(fs::TryLockError::WouldBlock) => {
+                Err(Error::path(&self.path, "another process is training this run; wait for it, or stop it first"))
+            }
+            Err(fs::TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
+        }
+    }
+
+    /// Reads `config.toml`.
+    pub fn config(&self) -> Result<Config> {
+        Config::load(&self.config_path())
+    }
+
+    /// Appends the evaluation to `metrics.jsonl`, and puts it into `evaluation.json` in place of an earlier one of the same
+    /// protocol, data and steps.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and, for an `evaluation.json` that someone has damaged, [`Error::Path`].
+    pub fn remember(&self, evaluation: &Evaluation) -> Result<()> {
+        MetricsLog::open(&self.metrics())?.append(evaluation)?;
+        let mut evaluations = read_evaluations(&self.evaluations())?;
+        let key = |e: &Evaluation| (e.eval.clone(), e.data.clone(), e.protocol.clone(), e.step);
+        evaluations.retain(|earlier| key(earlier) != key(evaluation));
+        evaluations.push(evaluation.clone());
+        write_evaluations(&self.evaluations(), evaluations)
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `checkpoints/`.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// `metrics.jsonl`.
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    /// `evaluation.json`.
+    pub fn evaluations(&self) -> PathBuf {
+        self.path.join("evaluation.json")
+    }
+
+    /// `features/`, where representations are kept.
+    pub fn features(&self) -> PathBuf {
+        self.path.join("features")
+    }
+
+    /// `tensorboard/`.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.path.join("tensorboard")
+    }
+
+    /// `bad_images.jsonl`.
+    pub fn bad_images(&self) -> PathBuf {
+        self.path.join("bad_images.jsonl")
+    }
+
+    fn config_path(&self) -> PathBuf {
+        self.path.join("config.toml")
+    }
+
+    fn info_path(&self) -> PathBuf {
+        self.path.join("run.json")
+    }
+}
