@@ -13,6 +13,7 @@ mod decode;
 pub mod drawn;
 mod error;
 mod evaluation_loader;
+mod fnv;
 mod image;
 pub mod inspect;
 mod loader;

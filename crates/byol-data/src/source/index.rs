@@ -21,7 +21,7 @@ use super::folder::name_path;
 use super::listing::{Contents, Listing};
 use super::walk::{self, Tree};
 use crate::DataError;
-use crate::dataset::Fnv;
+use crate::fnv::Fnv;
 
 /// Below this many pictures listing is fast anyhow.
 const MIN_PICTURES: usize = 10_000;
