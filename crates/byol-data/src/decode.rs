@@ -31,6 +31,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::error::panic_message;
 use crate::image::Samples;
+use crate::limits::check_size;
 use crate::source::{array_picture, looks_like_npy};
 use crate::{DataConfig, Image, channels};
 
@@ -241,18 +242,6 @@ fn decode_other(bytes: &[u8], format: ImageFormat, config: &DataConfig) -> Resul
     };
     let (width_px, height_px) = (width_px as usize, height_px as usize);
     Ok(Decoded { width_px, height_px, channels: channels_in, samples, orientation })
-}
-
-pub(crate) fn check_size(width_px: u64, height_px: u64, max_image_pixels: u64) -> Result<(), String> {
-    if width_px == 0 || height_px == 0 {
-        return Err(format!("the picture is {width_px}×{height_px} pixels"));
-    }
-    if width_px * height_px > max_image_pixels {
-        return Err(format!(
-            "the picture is {width_px}×{height_px} pixels, more than data.max_image_pixels = {max_image_pixels} allows"
-        ));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod evaluation_loader;
 mod fnv;
 mod image;
 pub mod inspect;
+mod limits;
 mod loader;
 mod memory;
 mod order;

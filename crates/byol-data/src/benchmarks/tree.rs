@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Benchmark;
-use crate::{DataConfig, DataError, source};
+use crate::limits::check_memory;
+use crate::{DataConfig, DataError};
 
 /// Where a benchmark lies.
 pub(super) struct Tree<'a> {
@@ -71,7 +72,7 @@ impl<'a> Tree<'a> {
             }
             _ => return Err(self.missing(name, 0, expected)),
         };
-        source::check_memory(&path, size_bytes, self.max_list_bytes)?;
+        check_memory(&path, size_bytes, self.max_list_bytes)?;
         fs::read(&path).map_err(|source| DataError::Unreadable { path, source })
     }
 

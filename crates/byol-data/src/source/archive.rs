@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::listing::{Contents, Listing, Member};
+use crate::limits::check_file_size;
 use crate::{DataConfig, DataError};
 
 /// Where the bytes of the members are.
@@ -282,7 +283,7 @@ impl Archive {
     /// The bytes of picture `index`, unless there are more than `max_bytes`; in `file` if they are not in memory anyhow.
     pub fn read<'a>(&'a self, index: usize, max_bytes: u64, file: &'a mut Vec<u8>) -> Result<&'a [u8], String> {
         let size = self.listing.size_bytes(index);
-        super::check_file_size(size, max_bytes)?;
+        check_file_size(size, max_bytes)?;
         self.storage
             .read(self.listing.position(index), size, file)
             .map_err(|error| format!("cannot be read from {}: {error}", self.path.display()))

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::limits::check_file_size;
+
 /// Reads the file `name` below `root` into `bytes`, at most `max_bytes` of it.
 pub(crate) fn read(root: &Path, name: &[u8], max_bytes: u64, bytes: &mut Vec<u8>) -> Result<(), String> {
     let unreadable = |error: io::Error| format!("cannot be read: {error}");
@@ -13,7 +15,7 @@ pub(crate) fn read(root: &Path, name: &[u8], max_bytes: u64, bytes: &mut Vec<u8>
     if !metadata.is_file() {
         return Err("cannot be read: it is no longer a file".into());
     }
-    super::check_file_size(metadata.len(), max_bytes)?;
+    check_file_size(metadata.len(), max_bytes)?;
     bytes.clear();
     // The file may grow meanwhile; what is read stays within the limit.
     File::open(path).and_then(|file| file.take(max_bytes).read_to_end(bytes)).map_err(unreadable)?;

@@ -9,6 +9,7 @@ use std::path::Path;
 use super::PartReader;
 use super::records::{Pixels, Records};
 use crate::DataError;
+use crate::limits::check_memory;
 use crate::splits::{Layout, choose};
 
 /// Whether a file of this name belongs to an IDX set.
@@ -120,7 +121,7 @@ fn unpack(path: &Path, name: &str, bytes: Vec<u8>, max_memory_bytes: u64) -> Res
     gz.take(max_memory_bytes.saturating_add(1))
         .read_to_end(&mut unpacked)
         .map_err(|error| DataError::BrokenArchive { path: super::part_path(path, name), reason: error.to_string() })?;
-    super::check_memory(path, unpacked.len() as u64, max_memory_bytes)?;
+    check_memory(path, unpacked.len() as u64, max_memory_bytes)?;
     Ok(unpacked)
 }
 

@@ -14,6 +14,7 @@ use csv::{ByteRecord, ReaderBuilder, Trim};
 use super::folder::name_path;
 use super::listing::{Listing, has_picture_ending};
 use super::{Source, walk};
+use crate::limits::{check_count, check_memory};
 use crate::splits::{self, Layout, NoSuchSplit};
 use crate::{DataConfig, DataError};
 
@@ -41,7 +42,7 @@ pub(crate) fn open(path: &Path, split: Option<&str>, config: &DataConfig) -> Res
     let unreadable = |source| DataError::Unreadable { path: path.into(), source };
     let file = File::open(path).map_err(unreadable)?;
     let size_bytes = file.metadata().map_err(unreadable)?.len();
-    super::check_memory(path, size_bytes, config.max_archive_memory_bytes)?;
+    check_memory(path, size_bytes, config.max_archive_memory_bytes)?;
     let mut text = Vec::new();
     file.take(size_bytes).read_to_end(&mut text).map_err(unreadable)?;
     let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&text);
@@ -57,7 +58,7 @@ pub(crate) fn open(path: &Path, split: Option<&str>, config: &DataConfig) -> Res
     // What is not there shows when the picture is asked for.
     paths.set_sizes(sizes.into_iter().map(Option::unwrap_or_default));
     paths.shrink_to_fit();
-    super::check_count(path, paths.len())?;
+    check_count(path, paths.len())?;
     let layout = layout(&labels, splits.as_deref(), split).map_err(|NoSuchSplit(present)| DataError::UnknownSplit {
         path: path.into(),
         split: split.unwrap_or_default().into(),
@@ -166,7 +167,7 @@ fn layout(labels: &[String], splits: Option<&[String]>, wish: Option<&str>) -> R
 
 /// A source of the files `paths` below `root`, in this order, and the places of those that are not there.
 pub(crate) fn of_paths(root: &Path, mut paths: Listing) -> Result<(Source, Vec<u32>), DataError> {
-    super::check_count(root, paths.len())?;
+    check_count(root, paths.len())?;
     let sizes = sizes(root, &paths);
     let missing = (0u32..).zip(&sizes).filter(|(_, size)| size.is_none()).map(|(place, _)| place).collect();
     paths.set_sizes(sizes.into_iter().map(Option::unwrap_or_default));

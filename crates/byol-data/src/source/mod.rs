@@ -44,6 +44,7 @@ pub(crate) use roots::open_all;
 pub(crate) use index::user_folder;
 
 use crate::decode::{decode, looks_like_a_picture};
+use crate::limits::{check_count, check_memory};
 use crate::splits::{self, Layout, NoSuchSplit};
 use crate::{DataConfig, DataError, Image, LoadMemory};
 
@@ -406,27 +407,6 @@ fn describe(head: &[u8]) -> String {
         _ if std::str::from_utf8(head).is_ok() => "a text file".into(),
         _ => "content of no known kind".into(),
     }
-}
-
-fn check_count(path: &Path, count: usize) -> Result<(), DataError> {
-    match u32::try_from(count) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(DataError::TooManyImages { path: path.into(), count }),
-    }
-}
-
-fn check_file_size(size_bytes: u64, max_bytes: u64) -> Result<(), String> {
-    if size_bytes > max_bytes {
-        return Err(format!("the file has {size_bytes} bytes, more than data.max_file_bytes = {max_bytes} allows"));
-    }
-    Ok(())
-}
-
-pub(crate) fn check_memory(path: &Path, needed_bytes: u64, limit_bytes: u64) -> Result<(), DataError> {
-    if needed_bytes > limit_bytes {
-        return Err(DataError::TooMuchMemory { path: path.into(), limit_bytes, remedy: "raise it" });
-    }
-    Ok(())
 }
 
 /// A file of a set, for messages: within a folder or, written the same way, within an archive.

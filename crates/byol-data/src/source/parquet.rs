@@ -14,6 +14,7 @@ use parquet::data_type::ByteArray;
 
 use super::parquet_file::ParquetFile;
 use super::parquet_labels::classes_and_labels;
+use crate::limits::check_file_size;
 use crate::splits::{Layout, NoSuchSplit, choose};
 use crate::{DataConfig, DataError};
 
@@ -131,7 +132,7 @@ impl Parquet {
                 file.picture(row)?.ok_or(NULL)?
             }
         };
-        super::check_file_size(picture.len() as u64, max_bytes)?;
+        check_file_size(picture.len() as u64, max_bytes)?;
         Ok(picture)
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::archive::read_exact_at;
 use crate::image::{Image, Samples};
+use crate::limits::check_size;
 use crate::{DataConfig, LoadMemory, channels};
 
 /// Bytes that can be read at any position from any thread.
@@ -127,7 +128,7 @@ impl Form {
 
     /// Whether such pictures are within the limits and have channels that become those asked for.
     pub fn check(&self, config: &DataConfig) -> Result<(), String> {
-        crate::decode::check_size(self.width_px as u64, self.height_px as u64, config.max_image_pixels)?;
+        check_size(self.width_px as u64, self.height_px as u64, config.max_image_pixels)?;
         channels::check(self.channels, config.channels)
     }
 

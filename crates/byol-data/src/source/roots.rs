@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::archive::Archive;
 use super::listing::Listing;
 use super::{Source, folder};
+use crate::limits::check_count;
 use crate::splits::{self, Layout, NoSuchSplit};
 use crate::{DataConfig, DataError, Image, LoadMemory};
 
@@ -198,7 +199,7 @@ impl<'a> Several<'a> {
         }
         let start = self.roots.len;
         let count = start as usize + source.len();
-        super::check_count(path, count)?;
+        check_count(path, count)?;
         self.content_bytes = self.content_bytes.saturating_add(source.content_bytes());
         self.roots.roots.push(Root { prefix, source, start });
         self.roots.len = count as u32;
