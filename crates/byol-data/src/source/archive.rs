@@ -8,7 +8,9 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::listing::{Contents, Listing, Member};
+use super::contents::{Contents, Member};
+use super::listing::Listing;
+use super::read_at::read_exact_at;
 use crate::limits::check_file_size;
 use crate::{DataConfig, DataError};
 
@@ -238,24 +240,6 @@ impl Storage {
             Self::Plain(_) | Self::Reopened { .. } => 0,
         }
     }
-}
-
-#[cfg(unix)]
-pub(crate) fn read_exact_at(file: &File, bytes: &mut [u8], position: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, bytes, position)
-}
-
-#[cfg(windows)]
-pub(crate) fn read_exact_at(file: &File, mut bytes: &mut [u8], mut position: u64) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let count = std::os::windows::fs::FileExt::seek_read(file, bytes, position)?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        bytes = &mut bytes[count..];
-        position += count as u64;
-    }
-    Ok(())
 }
 
 /// Pictures in an archive.

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use super::listing::base_text;
 use super::npy::{self, Header, MAX_HEADER_BYTES, NpyProblem};
 use super::npz::Npz;
+use super::part::part_path;
 use super::pixels::{Arrangement, Form, Pixels, Stored};
 use crate::splits::{Layout, NoSuchSplit, choose};
 use crate::{DataConfig, DataError, Image};
@@ -95,7 +96,7 @@ pub(crate) fn open_npz(
     let mut npz = Npz::open(path, config.max_archive_memory_bytes)?;
     let (mut pictures, mut others) = (Vec::new(), Vec::new());
     for name in npz.names()? {
-        let header = npy::header(&npz.head(&name)?).map_err(|problem| problem.at(&super::part_path(path, &name)))?;
+        let header = npy::header(&npz.head(&name)?).map_err(|problem| problem.at(&part_path(path, &name)))?;
         match header.shape.len() {
             3 | 4 => pictures.push((name, header)),
             _ => others.push(name),
@@ -211,7 +212,7 @@ impl Set<'_> {
 
     /// An array, for messages.
     fn place(&self, name: &str) -> PathBuf {
-        super::part_path(self.root, &(self.name)(name))
+        part_path(self.root, &(self.name)(name))
     }
 
     /// The one array of each split, or the one array; `None` if names do not tell which that is.

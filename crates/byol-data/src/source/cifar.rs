@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
-use super::PartReader;
 use super::listing::base_text;
+use super::part::{PartReader, part_path};
 use super::records::{Pixels, Records};
 use crate::DataError;
 use crate::splits::{Layout, choose};
@@ -131,7 +131,7 @@ fn records_of(path: &Path, kind: Kind, contents: Vec<(String, Vec<u8>)>) -> Resu
     for (name, bytes) in &contents {
         if bytes.is_empty() || !bytes.len().is_multiple_of(kind.record_bytes()) {
             return Err(DataError::Malformed {
-                path: super::part_path(path, name),
+                path: part_path(path, name),
                 expected: format!("{kind:?} records of {} bytes each", kind.record_bytes()),
                 got: format!("{} bytes, which is no whole number of them", bytes.len()),
             });
@@ -156,7 +156,7 @@ fn labels_of(path: &Path, kind: Kind, records: &Records) -> Result<Vec<Option<u3
             return Ok(Some(u32::from(label)));
         }
         Err(DataError::Malformed {
-            path: super::part_path(path, &records.name(index)),
+            path: part_path(path, &records.name(index)),
             expected: format!("a label below {}", kind.classes()),
             got: label.to_string(),
         })

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use super::PartReader;
+use super::part::{PartReader, part_path};
 use super::records::{Pixels, Records};
 use crate::DataError;
 use crate::limits::check_memory;
@@ -120,7 +120,7 @@ fn unpack(path: &Path, name: &str, bytes: Vec<u8>, max_memory_bytes: u64) -> Res
     let gz = flate2::bufread::MultiGzDecoder::new(&bytes[..]);
     gz.take(max_memory_bytes.saturating_add(1))
         .read_to_end(&mut unpacked)
-        .map_err(|error| DataError::BrokenArchive { path: super::part_path(path, name), reason: error.to_string() })?;
+        .map_err(|error| DataError::BrokenArchive { path: part_path(path, name), reason: error.to_string() })?;
     check_memory(path, unpacked.len() as u64, max_memory_bytes)?;
     Ok(unpacked)
 }
@@ -166,5 +166,5 @@ fn dimensions<const D: usize>(path: &Path, name: &str, bytes: &[u8]) -> Result<[
 }
 
 fn malformed(path: &Path, name: &str, expected: impl Into<String>, got: String) -> DataError {
-    DataError::Malformed { path: super::part_path(path, name), expected: expected.into(), got }
+    DataError::Malformed { path: part_path(path, name), expected: expected.into(), got }
 }

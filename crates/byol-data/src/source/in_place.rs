@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::archive::Storage;
-use super::listing::{Contents, Listing, base_text};
+use super::contents::Contents;
+use super::listing::{Listing, base_text};
+use super::part::part_path;
 use super::pixels::Stored;
 use super::{Source, arrays, npy, npz, parquet, stl10};
 use crate::splits::Layout;
@@ -89,7 +91,7 @@ pub(crate) fn open_archive(
     }
     let mut open = |name: &str| {
         let part = contents.parts.iter().find(|(part, ..)| part == name);
-        let &(_, bytes, position) = part.ok_or_else(|| DataError::NotFound { path: super::part_path(path, name) })?;
+        let &(_, bytes, position) = part.ok_or_else(|| DataError::NotFound { path: part_path(path, name) })?;
         let file = match storage {
             Storage::Memory(kept) => {
                 return Ok(Stored::Memory(std::mem::take(&mut kept[position as usize]).into_vec()));

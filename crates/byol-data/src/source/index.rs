@@ -17,8 +17,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::contents::Contents;
 use super::folder::name_path;
-use super::listing::{Contents, Listing};
+use super::listing::Listing;
 use super::walk::{self, Tree};
 use crate::DataError;
 use crate::fnv::Fnv;

@@ -3,6 +3,7 @@
 mod archive;
 mod arrays;
 mod cifar;
+mod contents;
 mod folder;
 mod idx;
 mod in_place;
@@ -15,8 +16,10 @@ mod parquet;
 mod parquet_columns;
 mod parquet_file;
 mod parquet_labels;
+mod part;
 mod pattern;
 mod pixels;
+mod read_at;
 mod records;
 mod roots;
 mod stl10;
@@ -30,11 +33,12 @@ use std::path::{Path, PathBuf};
 
 use archive::{Archive, Compression};
 pub(crate) use arrays::picture as array_picture;
+use contents::Contents;
 pub(crate) use list::of_paths;
-use listing::Contents;
 pub(crate) use listing::{Listing, has_picture_ending, is_hidden};
 pub(crate) use npy::looks_like_npy;
 use parquet::Parquet;
+use part::PartReader;
 pub(crate) use pattern::expand_all;
 use pixels::Pixels;
 use records::Records;
@@ -68,9 +72,6 @@ pub(crate) enum Source {
     /// Pictures in memory, with their names.
     Images { images: Vec<Image>, names: Vec<String> },
 }
-
-/// Reads one file of a CIFAR or IDX set, by its name.
-type PartReader<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>, DataError>;
 
 impl Source {
     /// What it is, for people.
@@ -407,9 +408,4 @@ fn describe(head: &[u8]) -> String {
         _ if std::str::from_utf8(head).is_ok() => "a text file".into(),
         _ => "content of no known kind".into(),
     }
-}
-
-/// A file of a set, for messages: within a folder or, written the same way, within an archive.
-fn part_path(path: &Path, name: &str) -> PathBuf {
-    path.join(name)
 }

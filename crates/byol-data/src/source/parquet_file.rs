@@ -18,8 +18,8 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescriptor;
 
-use super::archive::read_exact_at;
 use super::parquet_columns::{check_chunk, duplicate, label_column, picture_column};
+use super::read_at::read_exact_at;
 use crate::DataError;
 
 /// Rows that are read at once where all are read.

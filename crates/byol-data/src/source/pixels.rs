@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use super::archive::read_exact_at;
+use super::read_at::read_exact_at;
 use crate::image::{Image, Samples};
 use crate::limits::check_size;
 use crate::{DataConfig, LoadMemory, channels};

@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use super::listing::base_text;
+use super::part::part_path;
 use super::pixels::{Arrangement, Depth, Form, Pixels, Stored};
 use crate::DataError;
 use crate::splits::{Layout, NoSuchSplit, choose};
@@ -48,7 +50,7 @@ pub(crate) fn open(
     split: Option<&str>,
     open: Opener<'_>,
 ) -> Result<(Pixels, Layout), DataError> {
-    let find = |wanted: &str| names.iter().find(|name| super::listing::base_text(name) == wanted);
+    let find = |wanted: &str| names.iter().find(|name| base_text(name) == wanted);
     let present: Vec<_> =
         FILES.iter().filter_map(|&(file, labels, split)| Some((file, find(file)?, labels, split))).collect();
     let splits_present: Vec<String> = present.iter().map(|&(.., split)| split.to_owned()).collect();
@@ -58,11 +60,8 @@ pub(crate) fn open(
         present,
     })?;
     let (file, name, labels, split) = present[place];
-    let malformed = |name: &str, expected: String, got: String| DataError::Malformed {
-        path: super::part_path(path, name),
-        expected,
-        got,
-    };
+    let malformed =
+        |name: &str, expected: String, got: String| DataError::Malformed { path: part_path(path, name), expected, got };
     let stored = open(name)?;
     let bytes = stored.len();
     if bytes == 0 || !bytes.is_multiple_of(PICTURE_BYTES) {
@@ -74,7 +73,7 @@ pub(crate) fn open(
         return Err(DataError::TooManyImages { path: path.into(), count });
     }
     let mut read = |name: &str, most: u64| {
-        open(name)?.start(most).map_err(|source| DataError::Unreadable { path: super::part_path(path, name), source })
+        open(name)?.start(most).map_err(|source| DataError::Unreadable { path: part_path(path, name), source })
     };
     let labels = match labels.and_then(find) {
         None => vec![None; count],

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::SystemTime;
 
-use super::listing::{Contents, Member, is_hidden};
+use super::contents::{Contents, Member};
+use super::listing::is_hidden;
 use crate::DataError;
 
 /// What is below a folder.
