@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::archive::Storage;
 use super::contents::Contents;
-use super::listing::{Listing, base_text};
+use super::listing::{Listing, base_text, layout_of};
 use super::part::part_path;
 use super::pixels::Stored;
-use super::{Source, arrays, npy, npz, parquet, stl10};
+use super::read::Source;
+use super::{arrays, npy, npz, parquet, stl10};
 use crate::splits::Layout;
 use crate::{DataConfig, DataError};
 
@@ -41,7 +42,7 @@ pub(crate) fn open_folder(
     for (name, size_bytes, position) in contents.parts.iter().filter(|(name, ..)| arrays::is_part(base_text(name))) {
         listing.push(name.as_bytes(), *size_bytes, *position);
     }
-    let layout = super::layout_of(path, &listing, split)?;
+    let layout = layout_of(path, &listing, split)?;
     Ok(Some((Source::Folder { root: path.into(), listing }, layout)))
 }
 

@@ -13,7 +13,8 @@ use csv::{ByteRecord, ReaderBuilder, Trim};
 
 use super::folder::name_path;
 use super::listing::{Listing, has_picture_ending};
-use super::{Source, walk};
+use super::read::Source;
+use super::walk;
 use crate::limits::{check_count, check_memory};
 use crate::splits::{self, Layout, NoSuchSplit};
 use crate::{DataConfig, DataError};

@@ -1,5 +1,11 @@
 //! Names of pictures in a folder or an archive, and what a name tells.
 
+use std::path::Path;
+
+use crate::DataError;
+use crate::limits::check_count;
+use crate::splits::{self, Layout, NoSuchSplit};
+
 /// Whether a file or folder of this name is passed over.
 pub(crate) fn is_hidden(base: &[u8]) -> bool {
     base.starts_with(b".") || base == b"__MACOSX"
@@ -132,6 +138,16 @@ impl Listing {
     pub fn memory_bytes(&self) -> usize {
         self.names.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
+}
+
+/// The splits and labels that the names of `pictures` at `path` give.
+pub(crate) fn layout_of(path: &Path, pictures: &Listing, split: Option<&str>) -> Result<Layout, DataError> {
+    check_count(path, pictures.len())?;
+    splits::layout(pictures.names(), split).map_err(|NoSuchSplit(present)| DataError::UnknownSplit {
+        path: path.into(),
+        split: split.unwrap_or_default().into(),
+        present,
+    })
 }
 
 #[cfg(test)]
