@@ -1,7 +1,7 @@
 //! Gaussian blur on planes, separable.
 
-use super::Plane;
-use super::config::Semantics;
+use super::plane::Plane;
+use super::semantics::Semantics;
 
 /// `⌊(size/10)/2⌋`: the reference's kernel has `2·radius + 1` taps, 23 at 224 px and 3 at 32 px.
 pub(super) fn radius_px(size_px: usize) -> usize {

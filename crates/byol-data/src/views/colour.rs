@@ -6,7 +6,7 @@
 //! The loops hold no branches, only selects, so that the compiler vectorises them; all is inlined into
 //! [`super::Views::render`], which is compiled for several instruction sets.
 
-use super::Plane;
+use super::plane::Plane;
 
 /// Luma weights of the reference, the paper and torchvision.
 pub(super) const LUMA: [f32; 3] = [0.2989, 0.5870, 0.1140];

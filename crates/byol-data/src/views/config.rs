@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::semantics::Semantics;
+
 /// Channel means of ImageNet in `[0, 1]`, as the reference subtracts them (`dataset.py`).
 pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 
@@ -19,28 +21,6 @@ pub struct InvalidConfig {
     pub expected: String,
     /// What it held.
     pub got: String,
-}
-
-/// Whose arithmetic the operations follow where the reference and torchvision differ.
-///
-/// | operation | `reference` (TensorFlow) | `torchvision` |
-/// |---|---|---|
-/// | crop box | one draw, sides clamped | 10 tries, then a centre crop |
-/// | bicubic | no antialias | antialias |
-/// | brightness | `x + δ` | `x · f` |
-/// | contrast | about each channel's mean | about the mean of the grey image |
-/// | saturation | `S · f` in HSV | blend with the grey image |
-/// | blur | zero padding | reflected padding |
-///
-/// torchvision on PIL images rounds to 8 bits after every operation. We compute in `f32` throughout under both
-/// semantics and clip to `[0, 1]` where TensorFlow or the 8 bits would.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Semantics {
-    /// The paper's own code, deepmind-research `byol/utils/{dataset,augmentations}.py`.
-    Reference,
-    /// `torchvision.transforms`, which most other implementations use.
-    Torchvision,
 }
 
 /// Both views of an image. The default is the paper's, at 224 px (App. B, Table 6).

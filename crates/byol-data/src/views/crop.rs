@@ -1,6 +1,7 @@
 //! Which part of the image a view shows.
 
-use super::config::{Semantics, ViewConfig};
+use super::config::ViewConfig;
+use super::semantics::Semantics;
 use crate::Random;
 
 /// A rectangle of whole pixels inside an image, at least 1×1.

@@ -3,10 +3,11 @@
 use pulp::Arch;
 use serde::{Deserialize, Serialize};
 
-use super::config::{IMAGENET_MEAN, IMAGENET_STD, InvalidConfig, Semantics, check, check_frame};
+use super::config::{IMAGENET_MEAN, IMAGENET_STD, InvalidConfig, check, check_frame};
 use super::crop::CropBox;
+use super::rendering::{Rendering, ViewScratch};
 use super::resize::ResizePlan;
-use super::{Rendering, ViewScratch};
+use super::semantics::Semantics;
 use crate::Image;
 
 /// Whether the centre is cut out before or after the resize. Both show the same part of the image.

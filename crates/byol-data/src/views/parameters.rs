@@ -1,7 +1,8 @@
 //! What is random about a view, drawn before any pixel is touched.
 
-use super::config::{Semantics, ViewConfig};
+use super::config::ViewConfig;
 use super::crop::CropBox;
+use super::semantics::Semantics;
 use crate::Random;
 
 /// One step of the colour jitter with what was drawn for it.

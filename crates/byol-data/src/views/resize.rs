@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::Plane;
 use super::crop::CropBox;
+use super::plane::Plane;
 use crate::image::{Image, Samples};
 
 /// The Keys cubic with `a = −1/2`, which TensorFlow's half-pixel bicubic, PIL and torch's antialiased bicubic share.

@@ -2,8 +2,10 @@
 
 use pulp::WithSimd;
 
+use super::plane::Plane;
+use super::rendering::Rendering;
 use super::*;
-use crate::Samples;
+use crate::{Image, Random, Samples, Stream};
 
 const SIZE: usize = 40;
 const CLOSE: f32 = 1e-4;
@@ -294,8 +296,11 @@ fn many_channels_of_16_bits_are_each_treated_as_one_alone() {
     let samples: Vec<u16> = (0..width * height * channels).map(|_| random.bits() as u16).collect();
     let all = Image::new(width, height, channels, Samples::U16(samples.clone()));
     let views_of = |channels: usize| {
-        let config =
-            ViewsConfig { mean: vec![0.4; channels], std: vec![0.3; channels], ..plain(Semantics::Reference).config };
+        let config = ViewsConfig {
+            mean: vec![0.4; channels],
+            std: vec![0.3; channels],
+            ..plain(Semantics::Reference).config().clone()
+        };
         Views::new(config).unwrap()
     };
     let (many, one) = (views_of(channels), views_of(1));
