@@ -1,8 +1,10 @@
 //! CIFAR-10 and CIFAR-100: <https://www.cs.toronto.edu/~kriz/cifar.html>, the binary version as the archive or unpacked, or
 //! pictures in folders or an archive with `train` and `test`.
 
+use super::facts::Benchmark;
+use super::hold_out;
+use super::parts::BenchmarkParts;
 use super::tree::Tree;
-use super::{Benchmark, BenchmarkParts, hold_out};
 use crate::{DataConfig, DataError, Dataset};
 
 const CIFAR10: [&str; 6] = [

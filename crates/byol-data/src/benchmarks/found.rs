@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::hold_out::{self, TooFew};
+use super::labels::MultiLabels;
+use super::parts::BenchmarkParts;
 use super::tree::Tree;
-use super::{BenchmarkParts, MultiLabels};
 use crate::source::{self, Listing};
 use crate::splits::Layout;
 use crate::{DataConfig, DataError, Dataset};

@@ -1,6 +1,6 @@
 //! Which pictures are held out for validation: a function of the seed 0, the benchmark, the class and the list's order.
 
-use super::Benchmark;
+use super::facts::Benchmark;
 use crate::{Random, Stream};
 
 const SEED: u64 = 0;

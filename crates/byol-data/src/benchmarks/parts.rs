@@ -1,7 +1,8 @@
 //! The parts of a benchmark.
 
+use super::facts::{Benchmark, PartSizes};
+use super::labels::MultiLabels;
 use super::tree::Tree;
-use super::{Benchmark, MultiLabels, PartSizes};
 use crate::{DataError, Dataset};
 
 /// A benchmark in its parts, of which no two share a picture.

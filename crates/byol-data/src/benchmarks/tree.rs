@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Benchmark;
+use super::facts::Benchmark;
 use crate::limits::check_memory;
 use crate::{DataConfig, DataError};
 

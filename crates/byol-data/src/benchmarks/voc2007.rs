@@ -2,8 +2,8 @@
 //! its pictures, with 1, −1 or 0 (difficult).
 
 use super::found::{Found, Part};
+use super::labels::{MultiLabels, Presence};
 use super::tree::Tree;
-use super::{MultiLabels, Presence};
 use crate::DataError;
 
 const CLASSES: [&str; 20] = [
