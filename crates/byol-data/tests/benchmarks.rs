@@ -114,8 +114,12 @@ fn check_against_golden(benchmark: Benchmark) {
     // The folder inside is the same data.
     let inside = open(benchmark, &tree.path().join(base)).unwrap();
     assert_eq!(fingerprints(&inside), fingerprints(&parts));
-    assert_eq!(Benchmark::detect(tree.path()), Some(benchmark));
-    assert_eq!(Benchmark::detect(&tree.path().join(base)), Some(benchmark));
+    let detected = match benchmark {
+        Benchmark::Caltech101WithoutBackground => Benchmark::Caltech101,
+        other => other,
+    };
+    assert_eq!(Benchmark::detect(tree.path()), Some(detected));
+    assert_eq!(Benchmark::detect(&tree.path().join(base)), Some(detected));
 }
 
 /// Takes each of `names` away in turn; the error must name it and say where to get it.
@@ -139,13 +143,17 @@ fn check_every_required_file(benchmark: Benchmark) {
     let expected = expected(benchmark);
     let tree = tree(benchmark, &expected);
     let mut names = lists(benchmark);
-    if !matches!(benchmark, Benchmark::Birdsnap | Benchmark::Caltech101) {
+    let is_caltech = matches!(benchmark, Benchmark::Caltech101 | Benchmark::Caltech101WithoutBackground);
+    if !is_caltech && benchmark != Benchmark::Birdsnap {
         // What is in no list is not missed.
         let listed = ["train", "val", "test"].map(|part| expected_rows(&expected[part], "").pop().unwrap().0);
         names.extend(listed);
     }
-    if benchmark == Benchmark::Caltech101 {
+    if is_caltech {
         names.push("caltech101/101_ObjectCategories".into());
+    }
+    if benchmark == Benchmark::Caltech101 {
+        names.push("caltech101/101_ObjectCategories/BACKGROUND_Google".into());
     }
     check_missing_files(benchmark, tree.path(), &names);
 }
@@ -178,6 +186,7 @@ benchmarks!(
     dtd: Dtd,
     pets: Pets,
     caltech101: Caltech101,
+    caltech101_without_background: Caltech101WithoutBackground,
     places365: Places365,
     flowers102: Flowers102,
 );
@@ -212,6 +221,35 @@ fn voc_tells_what_each_picture_shows_also_after_subsets() {
     assert_eq!(few.name(0), parts.val.name(1));
     assert_eq!(targets.of(&few, 0), presences(&expected["presences"]["val"][1]));
     assert!(both.label(0).is_none() && both.classes().is_empty());
+}
+
+/// A tree of as many pictures as the archive holds: 467 in BACKGROUND_Google and 8 677 in 101 categories.
+#[test]
+fn caltech_with_background_has_the_paper_s_counts_and_without_it_the_same_parts() {
+    let tree = TempDir::new().unwrap();
+    let pictures = |class: &str, count: usize| {
+        for number in 1..=count {
+            write(tree.path(), &format!("101_ObjectCategories/{class}/image_{number:04}.jpg"), b"");
+        }
+    };
+    pictures("BACKGROUND_Google", 467);
+    // Of no picture's ending, as in the archive.
+    write(tree.path(), "101_ObjectCategories/BACKGROUND_Google/tmp", b"");
+    // Bytewise, some categories stand before BACKGROUND_Google and some behind.
+    (0..101).for_each(|class| pictures(&format!("{}_{class}", if class < 5 { "A" } else { "b" }), 85));
+    (86..=177).for_each(|number| write(tree.path(), &format!("101_ObjectCategories/b_50/image_{number:04}.jpg"), b""));
+    let with = open(Benchmark::Caltech101, tree.path()).unwrap();
+    assert_eq!((with.train.len(), with.val.len(), with.test.len()), (2_550, 510, 6_084));
+    assert_eq!(with.sizes(), Benchmark::Caltech101.paper_sizes());
+    assert_eq!((with.train.classes().len(), with.train.classes()[101].as_str()), (102, "BACKGROUND_Google"));
+    let without = open(Benchmark::Caltech101WithoutBackground, tree.path()).unwrap();
+    assert_eq!(without.sizes(), Benchmark::Caltech101WithoutBackground.sizes());
+    assert_eq!(without.train.classes(), &with.train.classes()[..101]);
+    for (part, of_all) in [(&without.train, &with.train), (&without.val, &with.val), (&without.test, &with.test)] {
+        let mut categories = rows(of_all);
+        categories.retain(|(_, label)| *label != Some(101));
+        assert_eq!(rows(part), categories);
+    }
 }
 
 #[test]

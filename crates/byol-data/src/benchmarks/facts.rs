@@ -20,7 +20,7 @@ use crate::DataError;
 /// | VOC2007 | `VOCdevkit/VOC2007/{ImageSets/Main,JPEGImages}` | official |
 /// | DTD, split 1 | `labels/{train,val,test}1.txt`, `images/` | official |
 /// | Oxford Pets | `annotations/{trainval,test}.txt`, `images/` | 20 per class of trainval |
-/// | Caltech-101 | `101_ObjectCategories/` | 5 per class, beside 25 for training; the rest is test |
+/// | Caltech-101, with background or without | `101_ObjectCategories/` | 5 per class, beside 25 for training; the rest is test |
 /// | Places365-Standard | `{categories_places365,places365_train_standard,places365_val}.txt`, `data_256/`, `val_256/` | 50 per class of train |
 /// | Flowers-102 | `{setid,imagelabels}.mat`, `jpg/` | official |
 ///
@@ -47,12 +47,16 @@ pub enum Benchmark {
     Dtd,
     /// Oxford-IIIT Pets (Parkhi et al. 2012), 37 breeds.
     Pets,
-    /// Caltech-101 (Fei-Fei et al. 2004), without the folder `BACKGROUND_Google`, which is no class.
+    /// Caltech-101 (Fei-Fei et al. 2004) as the paper counts it: in 102 classes, of which the last is the folder
+    /// `BACKGROUND_Google` of pictures of anything. The paper speaks of 101 classes, but 3 060 pictures are 30 of each of
+    /// 102, and 6 084 are the others of all 9 144.
     Caltech101,
     /// Places365-Standard (Zhou et al. 2017). The official validation part is the test part, as in the paper.
     Places365,
     /// Flowers-102 (Nilsback and Zisserman 2008). Classes have no names but their numbers.
     Flowers102,
+    /// [`Self::Caltech101`] without `BACKGROUND_Google`: the 101 categories, with the same labels and in the same parts.
+    Caltech101WithoutBackground,
 }
 
 /// How a benchmark is scored.
@@ -80,8 +84,8 @@ pub struct PartSizes {
 }
 
 impl Benchmark {
-    /// All of them, in the order of Table 10.
-    pub const ALL: [Self; 13] = [
+    /// All of them: those of Table 10 in its order, then others.
+    pub const ALL: [Self; 14] = [
         Self::Food101,
         Self::Cifar10,
         Self::Cifar100,
@@ -95,6 +99,7 @@ impl Benchmark {
         Self::Caltech101,
         Self::Places365,
         Self::Flowers102,
+        Self::Caltech101WithoutBackground,
     ];
 
     /// The lower-case name: `food101`.
@@ -124,9 +129,8 @@ impl Benchmark {
 
     /// Pictures in the parts of a complete tree as it is read here. They differ from [`Self::paper_sizes`] for
     /// - Birdsnap: the paper says that validation has as many pictures per class as test, which are 2 443, and counts 4 981;
-    /// - Caltech-101: the paper's 3 060 and 6 084 pictures are those of 102 folders, `BACKGROUND_Google` included, though
-    ///   it speaks of 101 classes;
-    /// - Places365: the paper holds nothing out.
+    /// - Places365: the paper holds nothing out;
+    /// - Caltech-101 without background: the paper counts with it.
     pub fn sizes(self) -> PartSizes {
         self.facts().sizes.unwrap_or(self.facts().paper_sizes)
     }
@@ -295,9 +299,9 @@ impl Benchmark {
                 name: "caltech101",
                 title: "Caltech-101",
                 metric: Metric::MeanPerClass,
-                classes: 101,
+                classes: 102,
                 paper_sizes: sizes(2_550, 510, 6_084),
-                sizes: Some(sizes(2_525, 505, 5_647)),
+                sizes: None,
                 url: "https://data.caltech.edu/records/mzrjq-6wc02",
                 bases: &["caltech101", "caltech-101"],
                 signature: "101_ObjectCategories",
@@ -323,6 +327,13 @@ impl Benchmark {
                 url: "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
                 bases: &["flowers-102"],
                 signature: "setid.mat",
+            },
+            Self::Caltech101WithoutBackground => Facts {
+                name: "caltech101-without-background",
+                title: "Caltech-101 without background",
+                classes: 101,
+                sizes: Some(sizes(2_525, 505, 5_647)),
+                ..Self::Caltech101.facts()
             },
         }
     }
@@ -350,6 +361,21 @@ mod tests {
             let sizes = benchmark.paper_sizes();
             assert_eq!(sizes.train + sizes.val, original, "{benchmark}");
         }
+    }
+
+    #[test]
+    fn caltech_has_thirty_training_pictures_of_each_class_and_the_paper_s_counts_with_background() {
+        let (with, without) = (Benchmark::Caltech101, Benchmark::Caltech101WithoutBackground);
+        assert_eq!((with.classes(), without.classes()), (102, 101));
+        assert_eq!(with.sizes(), with.paper_sizes());
+        for benchmark in [with, without] {
+            assert_eq!(benchmark.metric(), Metric::MeanPerClass);
+            let PartSizes { train, val, .. } = benchmark.sizes();
+            assert_eq!((train, val), (25 * benchmark.classes(), 5 * benchmark.classes()));
+        }
+        // The archive holds 9 144 pictures, 467 of them in BACKGROUND_Google.
+        let all = |PartSizes { train, val, test }: PartSizes| train + val + test;
+        assert_eq!((all(with.sizes()), all(without.sizes())), (9_144, 9_144 - 467));
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl Benchmark {
             Self::Voc2007 => voc2007::read(&tree),
             Self::Dtd => dtd::read(&tree),
             Self::Pets => pets::read(&tree),
-            Self::Caltech101 => caltech101::read(&tree),
+            Self::Caltech101 | Self::Caltech101WithoutBackground => caltech101::read(&tree),
             Self::Places365 => places365::read(&tree),
             Self::Flowers102 => flowers102::read(&tree),
         };
@@ -35,9 +35,12 @@ impl Benchmark {
     }
 
     /// The benchmark whose signature is at `root`, if there is exactly one. Looks for one file of each and reads none.
+    /// Of Caltech-101 it is the one with background.
     pub fn detect(root: &Path) -> Option<Self> {
         let mut all = Self::ALL
             .into_iter()
+            // The same tree is that of the paper's benchmark.
+            .filter(|benchmark| *benchmark != Self::Caltech101WithoutBackground)
             .filter(|benchmark| tree::base(*benchmark, root).join(benchmark.facts().signature).exists());
         all.next().filter(|_| all.next().is_none())
     }
