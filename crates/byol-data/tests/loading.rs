@@ -239,7 +239,7 @@ fn views_and_evaluation_preprocessing_are_what_the_loaders_deliver() {
     let images: Vec<Image> = (0..5).map(|seed| Image::rgb8(12, 12, pixels(seed))).collect();
     let names = (0..5).map(|i| i.to_string()).collect();
     let dataset = Arc::new(Dataset::from_images(images.clone(), None, vec![], names));
-    let views = Views::new(ViewsConfig { size_px: 8, ..ViewsConfig::default() }).unwrap();
+    let views = Views::new(ViewsConfig { size_px: 20, ..ViewsConfig::default() }).unwrap();
     let (mut first, mut second, mut scratch) =
         (vec![0.0; views.values()], vec![0.0; views.values()], Default::default());
     for batch in PairLoader::start(Arc::clone(&dataset), views.clone(), config(3, 12, 0)).map(Result::unwrap).take(1) {
@@ -249,7 +249,7 @@ fn views_and_evaluation_preprocessing_are_what_the_loaders_deliver() {
             assert_eq!((&batch.view1[range.clone()], &batch.view2[range]), (&first[..], &second[..]));
         }
     }
-    let preprocessing = EvaluationConfig { size_px: 8, ..EvaluationConfig::default() };
+    let preprocessing = EvaluationConfig { size_px: 20, ..EvaluationConfig::default() };
     let batches: Vec<_> = EvaluationLoader::start(dataset, preprocessing.clone(), 2, 0).map(Result::unwrap).collect();
     assert_eq!(batches.iter().map(|batch| batch.images.len()).collect::<Vec<_>>(), [2, 2, 1]);
     preprocessing.render(&images[3], &mut first, &mut scratch);

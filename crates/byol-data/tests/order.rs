@@ -96,7 +96,7 @@ impl Run {
 }
 
 fn views() -> Views {
-    Views::new(ViewsConfig { size_px: 8, ..ViewsConfig::default() }).unwrap()
+    Views::new(ViewsConfig { size_px: 20, ..ViewsConfig::default() }).unwrap()
 }
 
 /// All but the bad pictures, which each process reports by itself.

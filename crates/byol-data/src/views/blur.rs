@@ -3,9 +3,18 @@
 use super::plane::Plane;
 use super::semantics::Semantics;
 
-/// `⌊(size/10)/2⌋`: the reference's kernel has `2·radius + 1` taps, 23 at 224 px and 3 at 32 px.
+/// `⌊(size/10)/2⌋`, as the reference's `random_blur` has it (`augmentations.py`).
 pub(super) fn radius_px(size_px: usize) -> usize {
     size_px / 20
+}
+
+/// Taps of the blur's kernel along each axis of a view of `size_px`: `2·⌊size_px / 20⌋ + 1`, 23 at 224 px and 3 at 32 px
+/// (reference, `augmentations.py`). Below 20 px there is one, and a blur of any σ changes nothing; [`ViewsConfig::validate`]
+/// then refuses a `blur_p` above 0.
+///
+/// [`ViewsConfig::validate`]: super::ViewsConfig::validate
+pub fn blur_taps(size_px: usize) -> usize {
+    2 * radius_px(size_px) + 1
 }
 
 /// Rows that are summed in one go: few enough to stay in the nearest cache.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::blur::blur_taps;
 use super::semantics::Semantics;
 
 /// Channel means of ImageNet in `[0, 1]`, as the reference subtracts them (`dataset.py`).
@@ -68,7 +69,8 @@ pub struct ViewConfig {
     pub hue: f32,
     /// Probability that the colours turn grey. Paper: 0.2.
     pub grayscale_p: f32,
-    /// Probability of a Gaussian blur. Paper: 1 in T, 0.1 in T′.
+    /// Probability of a Gaussian blur; must be 0 where `views.size_px` is below 20, as [`blur_taps`] says why.
+    /// Paper: 1 in T, 0.1 in T′.
     pub blur_p: f32,
     /// Smallest σ of the blur in pixels, positive. Paper: 0.1.
     pub blur_sigma_min: f32,
@@ -167,14 +169,33 @@ impl ViewConfig {
 }
 
 impl ViewsConfig {
-    /// Checks every key.
+    /// Checks every key, and that a blur that is asked for changes anything.
     ///
     /// # Errors
     /// The first key that is out of range, with its dotted name (`views.view1.crop_area_min`).
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         check_frame("views", self.size_px, &self.mean, &self.std)?;
         self.view1.validate("views.view1")?;
-        self.view2.validate("views.view2")
+        self.view2.validate("views.view2")?;
+        self.check_blur()
+    }
+
+    /// Views of a recipe with a blur would silently be those of one without.
+    fn check_blur(&self) -> Result<(), InvalidConfig> {
+        if blur_taps(self.size_px) > 1 {
+            return Ok(());
+        }
+        let views = [("views.view1.blur_p", self.view1.blur_p), ("views.view2.blur_p", self.view2.blur_p)];
+        let blurred: Vec<_> = views.into_iter().filter(|&(_, blur_p)| blur_p > 0.0).collect();
+        let Some(&(key, blur_p)) = blurred.first() else { return Ok(()) };
+        let off: Vec<_> = blurred.iter().map(|(key, _)| format!("{key} = 0")).collect();
+        let expected = format!(
+            "0, since at views.size_px = {} a blur changes nothing (its radius is size_px / 20 rounded down): set {}, or \
+             views.size_px to 20 or more",
+            self.size_px,
+            off.join(" and ")
+        );
+        Err(InvalidConfig { key: key.into(), expected, got: blur_p.to_string() })
     }
 }
 
@@ -245,6 +266,27 @@ mod tests {
             assert_eq!(error.key, key);
             assert!(error.to_string().contains("expected") && error.to_string().contains("got"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_blur_without_effect_is_an_error_that_names_every_key_to_set() {
+        let mut config = ViewsConfig { size_px: 20, ..ViewsConfig::default() };
+        config.validate().unwrap();
+        config.size_px = 19;
+        assert_eq!(
+            config.validate().unwrap_err().to_string(),
+            "views.view1.blur_p: expected 0, since at views.size_px = 19 a blur changes nothing (its radius is size_px / 20 \
+             rounded down): set views.view1.blur_p = 0 and views.view2.blur_p = 0, or views.size_px to 20 or more, got 1; \
+             correct it in the config file or with --set views.view1.blur_p=…"
+        );
+        config.view1.blur_p = 0.0;
+        let error = config.validate().unwrap_err();
+        assert_eq!((error.key.as_str(), error.got.as_str()), ("views.view2.blur_p", "0.1"));
+        assert!(error.expected.contains("set views.view2.blur_p = 0, or"), "{error}");
+        config.view2.blur_p = 0.0;
+        config.validate().unwrap();
+        config.view2.blur_p = -1.0;
+        assert!(config.validate().unwrap_err().expected.contains("from 0 to 1"));
     }
 
     #[test]

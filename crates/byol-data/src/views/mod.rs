@@ -28,6 +28,7 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
+pub use blur::blur_taps;
 pub use config::{IMAGENET_MEAN, IMAGENET_STD, InvalidConfig, ViewConfig, ViewsConfig};
 pub use crop::CropBox;
 pub use evaluation::{EvaluationConfig, EvaluationResize};
