@@ -5,6 +5,8 @@
 //! where they lie (`window.rs`), and multiply them with a packed weight (`weight.rs`). Convolutions of 3×3 and stride 1 with
 //! whole vectors of channels take a quarter of the products on tiles of pixels (`winograd/`), unless AMX multiplies `bf16`.
 
+mod destination;
+mod finish;
 mod moments;
 mod product;
 mod shape;
@@ -18,8 +20,10 @@ pub use shape::ConvShape;
 
 use crate::element::Element;
 use crate::isa::Isa;
+use destination::Image;
+use finish::{Add, Affine, Finish, Store};
 use moments::StoreWithMoments;
-use product::{Add, Affine, Finish, Image, Store, multiply};
+use product::multiply;
 use weight::WeightView;
 
 /// What happens to the previous content of a destination.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rayon::prelude::*;
 
-use super::product::Finish;
+use super::finish::Finish;
 use crate::element::Element;
 use crate::moments::{Partial, combine};
 

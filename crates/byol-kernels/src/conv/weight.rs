@@ -20,6 +20,15 @@ pub(super) struct WeightView<'a> {
     pub(super) taps: Vec<usize>,
 }
 
+/// Widest panel of all kernels.
+pub(super) const MAX_WIDTH: usize = 64;
+
+/// Enough tasks for every thread to have several, without reading the windows more often than that takes.
+pub(super) fn panels_per_task(groups: usize, panels: usize) -> usize {
+    let wanted = 4 * rayon::current_num_threads();
+    panels.div_ceil(wanted.div_ceil(groups)).max(1)
+}
+
 /// Where the panels of a packed weight lie.
 pub(super) struct Panels {
     pub(super) list: Vec<Panel>,

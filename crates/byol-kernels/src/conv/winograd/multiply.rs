@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::product::{Destinations, Finish, Image, MAX_WIDTH, Shared, panels_per_task};
-use super::super::weight::{Panel, Panels, WeightView};
+use super::super::destination::{Destinations, Image, Shared};
+use super::super::finish::Finish;
+use super::super::weight::{MAX_WIDTH, Panel, Panels, WeightView, panels_per_task};
 use super::super::window::Window;
 use super::tiling::Tiling;
 use super::transform::{self, EMPTY, KERNEL, OUT, POINTS, PRODUCTS, both_axes};
