@@ -19,6 +19,13 @@ pub(super) struct Image {
     pub(super) channels: usize,
 }
 
+impl Image {
+    /// How many of them `len` values are.
+    pub(super) fn count(self, len: usize) -> usize {
+        len / (self.height * self.width * self.channels)
+    }
+}
+
 /// A destination that is written by many tasks at once.
 pub(super) struct Shared<'a, D> {
     start: *mut D,

@@ -4,6 +4,7 @@
 //! Each is a matrix product without a matrix of patches: the inner loops read the rows of channels that a window sees
 //! where they lie (`window.rs`), and multiply them with a packed weight (`weight.rs`). Convolutions of 3×3 and stride 1 with
 //! whole vectors of channels take a quarter of the products on tiles of pixels (`winograd/`), unless AMX multiplies `bf16`.
+//! The choice between the two is made here, above both.
 
 mod destination;
 mod finish;
@@ -23,8 +24,8 @@ use crate::isa::Isa;
 use destination::Image;
 use finish::{Add, Affine, Finish, Store};
 use moments::StoreWithMoments;
-use product::multiply;
 use weight::WeightView;
+use window::Window;
 
 /// What happens to the previous content of a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,5 +149,27 @@ pub fn conv2d_input_gradient<E: Element, D: Element>(
 pub fn conv2d_weight_gradient<E: Element>(isa: Isa, shape: &ConvShape, x: &[E], dy: &[E], dw: &mut [f32]) {
     shape.check(x.len(), dw.len(), dy.len());
     assert!(isa.is_available(), "this machine has no {isa}");
-    weight_gradient::weight_gradient(isa, shape, x, dy, dw);
+    let window = shape.input_window();
+    match winograd::suits::<E>(isa, &window, shape.batch, shape.outputs) {
+        true => winograd::weight_gradient(isa, shape, &window, x, dy, dw),
+        false => weight_gradient::weight_gradient(isa, shape, &window, x, dy, dw),
+    }
+}
+
+/// `finish(windows of source · weight)` for every position of `window`: by tiles where that is faster, otherwise directly.
+fn multiply<E: Element, D: Element>(
+    isa: Isa,
+    window: &Window,
+    source: &[E],
+    weight: &WeightView,
+    image: Image,
+    destination: &mut [D],
+    finish: &mut impl Finish<D>,
+) {
+    assert_eq!(weight.taps.len(), window.taps());
+    assert_eq!(weight.channels, window.channels);
+    match winograd::suits::<E>(isa, window, image.count(destination.len()), weight.outputs) {
+        true => winograd::multiply(isa, window, source, weight, image, destination, finish),
+        false => product::multiply(isa, window, source, weight, image, destination, finish),
+    }
 }

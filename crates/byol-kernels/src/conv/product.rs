@@ -1,4 +1,4 @@
-//! The product of all windows with a packed weight: the forward pass and the input gradient.
+//! The direct product of all windows with a packed weight: the forward pass and the input gradient.
 #![expect(unsafe_code, reason = "calls the inner loops on a table of pointers")]
 
 use rayon::prelude::*;
@@ -7,12 +7,11 @@ use super::destination::{Destinations, Image, Shared, destination_offsets};
 use super::finish::Finish;
 use super::weight::{MAX_WIDTH, PackedWeight, Panel, WeightView, panels_per_task};
 use super::window::{RowLayout, RowTable, Window};
-use super::winograd;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
 use crate::vector::{GROUP_ROWS, Rows};
 
-/// `finish(windows of source · weight)` for every position of `window`, `images` times.
+/// `finish(windows of source · weight)` for every position of `window`.
 pub(super) fn multiply<E: Element, D: Element>(
     isa: Isa,
     window: &Window,
@@ -22,15 +21,9 @@ pub(super) fn multiply<E: Element, D: Element>(
     destination: &mut [D],
     finish: &mut impl Finish<D>,
 ) {
-    assert_eq!(weight.taps.len(), window.taps());
-    assert_eq!(weight.channels, window.channels);
-    let images = destination.len() / (image.height * image.width * image.channels);
-    let positions = images * window.positions();
+    let positions = image.count(destination.len()) * window.positions();
     if positions == 0 {
         return;
-    }
-    if winograd::suits::<E>(isa, window, images, weight.outputs) {
-        return winograd::multiply(isa, window, source, weight, image, destination, finish);
     }
     let layout = RowLayout::new::<E>(window);
     let weight = PackedWeight::new::<E>(isa, weight, layout);

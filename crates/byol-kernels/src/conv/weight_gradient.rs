@@ -1,4 +1,4 @@
-//! The weight gradient: a product along the positions.
+//! The weight gradient directly: a product along the positions.
 #![expect(unsafe_code, reason = "calls the inner loops on packed buffers")]
 
 use std::ops::Range;
@@ -8,7 +8,6 @@ use rayon::prelude::*;
 use super::shape::ConvShape;
 use super::splits::Splits;
 use super::window::{RowLayout, RowTable, Window};
-use super::winograd;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
 use crate::vector::{Columns, ColumnsKernel, GROUP_ROWS, Kernels, LEFT_BLOCK, LeftLayout, panels};
@@ -20,18 +19,21 @@ const CHUNK_UNITS: usize = GROUP_ROWS;
 ///
 /// Outputs are on the left of the products and input channels on the right. The positions are split between tasks, each
 /// sums in its own buffer, and the buffers are added in order.
-pub(super) fn weight_gradient<E: Element>(isa: Isa, shape: &ConvShape, x: &[E], dy: &[E], dw: &mut [f32]) {
-    let window = shape.input_window();
-    if winograd::suits::<E>(isa, &window, shape.batch, shape.outputs) {
-        return winograd::weight_gradient(isa, shape, &window, x, dy, dw);
-    }
-    let layout = RowLayout::new::<E>(&window);
+pub(super) fn weight_gradient<E: Element>(
+    isa: Isa,
+    shape: &ConvShape,
+    window: &Window,
+    x: &[E],
+    dy: &[E],
+    dw: &mut [f32],
+) {
+    let layout = RowLayout::new::<E>(window);
     let row_len = layout.row_units * E::PER_UNIT;
     let right = panels(E::kernels(isa).columns, |kernel| kernel.width, row_len);
     let last = right.last().expect("a convolution has inputs");
     let plan = Plan {
         isa,
-        window,
+        window: *window,
         outputs: shape.outputs,
         positions: dy.len() / shape.outputs,
         kernels: E::kernels(isa),

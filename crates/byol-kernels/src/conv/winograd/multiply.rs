@@ -42,7 +42,7 @@ pub(in super::super) fn multiply<E: Element, D: Element>(
     finish: &mut impl Finish<D>,
 ) {
     let tiling = Tiling::new(window);
-    let tiles = destination.len() / (image.height * image.width * image.channels) * tiling.tiles();
+    let tiles = image.count(destination.len()) * tiling.tiles();
     let weight = MappedWeight::new(isa, weight);
     let blocks = tiles.div_ceil(BLOCK_TILES);
     let panels_per_task = panels_per_task(blocks, weight.panels.list.len());
