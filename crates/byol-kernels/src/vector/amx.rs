@@ -1,8 +1,8 @@
 //! Tile registers for products of `bf16`.
 #![expect(unsafe_code, reason = "hands raw pointers on to the tile kernels")]
 
-use super::block::{Columns, Rows};
-use super::{ColumnsKernel, GROUP_ROWS, Kernels, LEFT_BLOCK, LeftLayout, RowsKernel};
+use super::block::{Columns, GROUP_ROWS, LEFT_BLOCK, Rows};
+use super::kernels::{ColumnsKernel, Kernels, LeftLayout, RowsKernel};
 use crate::amx::{BLOCK, ColumnBlock, Hardware, RowBlock, Tiles, multiply_columns, multiply_rows};
 
 pub(super) const BF16: Kernels = Kernels {

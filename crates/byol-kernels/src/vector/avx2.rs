@@ -3,8 +3,8 @@
 
 use std::arch::x86_64::*;
 
-use super::block::{Columns, Rows, multiply_columns, multiply_rows};
-use super::{ColumnsKernel, Kernels, LeftLayout, RowsKernel, VECTOR_CHUNK_LEN, Vector};
+use super::block::{Columns, Rows, Vector, multiply_columns, multiply_rows};
+use super::kernels::{ColumnsKernel, Kernels, LeftLayout, RowsKernel, VECTOR_CHUNK_LEN};
 
 pub(super) const F32: Kernels = Kernels {
     rows: &[RowsKernel { width: 16, run: rows::<Floats, 6, 2> }, RowsKernel { width: 8, run: rows::<Floats, 12, 1> }],

@@ -1,7 +1,32 @@
 //! The two inner loops of every convolution and linear layer, written once over [`Vector`].
 #![expect(unsafe_code, reason = "raw pointers keep bounds checks out of the innermost loops")]
 
-use super::{GROUP_ROWS, LEFT_BLOCK, Vector};
+/// Rows per group: a multiple of what every kernel takes at a time.
+pub(crate) const GROUP_ROWS: usize = 96;
+
+/// Left columns per block of [`Columns`]: a multiple of what every kernel takes at a time.
+pub(crate) const LEFT_BLOCK: usize = 32;
+
+/// The lanes of one register, and how a product of units is added to them.
+///
+/// # Safety
+/// All functions need the instruction set they are written for and pointers valid for [`Vector::LANES`] (`splat`: one)
+/// 32-bit values; alignment is not needed.
+pub(crate) trait Vector {
+    /// Outputs side by side.
+    const LANES: usize;
+    /// `f32` sums of all lanes.
+    type Sum: Copy;
+    /// One unit for all lanes.
+    type Units: Copy;
+
+    unsafe fn zero() -> Self::Sum;
+    unsafe fn load_sum(from: *const f32) -> Self::Sum;
+    unsafe fn store_sum(sum: Self::Sum, to: *mut f32);
+    unsafe fn load(from: *const u32) -> Self::Units;
+    unsafe fn splat(from: *const u32) -> Self::Units;
+    unsafe fn multiply_add(sum: Self::Sum, left: Self::Units, right: Self::Units) -> Self::Sum;
+}
 
 /// `sums[r, o] (+)= Σ_{tap, u} rows[tap, r][first_unit + u] · panel[tap, u, o]` for a group of rows and one panel.
 ///
@@ -29,7 +54,7 @@ pub(crate) struct Columns {
     pub(crate) stride: usize,
     /// Whether `sums` holds partial sums to add to; otherwise it is overwritten.
     pub(crate) accumulate: bool,
-    /// [`LEFT_BLOCK`] columns of `units` units, in the [`super::LeftLayout`] of the kernel.
+    /// [`LEFT_BLOCK`] columns of `units` units, in the [`LeftLayout`](super::kernels::LeftLayout) of the kernel.
     pub(crate) left: *const u32,
     /// From unit to unit of the left operand; [`LEFT_BLOCK`] where that is packed as tiles.
     pub(crate) left_stride: usize,

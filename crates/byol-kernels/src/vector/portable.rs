@@ -1,8 +1,8 @@
 //! Plain arrays, for every machine.
 #![expect(unsafe_code, reason = "implements an unsafe trait of raw loads and stores")]
 
-use super::block::{multiply_columns, multiply_rows};
-use super::{ColumnsKernel, Kernels, LeftLayout, RowsKernel, VECTOR_CHUNK_LEN, Vector};
+use super::block::{Vector, multiply_columns, multiply_rows};
+use super::kernels::{ColumnsKernel, Kernels, LeftLayout, RowsKernel, VECTOR_CHUNK_LEN};
 
 pub(super) const F32: Kernels = Kernels {
     rows: &[
