@@ -28,7 +28,7 @@ impl Streams {
             // SAFETY: the slice has as many values, at a multiple of the vector from an aligned start, and only code compiled
             // for AVX-512 streams.
             #[expect(unsafe_code, reason = "a store that ordinary ones do not wait for")]
-            return unsafe { E::stream_avx512(values, to) };
+            return unsafe { stream_avx512(values.map(E::from_f32), to) };
         }
         store(values, row, at);
     }
@@ -42,6 +42,25 @@ impl Streams {
             unsafe {
                 std::arch::x86_64::_mm_sfence();
             }
+        }
+    }
+}
+
+/// Writes sixteen values past the caches; a fence comes before another thread reads them.
+///
+/// # Safety
+/// `to` is valid for them and aligned to their size together, and the caller is compiled for AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "vector instructions")]
+#[inline(always)]
+unsafe fn stream_avx512<E: Element>(values: [E; LANES], to: *mut E) {
+    use std::arch::x86_64::*;
+    const { assert!(E::BYTES == 4 || E::BYTES == 2) };
+    // SAFETY: the caller's contract; the vectors loaded and stored are as long as the array.
+    unsafe {
+        match E::BYTES {
+            4 => _mm512_stream_ps(to.cast(), _mm512_loadu_ps(values.as_ptr().cast())),
+            _ => _mm256_stream_si256(to.cast(), _mm256_loadu_si256(values.as_ptr().cast())),
         }
     }
 }

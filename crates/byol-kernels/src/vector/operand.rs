@@ -27,14 +27,6 @@ pub trait Operand: Copy {
     #[expect(unsafe_code, reason = "vector instructions")]
     unsafe fn interleave_avx512(first: &[Self], second: &[Self], units: &mut [u32]);
 
-    /// Rounds sixteen values and writes them past the caches; a fence comes before another thread reads them.
-    ///
-    /// # Safety
-    /// `to` is valid for them and aligned to their size together, and the caller is compiled for AVX-512.
-    #[cfg(target_arch = "x86_64")]
-    #[expect(unsafe_code, reason = "vector instructions")]
-    unsafe fn stream_avx512(values: [f32; 16], to: *mut Self);
-
     /// The inner loops for `isa`.
     fn kernels(isa: Isa) -> Kernels;
 }
@@ -55,14 +47,6 @@ impl Operand for f32 {
             // SAFETY: `i` is at least 16 from the end of both.
             unsafe { _mm512_storeu_ps(units.as_mut_ptr().add(i).cast(), _mm512_loadu_ps(first.as_ptr().add(i))) }
         }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[expect(unsafe_code, reason = "vector instructions")]
-    #[inline(always)]
-    unsafe fn stream_avx512(values: [f32; 16], to: *mut f32) {
-        // SAFETY: the caller's contract.
-        unsafe { _mm512_stream_ps(to, _mm512_loadu_ps(values.as_ptr())) }
     }
 
     fn kernels(isa: Isa) -> Kernels {
@@ -98,15 +82,6 @@ impl Operand for bf16 {
                 _mm512_storeu_si512(units.as_mut_ptr().add(i).cast(), pairs);
             }
         }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[expect(unsafe_code, reason = "vector instructions")]
-    #[inline(always)]
-    unsafe fn stream_avx512(values: [f32; 16], to: *mut bf16) {
-        let rounded = values.map(<bf16 as crate::Element>::from_f32);
-        // SAFETY: the caller's contract.
-        unsafe { _mm256_stream_si256(to.cast(), _mm256_loadu_si256(rounded.as_ptr().cast())) }
     }
 
     fn kernels(isa: Isa) -> Kernels {
