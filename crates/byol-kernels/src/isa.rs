@@ -1,5 +1,8 @@
 //! Which instructions the kernels use, chosen at run time.
 
+#[cfg(target_arch = "x86_64")]
+mod tile_registers;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -56,7 +59,7 @@ impl Isa {
             Self::Avx2 => avx2,
             Self::Avx512 => avx512,
             Self::Avx512Bf16 => avx512 && is_x86_feature_detected!("avx512bf16"),
-            Self::Amx => avx512 && crate::amx::is_available(),
+            Self::Amx => avx512 && tile_registers::is_available(),
         }
     }
 

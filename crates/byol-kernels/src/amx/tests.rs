@@ -4,6 +4,7 @@
 use super::emulated::Emulated;
 use super::tiles::TILE;
 use super::*;
+use crate::isa::Isa;
 
 /// A pair of `bf16` NaN: whatever is not to be read.
 const POISON: u32 = 0x7fc0_7fc0;
@@ -258,7 +259,7 @@ unsafe fn hardware_columns(block: &ColumnBlock) {
 }
 
 fn hardware_or_skip(test: &str) -> bool {
-    let available = is_x86_feature_detected!("avx512f") && is_available();
+    let available = Isa::Amx.is_available();
     if !available {
         println!("skipped: this machine has no tile registers for {test}");
     }
