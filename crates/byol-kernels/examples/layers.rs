@@ -4,12 +4,12 @@
 //! Counted are the multiply-adds of the direct sum. Products by tiles (3×3, stride 1) need a quarter of them and can
 //! exceed the machine's peak.
 //!
-//! usage: `cargo run --release -p byol-kernels --example layers -- [resnet18|resnet50] [f32|bf16] [ISA] [BATCH]`
+//! usage: `cargo run --release -p byol-kernels --example layers -- [resnet18|resnet50] [f32|bf16] [ISA] [BATCH] [same]`
 
 use std::time::Instant;
 
 use byol_kernels::{
-    ConvShape, Element, Isa, ReusingAllocator, Write, bf16, conv2d_input_gradient, conv2d_weight_gradient,
+    ConvShape, Element, Isa, Padding, ReusingAllocator, Write, bf16, conv2d_input_gradient, conv2d_weight_gradient,
     conv2d_with_moments, peak_bf16_flops, peak_f32_flops,
 };
 
@@ -25,7 +25,10 @@ fn main() {
     let isa: Isa = argument(2, Isa::best().name()).parse().expect("an instruction set");
     let is_resnet50 = argument(0, "resnet18") == "resnet50";
     let batch = argument(3, if is_resnet50 { "16" } else { "128" }).parse().expect("a batch size");
-    let shapes = if is_resnet50 { resnet50_at_224(batch) } else { resnet18_at_32(batch) };
+    let mut shapes = if is_resnet50 { resnet50_at_224(batch) } else { resnet18_at_32(batch) };
+    if argument(4, "symmetric") == "same" {
+        shapes.iter_mut().for_each(|(_, _, shape)| shape.padding = Padding::Same);
+    }
     let threads = rayon::current_num_threads();
     match argument(1, "f32") {
         "bf16" => {
@@ -98,7 +101,16 @@ fn median(mut run: impl FnMut()) -> f64 {
 }
 
 fn layer(batch: usize, size: usize, inputs: usize, outputs: usize, kernel: usize, stride: usize) -> ConvShape {
-    ConvShape { batch, height: size, width: size, inputs, outputs, kernel, stride, padding: kernel / 2 }
+    ConvShape {
+        batch,
+        height: size,
+        width: size,
+        inputs,
+        outputs,
+        kernel,
+        stride,
+        padding: Padding::Symmetric(kernel / 2),
+    }
 }
 
 fn resnet18_at_32(batch: usize) -> Vec<(&'static str, usize, ConvShape)> {

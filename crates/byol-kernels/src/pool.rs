@@ -1,9 +1,12 @@
 //! Max pooling and global average pooling with their gradients.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
+use crate::padding::Padding;
 
 /// Sizes of a max pooling with a square window; positions outside of the image do not take part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,19 +23,19 @@ pub struct MaxPool {
     pub kernel: usize,
     /// Step between windows in pixels.
     pub stride: usize,
-    /// Pixels that the first window starts outside of the image; less than `kernel`.
-    pub padding: usize,
+    /// How far windows reach over the edges; if `Symmetric`, by less than `kernel`.
+    pub padding: Padding,
 }
 
 impl MaxPool {
-    /// `⌊(height + 2·padding − kernel) / stride⌋ + 1`
+    /// Rows of the output, see [`Padding`]. Panics when the window exceeds the padded input.
     pub fn output_height(&self) -> usize {
-        (self.height + 2 * self.padding - self.kernel) / self.stride + 1
+        self.padding.output_size(self.height, self.kernel, self.stride)
     }
 
-    /// `⌊(width + 2·padding − kernel) / stride⌋ + 1`
+    /// Columns of the output, see [`Padding`]. Panics when the window exceeds the padded input.
     pub fn output_width(&self) -> usize {
-        (self.width + 2 * self.padding - self.kernel) / self.stride + 1
+        self.padding.output_size(self.width, self.kernel, self.stride)
     }
 
     /// Values in the input `[batch, height, width, channels]`.
@@ -45,21 +48,68 @@ impl MaxPool {
         self.batch * self.output_height() * self.output_width() * self.channels
     }
 
+    /// What the kernels ask for at every window, worked out once.
+    fn windows(&self) -> Windows {
+        assert!(self.stride > 0 && self.channels > 0, "sizes of {self:?}");
+        let axis = |size| {
+            let (before, _) = self.padding.around(size, self.kernel, self.stride);
+            assert!(before < self.kernel, "every window must see a pixel: {self:?}");
+            let count = self.padding.output_size(size, self.kernel, self.stride);
+            Axis { size, kernel: self.kernel, stride: self.stride, before, count }
+        };
+        Windows { rows: axis(self.height), columns: axis(self.width), channels: self.channels }
+    }
+
     fn check(&self, x: usize, y: usize) {
-        assert!(self.padding < self.kernel && self.stride > 0 && self.channels > 0, "sizes of {self:?}");
         assert_eq!((x, y), (self.input_len(), self.output_len()), "lengths of input and output of {self:?}");
+    }
+}
+
+/// The windows of a pooling along one axis of an image.
+struct Axis {
+    /// Pixels of the image.
+    size: usize,
+    kernel: usize,
+    stride: usize,
+    /// Pixels that the first window starts outside of the image.
+    before: usize,
+    /// Windows.
+    count: usize,
+}
+
+impl Axis {
+    /// The pixels of the image that a window sees.
+    #[inline(always)]
+    fn pixels(&self, window: usize) -> Range<usize> {
+        let start = window * self.stride;
+        start.saturating_sub(self.before)..(start + self.kernel - self.before).min(self.size)
+    }
+}
+
+/// The windows of a pooling over one image.
+struct Windows {
+    rows: Axis,
+    columns: Axis,
+    channels: usize,
+}
+
+impl Windows {
+    /// Values in an image.
+    fn image_len(&self) -> usize {
+        self.rows.size * self.columns.size * self.channels
+    }
+
+    /// Values in a row of outputs.
+    fn output_row_len(&self) -> usize {
+        self.columns.count * self.channels
     }
 
     /// Calls `visit` with the offset of each pixel of an image that window `(i, j)` sees, row by row.
     #[inline(always)]
     fn for_each_pixel(&self, i: usize, j: usize, mut visit: impl FnMut(usize)) {
-        let range = |index: usize, size: usize| {
-            let start = index * self.stride;
-            start.saturating_sub(self.padding)..(start + self.kernel - self.padding).min(size)
-        };
-        for y in range(i, self.height) {
-            for x in range(j, self.width) {
-                visit((y * self.width + x) * self.channels);
+        for y in self.rows.pixels(i) {
+            for x in self.columns.pixels(j) {
+                visit((y * self.columns.size + x) * self.channels);
             }
         }
     }
@@ -67,19 +117,18 @@ impl MaxPool {
 
 /// The largest value that each window sees; NaN counts as largest.
 pub fn max_pool<E: Element>(isa: Isa, pool: &MaxPool, x: &[E], y: &mut [E]) {
+    let windows = pool.windows();
     pool.check(x.len(), y.len());
-    let row_len = pool.output_width() * pool.channels;
-    let image_len = pool.height * pool.width * pool.channels;
-    y.par_chunks_mut(row_len).enumerate().for_each(|(row, y)| {
-        let (image, i) = (row / pool.output_height(), row % pool.output_height());
-        let x = &x[image * image_len..][..image_len];
+    y.par_chunks_mut(windows.output_row_len()).enumerate().for_each(|(row, y)| {
+        let (image, i) = (row / windows.rows.count, row % windows.rows.count);
+        let x = &x[image * windows.image_len()..][..windows.image_len()];
         vectorized(
             isa,
             #[inline(always)]
             || {
                 for (j, y) in y.chunks_exact_mut(pool.channels).enumerate() {
                     y.fill(E::from_f32(f32::NEG_INFINITY));
-                    pool.for_each_pixel(i, j, |offset| {
+                    windows.for_each_pixel(i, j, |offset| {
                         for (y, x) in y.iter_mut().zip(&x[offset..][..pool.channels]) {
                             *y = if wins(x.to_f32(), y.to_f32()) { *x } else { *y };
                         }
@@ -100,10 +149,11 @@ fn wins(x: f32, maximum: f32) -> bool {
 ///
 /// `dx` is fully overwritten; where windows overlap gradients are added.
 pub fn max_pool_gradient<E: Element>(isa: Isa, pool: &MaxPool, x: &[E], y: &[E], dy: &[E], dx: &mut [E]) {
+    let windows = pool.windows();
     pool.check(x.len(), y.len());
     pool.check(dx.len(), dy.len());
-    let image_len = pool.height * pool.width * pool.channels;
-    let pooled_len = pool.output_height() * pool.output_width() * pool.channels;
+    let image_len = windows.image_len();
+    let pooled_len = windows.rows.count * windows.output_row_len();
     dx.par_chunks_mut(image_len).enumerate().for_each_init(
         || (vec![0.0; image_len], vec![0.0; pool.channels]),
         |(sums, rest), (image, dx)| {
@@ -114,11 +164,11 @@ pub fn max_pool_gradient<E: Element>(isa: Isa, pool: &MaxPool, x: &[E], y: &[E],
                 #[inline(always)]
                 || {
                     sums.fill(0.0);
-                    for i in 0..pool.output_height() {
-                        for j in 0..pool.output_width() {
-                            let window = (i * pool.output_width() + j) * pool.channels;
-                            let [y, dy] = [y, dy].map(|values| &values[window..][..pool.channels]);
-                            scatter_window(pool, (i, j), x, y, dy, sums, rest);
+                    for i in 0..windows.rows.count {
+                        for j in 0..windows.columns.count {
+                            let window = (i * windows.columns.count + j) * windows.channels;
+                            let [y, dy] = [y, dy].map(|values| &values[window..][..windows.channels]);
+                            scatter_window(&windows, (i, j), x, y, dy, sums, rest);
                         }
                     }
                     for (dx, sum) in dx.iter_mut().zip(&*sums) {
@@ -133,7 +183,7 @@ pub fn max_pool_gradient<E: Element>(isa: Isa, pool: &MaxPool, x: &[E], y: &[E],
 /// Adds the gradient of one window to `sums`; `rest` is what has not found its maximum yet.
 #[inline(always)]
 fn scatter_window<E: Element>(
-    pool: &MaxPool,
+    windows: &Windows,
     (i, j): (usize, usize),
     x: &[E],
     y: &[E],
@@ -144,8 +194,8 @@ fn scatter_window<E: Element>(
     for (rest, dy) in rest.iter_mut().zip(dy) {
         *rest = dy.to_f32();
     }
-    pool.for_each_pixel(i, j, |offset| {
-        let (x, sums) = (&x[offset..][..pool.channels], &mut sums[offset..][..pool.channels]);
+    windows.for_each_pixel(i, j, |offset| {
+        let (x, sums) = (&x[offset..][..windows.channels], &mut sums[offset..][..windows.channels]);
         for (((x, y), sum), rest) in x.iter().zip(y).zip(sums).zip(&mut *rest) {
             let (x, y) = (x.to_f32(), y.to_f32());
             let is_maximum = x == y || (x.is_nan() && y.is_nan());

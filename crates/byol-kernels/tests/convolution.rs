@@ -1,9 +1,11 @@
 //! Convolutions and their gradients against their definition in `f64`, over random shapes, for every instruction set of
 //! this machine and both element types.
 
+mod explicit;
+
 use byol_kernels::{
-    ConvShape, Element, Isa, Write, bf16, conv2d, conv2d_affine, conv2d_input_gradient, conv2d_weight_gradient,
-    conv2d_with_moments,
+    ConvShape, Element, Isa, Padding, Write, bf16, conv2d, conv2d_affine, conv2d_input_gradient,
+    conv2d_weight_gradient, conv2d_with_moments,
 };
 
 /// SplitMix64 (Steele, Lea and Flood 2014).
@@ -59,29 +61,31 @@ struct Convolution {
     dw: Vec<f64>,
 }
 
-/// The definition: one loop per index.
+/// The definition: zeros are written around a copy of the input and every window lies inside; one loop per index.
 fn naive_convolution<E: Element>(shape: &ConvShape, x: &[E], weight: &[f32], dy: &[E]) -> Convolution {
     let ConvShape { batch, height, width, inputs, outputs, kernel, stride, padding } = *shape;
-    let mut result = Convolution { y: vec![0.0; dy.len()], dx: vec![0.0; x.len()], dw: vec![0.0; weight.len()] };
+    let padded = explicit::Padded::new(padding, height, width, kernel, stride);
+    assert_eq!((shape.output_height(), shape.output_width()), (padded.output_height, padded.output_width), "{shape:?}");
+    let places = padded.places(batch, height, width, inputs);
+    let mut padded_x = vec![0.0; batch * padded.rows * padded.columns * inputs];
+    let mut padded_dx = padded_x.clone();
+    places.iter().zip(x).for_each(|(place, x)| padded_x[*place] = f64::from(x.to_f32()));
+    let (mut y, mut dw) = (vec![0.0; dy.len()], vec![0.0; weight.len()]);
     for n in 0..batch {
-        for i in 0..shape.output_height() {
-            for j in 0..shape.output_width() {
+        for i in 0..padded.output_height {
+            for j in 0..padded.output_width {
+                let y_at = ((n * padded.output_height + i) * padded.output_width + j) * outputs;
                 for u in 0..kernel {
                     for v in 0..kernel {
-                        let (row, column) = (i * stride + u, j * stride + v);
-                        if row < padding || column < padding || row - padding >= height || column - padding >= width {
-                            continue;
-                        }
-                        let x_at = ((n * height + row - padding) * width + column - padding) * inputs;
-                        let y_at = ((n * shape.output_height() + i) * shape.output_width() + j) * outputs;
+                        let x_at = ((n * padded.rows + i * stride + u) * padded.columns + j * stride + v) * inputs;
                         for o in 0..outputs {
+                            let dy = f64::from(dy[y_at + o].to_f32());
                             for c in 0..inputs {
                                 let w_at = ((o * inputs + c) * kernel + u) * kernel + v;
-                                let (x, w) = (f64::from(x[x_at + c].to_f32()), f64::from(weight[w_at]));
-                                let dy = f64::from(dy[y_at + o].to_f32());
-                                result.y[y_at + o] += x * w;
-                                result.dx[x_at + c] += dy * w;
-                                result.dw[w_at] += dy * x;
+                                let (x, w) = (padded_x[x_at + c], f64::from(weight[w_at]));
+                                y[y_at + o] += x * w;
+                                padded_dx[x_at + c] += dy * w;
+                                dw[w_at] += dy * x;
                             }
                         }
                     }
@@ -89,7 +93,7 @@ fn naive_convolution<E: Element>(shape: &ConvShape, x: &[E], weight: &[f32], dy:
             }
         }
     }
-    result
+    Convolution { y, dx: places.iter().map(|place| padded_dx[*place]).collect(), dw }
 }
 
 struct Case<E> {
@@ -131,6 +135,7 @@ impl<E: Element> Case<E> {
 
 fn random_shape(random: &mut Random) -> ConvShape {
     loop {
+        let padding = [Padding::Symmetric(random.between(0, 4)), Padding::Same][random.between(0, 1)];
         let shape = ConvShape {
             batch: random.between(1, 4),
             height: random.between(1, 13),
@@ -139,20 +144,36 @@ fn random_shape(random: &mut Random) -> ConvShape {
             outputs: random.choose(&[1, 2, 3, 7, 8, 16, 19, 48, 100]),
             kernel: random.choose(&[1, 2, 3, 3, 5, 7]),
             stride: random.choose(&[1, 1, 2, 2, 3]),
-            padding: random.between(0, 4),
+            padding,
         };
-        if shape.height.min(shape.width) + 2 * shape.padding >= shape.kernel {
-            return shape;
+        let size = shape.height.min(shape.width);
+        if matches!(padding, Padding::Symmetric(pixels) if size + 2 * pixels < shape.kernel) {
+            continue;
         }
+        return shape;
     }
 }
 
 fn square(batch: usize, size: usize, inputs: usize, outputs: usize, kernel: usize, stride: usize) -> ConvShape {
-    ConvShape { batch, height: size, width: size, inputs, outputs, kernel, stride, padding: kernel / 2 }
+    ConvShape {
+        batch,
+        height: size,
+        width: size,
+        inputs,
+        outputs,
+        kernel,
+        stride,
+        padding: Padding::Symmetric(kernel / 2),
+    }
+}
+
+/// The same with TensorFlow's padding.
+fn same(shape: ConvShape) -> ConvShape {
+    ConvShape { padding: Padding::Same, ..shape }
 }
 
 /// Shapes as the networks in use have them, small enough for the definition.
-fn network_shapes() -> [ConvShape; 9] {
+fn network_shapes() -> [ConvShape; 13] {
     [
         square(3, 32, 3, 16, 3, 1),
         square(5, 32, 16, 16, 3, 1),
@@ -162,6 +183,10 @@ fn network_shapes() -> [ConvShape; 9] {
         square(3, 9, 64, 130, 1, 2),
         square(2, 17, 33, 257, 1, 1),
         square(1, 65, 3, 20, 7, 2),
+        same(square(2, 64, 3, 20, 7, 2)),
+        same(square(2, 16, 32, 64, 3, 2)),
+        same(square(3, 10, 64, 130, 1, 2)),
+        same(square(2, 17, 33, 257, 1, 1)),
         ConvShape::linear(130, 260, 70),
     ]
 }
@@ -175,12 +200,13 @@ fn shape_of_tiles(
     outputs: usize,
     padding: usize,
 ) -> ConvShape {
+    let padding = Padding::Symmetric(padding);
     ConvShape { batch, height, width, inputs, outputs, kernel: 3, stride: 1, padding }
 }
 
 /// A single pixel, no padding and too much, tiles that hang over the edge, more tiles and channels than one block or panel
 /// holds.
-fn shapes_of_tiles() -> [ConvShape; 8] {
+fn shapes_of_tiles() -> [ConvShape; 9] {
     [
         shape_of_tiles(96, 1, 1, 16, 16, 1),
         shape_of_tiles(33, 3, 14, 32, 48, 0),
@@ -190,13 +216,15 @@ fn shapes_of_tiles() -> [ConvShape; 8] {
         shape_of_tiles(2, 33, 31, 16, 16, 1),
         shape_of_tiles(24, 8, 8, 272, 16, 1),
         shape_of_tiles(97, 4, 4, 32, 208, 1),
+        same(shape_of_tiles(40, 6, 9, 32, 48, 0)),
     ]
 }
 
 fn random_shape_of_tiles(random: &mut Random) -> ConvShape {
     let (inputs, outputs) = (random.choose(&[16, 32, 48]), random.choose(&[16, 32, 64, 80]));
     let (height, width) = (random.between(2, 11), random.between(2, 11));
-    shape_of_tiles(random.between(96, 110), height, width, inputs, outputs, random.between(1, 3))
+    let shape = shape_of_tiles(random.between(96, 110), height, width, inputs, outputs, random.between(1, 3));
+    [shape, same(shape)][random.between(0, 1)]
 }
 
 #[test]
@@ -210,7 +238,7 @@ fn instruction_sets_that_this_machine_lacks_are_named() {
 #[test]
 fn convolutions_of_random_shapes_equal_their_definition() {
     let mut random = Random(1);
-    for _ in 0..300 {
+    for _ in 0..450 {
         Case::<f32>::random(random_shape(&mut random), &mut random).check();
         Case::<bf16>::random(random_shape(&mut random), &mut random).check();
     }
@@ -226,6 +254,25 @@ fn convolutions_of_the_networks_in_use_equal_their_definition() {
         let mut random = Random(100 + seed as u64);
         Case::<f32>::random(shape, &mut random).check();
         Case::<bf16>::random(shape, &mut random).check();
+    }
+}
+
+/// Every parity of height and width with every window; rows of channels read in place and gathered.
+#[test]
+fn convolutions_padded_as_by_tensorflow_equal_their_definition() {
+    let mut random = Random(200);
+    for kernel in [1, 2, 3, 4, 7] {
+        for (stride, (height, width)) in [1, 2, 3]
+            .into_iter()
+            .flat_map(|stride| [(8, 8), (7, 7), (9, 6), (6, 11), (1, 4)].map(|size| (stride, size)))
+        {
+            for (inputs, outputs) in [(3, 9), (16, 32)] {
+                let padding = Padding::Same;
+                let shape = ConvShape { batch: 2, height, width, inputs, outputs, kernel, stride, padding };
+                Case::<f32>::random(shape, &mut random).check();
+                Case::<bf16>::random(shape, &mut random).check();
+            }
+        }
     }
 }
 
@@ -265,7 +312,8 @@ fn nothing_is_read_outside_of_the_operands() {
 fn the_input_gradient_can_be_added_to_what_is_there() {
     let mut random = Random(3);
     let shapes = [square(2, 9, 8, 16, 3, 1), square(12, 9, 16, 16, 3, 1), square(2, 9, 8, 16, 1, 2)];
-    for shape in shapes.into_iter().chain([square(2, 9, 5, 7, 3, 2)]) {
+    let padded = [same(square(2, 8, 8, 16, 3, 2)), same(square(12, 10, 16, 16, 3, 1))];
+    for shape in shapes.into_iter().chain([square(2, 9, 5, 7, 3, 2)]).chain(padded) {
         let case = Case::<f32>::random(shape, &mut random);
         let expected = naive_convolution(&shape, &case.x, &case.weight, &case.dy);
         let expected: Vec<f64> = expected.dx.iter().zip(&case.x).map(|(dx, x)| dx + f64::from(*x)).collect();
@@ -336,7 +384,8 @@ fn large_aligned_outputs_are_those_of_unaligned_ones() {
 fn moments_are_those_of_the_output() {
     let mut random = Random(5);
     let shapes = [square(3, 11, 16, 70, 3, 1), square(11, 11, 16, 80, 3, 1), square(1, 1, 4, 3, 1, 1)];
-    for shape in shapes.into_iter().chain([square(4, 16, 3, 8, 3, 2)]) {
+    let padded = [same(square(4, 16, 3, 8, 7, 2)), same(square(12, 10, 16, 48, 3, 1))];
+    for shape in shapes.into_iter().chain([square(4, 16, 3, 8, 3, 2)]).chain(padded) {
         let mut case = Case::<f32>::random(shape, &mut random);
         // A mean far from zero: the sums must not lose the variance.
         case.x.iter_mut().for_each(|x| *x += 30.0);

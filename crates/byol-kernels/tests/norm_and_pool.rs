@@ -1,8 +1,10 @@
 //! Batch norm and pooling against their definitions in `f64`, for every instruction set of this machine and both element
 //! types.
 
+mod explicit;
+
 use byol_kernels::{
-    BatchNorm, ChannelParameters, Element, Isa, Mask, MaxPool, batch_moments, batch_norm_apply,
+    BatchNorm, ChannelParameters, Element, Isa, Mask, MaxPool, Padding, batch_moments, batch_norm_apply,
     batch_norm_apply_in_place, batch_norm_gradient, bf16, global_average_pool, global_average_pool_gradient, max_pool,
     max_pool_gradient,
 };
@@ -225,30 +227,31 @@ fn any_number_of_threads_gives_the_same_bits() {
     }
 }
 
-/// Maximum and gradient of every window, one loop per index; the first maximum takes the gradient.
+/// Maximum and gradient of every window of a copy of the input with -∞ around it, one loop per index; the first maximum
+/// takes the gradient.
 fn naive_max_pool<E: Element>(pool: &MaxPool, x: &[E], dy: &[E]) -> (Vec<f64>, Vec<f64>) {
-    let (mut y, mut dx) = (vec![f64::NEG_INFINITY; dy.len()], vec![0.0; x.len()]);
+    let MaxPool { batch, height, width, channels, kernel, stride, padding } = *pool;
+    let padded = explicit::Padded::new(padding, height, width, kernel, stride);
+    assert_eq!((pool.output_height(), pool.output_width()), (padded.output_height, padded.output_width), "{pool:?}");
+    let places = padded.places(batch, height, width, channels);
+    let mut padded_x = vec![f64::NEG_INFINITY; batch * padded.rows * padded.columns * channels];
+    let mut padded_dx = vec![0.0; padded_x.len()];
+    places.iter().zip(x).for_each(|(place, x)| padded_x[*place] = f64::from(x.to_f32()));
+    let mut y = vec![f64::NEG_INFINITY; dy.len()];
     for (window, dy) in dy.iter().enumerate() {
-        let c = window % pool.channels;
-        let (j, rest) = (window / pool.channels % pool.output_width(), window / pool.channels / pool.output_width());
-        let (i, image) = (rest % pool.output_height(), rest / pool.output_height());
+        let c = window % channels;
+        let (j, rest) = (window / channels % padded.output_width, window / channels / padded.output_width);
+        let (i, image) = (rest % padded.output_height, rest / padded.output_height);
         let mut winner = None;
-        for (u, v) in (0..pool.kernel).flat_map(|u| (0..pool.kernel).map(move |v| (u, v))) {
-            let (row, column) = (i * pool.stride + u, j * pool.stride + v);
-            if row < pool.padding || column < pool.padding {
-                continue;
-            }
-            let (row, column) = (row - pool.padding, column - pool.padding);
-            if row < pool.height && column < pool.width {
-                let at = ((image * pool.height + row) * pool.width + column) * pool.channels + c;
-                if f64::from(x[at].to_f32()) > y[window] {
-                    (y[window], winner) = (f64::from(x[at].to_f32()), Some(at));
-                }
+        for (u, v) in (0..kernel).flat_map(|u| (0..kernel).map(move |v| (u, v))) {
+            let at = ((image * padded.rows + i * stride + u) * padded.columns + j * stride + v) * channels + c;
+            if padded_x[at] > y[window] {
+                (y[window], winner) = (padded_x[at], Some(at));
             }
         }
-        dx[winner.expect("every window sees a pixel")] += f64::from(dy.to_f32());
+        padded_dx[winner.expect("every window sees a pixel")] += f64::from(dy.to_f32());
     }
-    (y, dx)
+    (y, places.iter().map(|place| padded_dx[*place]).collect())
 }
 
 #[test]
@@ -271,12 +274,18 @@ fn max_pools_equal_their_definition() {
     }
     let mut random = Random(8);
     for (height, width, channels) in [(1, 1, 1), (2, 3, 5), (9, 8, 16), (13, 12, 20), (4, 4, 3)] {
-        for (kernel, stride, padding) in [(3, 2, 1), (2, 2, 0), (3, 1, 1)] {
-            if height.min(width) + 2 * padding >= kernel {
-                let pool = MaxPool { batch: 3, height, width, channels, kernel, stride, padding };
-                check::<f32>(pool, &mut random);
-                check::<bf16>(pool, &mut random);
+        let mut check = |kernel, stride, padding| {
+            let pool = MaxPool { batch: 3, height, width, channels, kernel, stride, padding };
+            check::<f32>(pool, &mut random);
+            check::<bf16>(pool, &mut random);
+        };
+        for (kernel, stride, pixels) in [(3, 2, 1), (2, 2, 0), (3, 1, 1)] {
+            if height.min(width) + 2 * pixels >= kernel {
+                check(kernel, stride, Padding::Symmetric(pixels));
             }
+        }
+        for (kernel, stride) in [1, 2, 3, 7].into_iter().flat_map(|kernel| [1, 2, 3].map(|stride| (kernel, stride))) {
+            check(kernel, stride, Padding::Same);
         }
     }
 }

@@ -36,7 +36,8 @@ pub enum Write {
     Add,
 }
 
-/// `y[n, i, j, o] = Σ_{c, u, v} x[n, i·stride + u − padding, j·stride + v − padding, c] · weight[o, c, u, v]`.
+/// `y[n, i, j, o] = Σ_{c, u, v} x[n, i·stride + u − top, j·stride + v − left, c] · weight[o, c, u, v]`, where `top` and
+/// `left` are the [`Padding`](crate::Padding) before the first row and column and `x` is zero outside of the image.
 ///
 /// `x` is `[batch, height, width, inputs]`, `weight` `[outputs, inputs, kernel, kernel]`, `y`
 /// `[batch, output height, output width, outputs]`, fully overwritten. The weight is rounded to the type of `x` (but not for

@@ -1,6 +1,7 @@
 //! Sizes of a convolution and the windows that its three products look through.
 
 use super::window::{Axis, Window};
+use crate::padding::Padding;
 
 /// Sizes of a convolution with a square kernel, zero padding and no bias, groups or dilation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,22 +20,22 @@ pub struct ConvShape {
     pub kernel: usize,
     /// Step between neighbouring windows in input pixels, along both axes.
     pub stride: usize,
-    /// Zeros added on each of the four sides in pixels.
-    pub padding: usize,
+    /// Zeros around each image.
+    pub padding: Padding,
 }
 
 impl ConvShape {
     /// The shape of a linear layer: one pixel, a 1×1 kernel.
     pub fn linear(batch: usize, inputs: usize, outputs: usize) -> Self {
-        Self { batch, height: 1, width: 1, inputs, outputs, kernel: 1, stride: 1, padding: 0 }
+        Self { batch, height: 1, width: 1, inputs, outputs, kernel: 1, stride: 1, padding: Padding::Symmetric(0) }
     }
 
-    /// `⌊(height + 2·padding − kernel) / stride⌋ + 1`. Panics when the kernel exceeds the padded input.
+    /// Rows of the output, see [`Padding`]. Panics when the kernel exceeds the padded input.
     pub fn output_height(&self) -> usize {
         self.output_size(self.height)
     }
 
-    /// `⌊(width + 2·padding − kernel) / stride⌋ + 1`. Panics when the kernel exceeds the padded input.
+    /// Columns of the output, see [`Padding`]. Panics when the kernel exceeds the padded input.
     pub fn output_width(&self) -> usize {
         self.output_size(self.width)
     }
@@ -60,9 +61,12 @@ impl ConvShape {
     }
 
     fn output_size(&self, size: usize) -> usize {
-        let padded = size + 2 * self.padding;
-        assert!(padded >= self.kernel, "the kernel must fit in the padded input: {self:?}");
-        (padded - self.kernel) / self.stride + 1
+        self.padding.output_size(size, self.kernel, self.stride)
+    }
+
+    /// Zeros before the first pixel along an axis of `size` pixels.
+    fn before(&self, size: usize) -> usize {
+        self.padding.around(size, self.kernel, self.stride).0
     }
 
     pub(super) fn taps(&self) -> usize {
@@ -71,7 +75,7 @@ impl ConvShape {
 
     /// Whether every position sees itself only, so that the positions of all images can be one long row.
     pub(super) fn is_pointwise(&self) -> bool {
-        self.kernel == 1 && self.stride == 1 && self.padding == 0
+        self.kernel == 1 && self.stride == 1 && matches!(self.padding, Padding::Symmetric(0) | Padding::Same)
     }
 
     pub(super) fn check(&self, x: usize, weight: usize, y: usize) {
@@ -100,7 +104,7 @@ impl ConvShape {
             first: 0,
             stride: 1,
             count: self.output_size(source_len),
-            source_first: -(self.padding as isize),
+            source_first: -(self.before(source_len) as isize),
             source_step: self.stride,
             source_len,
             taps: self.kernel,
@@ -108,8 +112,9 @@ impl ConvShape {
         Window { y: axis(self.height), x: axis(self.width), channels: self.inputs }
     }
 
-    /// What the input positions of one phase see of the output: those `i` with `i + padding ≡ phase (mod stride)` along
-    /// both axes, which meet the kernel taps `phase, phase + stride, …` only.
+    /// What the input positions of one phase see of the output: those `i` with `i + before ≡ phase (mod stride)` along
+    /// both axes, each with its own padding `before` the first pixel. They meet the kernel taps `phase, phase + stride, …`
+    /// only.
     pub(super) fn output_window(&self, phase_y: usize, phase_x: usize) -> Window {
         if self.is_pointwise() {
             return Window { channels: self.outputs, ..self.input_window() };
@@ -122,16 +127,30 @@ impl ConvShape {
     }
 
     fn output_axis(&self, size: usize, phase: usize) -> Axis {
-        let first = (phase as isize - self.padding as isize).rem_euclid(self.stride as isize) as usize;
+        let before = self.before(size);
+        let first = (phase as isize - before as isize).rem_euclid(self.stride as isize) as usize;
         let taps = self.kernel.saturating_sub(phase).div_ceil(self.stride);
         Axis {
             first,
             stride: self.stride,
             count: size.saturating_sub(first).div_ceil(self.stride),
-            source_first: ((first + self.padding - phase) / self.stride) as isize + 1 - taps as isize,
+            source_first: ((first + before - phase) / self.stride) as isize + 1 - taps as isize,
             source_step: 1,
             source_len: self.output_size(size),
             taps,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn single_pixels_are_one_long_row_with_either_padding_that_adds_nothing() {
+        let shape = |kernel, stride, padding| ConvShape { kernel, stride, padding, ..ConvShape::linear(3, 4, 5) };
+        assert!(shape(1, 1, Padding::Symmetric(0)).is_pointwise() && shape(1, 1, Padding::Same).is_pointwise());
+        let others = [(1, 1, Padding::Symmetric(1)), (1, 2, Padding::Same), (2, 1, Padding::Same)];
+        assert!(others.into_iter().all(|(kernel, stride, padding)| !shape(kernel, stride, padding).is_pointwise()));
     }
 }

@@ -15,7 +15,7 @@ use crate::vector::{Columns, ColumnsKernel, GROUP_ROWS, Kernels, LEFT_BLOCK, Lef
 /// Units of the reduction per chunk: one group of rows per value of a unit.
 const CHUNK_UNITS: usize = GROUP_ROWS;
 
-/// `dw[o, c, u, v] = Σ_{n, i, j} dy[n, i, j, o] · x[n, i·stride + u − padding, j·stride + v − padding, c]`.
+/// `dw[o, c, u, v] = Σ_{n, i, j} dy[n, i, j, o] · x[n, i·stride + u − top, j·stride + v − left, c]`.
 ///
 /// Outputs are on the left of the products and input channels on the right. The positions are split between tasks, each
 /// sums in its own buffer, and the buffers are added in order.
