@@ -11,6 +11,8 @@ mod pack;
 mod tests;
 mod tiles;
 
+#[cfg(all(test, unix))]
+pub(crate) use emulated::Emulated;
 pub(crate) use kernels::{BLOCK, ColumnBlock, RowBlock, multiply_columns, multiply_rows};
 pub(crate) use pack::pack_left;
 pub(crate) use tiles::{Hardware, Tiles};

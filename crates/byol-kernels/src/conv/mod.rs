@@ -7,6 +7,8 @@
 //! The choice between the two is made here, above both.
 
 mod destination;
+#[cfg(all(test, unix, target_arch = "x86_64"))]
+mod emulated_tiles;
 mod finish;
 mod moments;
 mod product;

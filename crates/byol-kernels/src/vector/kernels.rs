@@ -1,6 +1,8 @@
 //! What one instruction set offers: its inner loops and how their operands are packed.
 
 use super::block::{Columns, Rows};
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Isa;
 
 /// The inner loops of one instruction set and element type. All function pointers need the instruction set they belong to.
 #[derive(Clone, Copy)]
@@ -19,9 +21,11 @@ impl Kernels {
     /// Keeps this thread's registers set up until the value is dropped; a kernel that finds them so starts faster.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn hold_registers(&self) -> Option<crate::amx::Hardware> {
-        // SAFETY: only a machine with tile registers gets kernels with this layout.
+        // Tests give every machine kernels with this layout, on emulated tiles.
+        let has_tiles = self.left == LeftLayout::Tiles && Isa::Amx.is_available();
+        // SAFETY: the machine has tile registers.
         #[expect(unsafe_code, reason = "configures tile registers")]
-        (self.left == LeftLayout::Tiles).then(|| unsafe { crate::amx::Tiles::configure() })
+        has_tiles.then(|| unsafe { crate::amx::Tiles::configure() })
     }
 
     /// Nothing to keep here.
