@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use byol::bench::{BenchReport, Workload, embed, step};
-use byol_data::views::{Views, ViewsConfig};
+use byol_data::views::{Views, ViewsConfig, blur_taps};
 use byol_data::{DataConfig, DataError, Dataset, throughput};
 use byol_nn::Result;
 use byol_nn::model::Arch;
@@ -108,7 +108,12 @@ fn time(arguments: &Arguments, bench: fn(&Workload, &Device) -> BenchReport) -> 
 fn input(arguments: &InputArguments) -> Result<Ending> {
     let dataset = Arc::new(Dataset::open_all(&arguments.data, None, &DataConfig::default())?);
     let size_px = usize::from(arguments.size);
-    let views = Views::new(ViewsConfig { size_px, ..ViewsConfig::default() }).map_err(DataError::from)?;
+    let mut config = ViewsConfig { size_px, ..ViewsConfig::default() };
+    if blur_taps(size_px) == 1 {
+        eprintln!("views of {size_px} px are too small to be blurred; the other operations are the paper's");
+        (config.view1.blur_p, config.view2.blur_p) = (0.0, 0.0);
+    }
+    let views = Views::new(config).map_err(DataError::from)?;
     let duration = Duration::from_secs(arguments.seconds.into());
     let report = throughput::measure(&dataset, &views, arguments.threads.map_or(0, usize::from), duration)?;
     eprintln!("{}; two views of {size_px} px, {} thread(s)", dataset.description(), report.threads);

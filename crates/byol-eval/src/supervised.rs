@@ -133,7 +133,7 @@ impl Network {
         visit_tensors(&start.network, |tensor| {
             weights.insert(tensor.name.to_owned(), tensor.values);
         });
-        let encoder = ResNet::new(info.arch, info.stem, info.channels(), device);
+        let encoder = ResNet::new(&info.resnet(), info.channels(), device);
         let encoder = map_tensors(encoder, |name, _, _| weights[name].clone());
         let fc = initialize(Linear::new(info.representation_size, classes, true, device), seed, "classifier");
         Self { encoder, fc }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
-use crate::model::{Arch, BatchNormMode, ResNet, Stem, initialize};
+use crate::model::{Arch, BatchNormMode, NormKind, PaddingKind, ResNet, ResNetConfig, Stem, initialize};
 use crate::ops::Precision;
 use crate::weights::{self, StateDict, StoredTensor, StoredTensors, Values};
 
@@ -37,6 +37,15 @@ pub struct EncoderInfo {
     pub arch: Arch,
     /// `imagenet` or `cifar`.
     pub stem: Stem,
+    /// `symmetric` as in torchvision, or `same` as in TensorFlow.
+    #[serde(default)]
+    pub padding: PaddingKind,
+    /// Whether group 1 of a ResNet-18 or -34 has a projection shortcut, which torchvision's has not.
+    #[serde(default)]
+    pub first_group_projection: bool,
+    /// `batch` as in torchvision, or `group`.
+    #[serde(default)]
+    pub norm: NormKind,
     /// Preprocessing: input size, crop, interpolation, mean and standard deviation.
     pub preprocessing: EvaluationConfig,
     /// How pictures are resized, in words.
@@ -58,8 +67,7 @@ pub struct EncoderInfo {
 impl EncoderInfo {
     /// The description of an encoder of this architecture after `steps` steps and `batch_norm_updates` training batches.
     pub fn new(
-        arch: Arch,
-        stem: Stem,
+        resnet: ResNetConfig,
         preprocessing: EvaluationConfig,
         precision: Precision,
         training: String,
@@ -70,9 +78,13 @@ impl EncoderInfo {
             Semantics::Reference => "bicubic, not antialiased",
             Semantics::Torchvision => "bicubic, antialiased",
         };
+        let ResNetConfig { arch, stem, padding, first_group_projection, norm } = resnet;
         Self {
             arch,
             stem,
+            padding,
+            first_group_projection,
+            norm,
             preprocessing,
             interpolation: interpolation.to_owned(),
             precision,
@@ -84,6 +96,12 @@ impl EncoderInfo {
             steps,
             batch_norm_updates,
         }
+    }
+
+    /// The network.
+    pub fn resnet(&self) -> ResNetConfig {
+        let Self { arch, stem, padding, first_group_projection, norm, .. } = *self;
+        ResNetConfig { arch, stem, padding, first_group_projection, norm }
     }
 
     /// Channels of the pictures it takes.
@@ -142,7 +160,7 @@ impl Encoder {
 
     /// A network of random weights with the same architecture and preprocessing: the baseline.
     pub fn random_like(info: &EncoderInfo, seed: u64, device: &Device) -> Self {
-        let network = initialize(ResNet::new(info.arch, info.stem, info.channels(), device), seed, "online.encoder");
+        let network = initialize(ResNet::new(&info.resnet(), info.channels(), device), seed, "online.encoder");
         let training = format!("none (random weights, seed {seed})");
         let info = EncoderInfo { training, steps: 0, batch_norm_updates: 0, ..info.clone() };
         Self { network, info }
@@ -193,8 +211,7 @@ impl Encoder {
             return Err(damaged(&format!("representation_size: expected {size} of {}, got {got}", info.arch)));
         }
         let (tensors, _) = weights::load(weights_path)?;
-        let network =
-            weights::fill(ResNet::new(info.arch, info.stem, info.channels(), device), "", &tensors, weights_path)?;
+        let network = weights::fill(ResNet::new(&info.resnet(), info.channels(), device), "", &tensors, weights_path)?;
         Ok(Self { network, info })
     }
 
@@ -221,7 +238,8 @@ impl Encoder {
         if parts.next().is_some() {
             return Err(wrong("too many parts".to_owned()));
         }
-        let info = EncoderInfo::new(arch, stem, preprocessing, Precision::F32, String::new(), 0, 0);
+        let info =
+            EncoderInfo::new(ResNetConfig::torchvision(arch, stem), preprocessing, Precision::F32, String::new(), 0, 0);
         Ok(Self::random_like(&info, 0, device))
     }
 }

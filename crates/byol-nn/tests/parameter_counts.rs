@@ -1,7 +1,7 @@
 //! The twelve encoders of paper Table 9 have exactly the parameters of spec §1.2, and so have the heads.
 
 use burn::tensor::Device;
-use byol_nn::model::{Arch, Mlp, ResNet, Stem, count_parameters};
+use byol_nn::model::{Arch, Mlp, MlpConfig, NormKind, ResNet, ResNetConfig, Stem, count_parameters};
 
 /// (architecture, encoder, projector); the predictor always has 2 109 440.
 const COUNTS: [(&str, usize, usize); 12] = [
@@ -19,22 +19,41 @@ const COUNTS: [(&str, usize, usize); 12] = [
     ("resnet152x3", 522_329_280, 26_226_688),
 ];
 
+fn encoder(name: &str) -> ResNetConfig {
+    ResNetConfig::torchvision(name.parse::<Arch>().unwrap(), Stem::Imagenet)
+}
+
+fn parameters(config: &ResNetConfig) -> usize {
+    count_parameters(&ResNet::new(config, 3, &Device::flex()))
+}
+
+fn head(inputs: usize) -> usize {
+    let config = MlpConfig { inputs, hidden: 4096, outputs: 256, layers: 2, norm: NormKind::Batch };
+    count_parameters(&Mlp::new(config, &Device::flex()))
+}
+
 #[test]
 fn encoders_and_heads_have_the_papers_parameter_counts() {
-    let device = Device::flex();
-    for (name, encoder, projector) in COUNTS {
-        let arch: Arch = name.parse().unwrap();
-        assert_eq!(count_parameters(&ResNet::new(arch, Stem::Imagenet, 3, &device)), encoder, "{name}");
-        assert_eq!(count_parameters(&Mlp::new(arch.representation_size(), 4096, 256, 2, &device)), projector, "{name}");
+    for (name, expected, projector) in COUNTS {
+        let config = encoder(name);
+        assert_eq!(parameters(&config), expected, "{name}");
+        assert_eq!(head(config.arch.representation_size()), projector, "{name}");
     }
-    assert_eq!(count_parameters(&Mlp::new(256, 4096, 256, 2, &device)), 2_109_440);
+    assert_eq!(head(256), 2_109_440);
 }
 
 #[test]
 fn resnet18_and_34_have_torchvisions_counts() {
     // torchvision's resnet18 and resnet34 without `fc`.
     for (name, count) in [("resnet18", 11_176_512), ("resnet34", 21_284_672)] {
-        let network = ResNet::new(name.parse().unwrap(), Stem::Imagenet, 3, &Device::flex());
-        assert_eq!(count_parameters(&network), count, "{name}");
+        assert_eq!(parameters(&encoder(name)), count, "{name}");
     }
+}
+
+/// Spec §1.1: the reference's ResNet-18 has a projection in group 1, too. Deeper networks have one anyway.
+#[test]
+fn the_references_resnet18_has_one_projection_more() {
+    let reference = |name: &str| ResNetConfig { first_group_projection: true, ..encoder(name) };
+    assert_eq!(parameters(&reference("resnet18")), 11_180_736);
+    assert_eq!(parameters(&reference("resnet50")), parameters(&encoder("resnet50")));
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use burn::tensor::{Device, Tensor, TensorData};
 use byol_data::{Random, Stream};
 use byol_kernels::peak_memory_bytes;
-use byol_nn::model::{Arch, BatchNormMode, NamedGradients, ResNet, Stem, initialize};
+use byol_nn::model::{Arch, BatchNormMode, NamedGradients, ResNet, ResNetConfig, Stem, initialize};
 use byol_nn::ops::{self, Precision};
 use byol_nn::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 use byol_nn::{Error, Result};
@@ -145,7 +145,11 @@ pub fn step_of(config: &ModelConfig, workload: &Workload, device: &Device) -> Be
 
 /// Times inference of the encoder: batch norm by running statistics, ready-made pictures.
 pub fn embed(workload: &Workload, device: &Device) -> BenchReport {
-    let mut network = initialize(ResNet::new(workload.arch, workload.stem(), 3, device), 0, "online.encoder");
+    let mut network = initialize(
+        ResNet::new(&ResNetConfig::torchvision(workload.arch, workload.stem()), 3, device),
+        0,
+        "online.encoder",
+    );
     let images = workload.images(1, device);
     let seconds = median(workload.iterations, || {
         let features = network.forward(images.clone(), BatchNormMode::Running, workload.precision);

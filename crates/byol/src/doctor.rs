@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use burn::tensor::Device;
 use byol_data::inspect::{Inspection, inspect};
-use byol_data::views::Views;
+use byol_data::views::{Views, blur_taps};
 use byol_data::{BadImage, Dataset, throughput};
 use byol_kernels::{available_memory_bytes, peak_memory_bytes, reset_peak_memory};
 use byol_nn::{Error, Result};
@@ -303,9 +303,21 @@ fn judge(diagnosis: &mut Diagnosis, config: &Config) {
     let small = diagnosis.smaller_than_a_view;
     let size_px = config.views.size_px;
     if small as f64 / inspected > MANY_SMALL {
+        let smaller_px = diagnosis.shorter_side_px[1].max(8);
+        let blurs = [&config.views.view1, &config.views.view2].iter().any(|view| view.blur_p > 0.0);
+        let without_blur = match blur_taps(smaller_px as usize) {
+            1 if blurs => " --set views.view1.blur_p=0 --set views.view2.blur_p=0",
+            _ => "",
+        };
         notes.push(format!(
-            "{small} pictures are smaller than a view of {size_px} px and will be enlarged: --set views.size_px={} costs less",
-            diagnosis.shorter_side_px[1].max(8)
+            "{small} pictures are smaller than a view of {size_px} px and will be enlarged: --set views.size_px={smaller_px}{without_blur} \
+             costs less"
+        ));
+    }
+    if blur_taps(size_px) == 1 {
+        notes.push(format!(
+            "views of {size_px} px are too small to be blurred: the kernel has one tap below 20 px, so that views.view1.blur_p and \
+             views.view2.blur_p must be 0"
         ));
     }
     if let Some(estimate) = &diagnosis.estimate

@@ -6,13 +6,13 @@ use std::str::FromStr;
 
 use byol_data::DataConfig;
 use byol_data::views::{EvaluationResize, Semantics, ViewConfig, ViewsConfig};
-use byol_nn::model::{Arch, Stem};
+use byol_nn::model::{Arch, Initialisation, NormKind, PaddingKind, Stem};
 use byol_nn::ops::Precision;
 use byol_nn::optim::{OptimizerConfig, OptimizerKind};
 use byol_nn::{Error, Result};
 
 use crate::config::{Config, EvaluationSettings, MonitorConfig, ScheduleConfig, TrainConfig};
-use crate::method::{ModelConfig, TargetKind};
+use crate::method::{LossNormalisation, ModelConfig, PredictorKind, TargetKind};
 
 /// A recipe with a source; see [`Preset::description`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,14 +113,20 @@ fn imagenet(epochs: f64, base_learning_rate: f64, weight_decay: f64, target_ema:
         model: ModelConfig {
             arch: arch("resnet50"),
             stem: Stem::Imagenet,
+            padding: PaddingKind::Symmetric,
+            first_group_projection: false,
+            norm: NormKind::Batch,
+            initialisation: Initialisation::Lecun,
+            head_initialisation: Initialisation::Lecun,
             projector_hidden: 4096,
             predictor_hidden: 4096,
             projection_size: 256,
             batch_norm_decay: 0.9,
             zero_init_residual: true,
             copy_online_to_target: false,
-            predictor: true,
+            predictor: PredictorKind::Mlp,
             target: TargetKind::MovingAverage,
+            loss_normalisation: LossNormalisation::L2,
             projector_layers: 2,
             predictor_layers: 2,
             negatives_weight: 0.0,
@@ -230,7 +236,8 @@ mod tests {
                 (model.projector_hidden, model.predictor_hidden, model.projection_size),
                 (hidden, hidden, projection)
             );
-            assert_eq!((model.predictor, model.target, model.batch_norm_decay), (true, TargetKind::MovingAverage, 0.9));
+            assert_eq!((model.predictor, model.target), (PredictorKind::Mlp, TargetKind::MovingAverage));
+            assert_eq!(model.batch_norm_decay, 0.9);
             if kind == lars {
                 assert_eq!((optimizer.trust_coefficient, optimizer.exclude_bias_and_norm), (1e-3, true), "{preset}");
                 assert_eq!(

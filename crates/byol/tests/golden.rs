@@ -12,7 +12,8 @@ use byol::method::{Byol, PassModes, TargetKind};
 use byol::train::TrainState;
 use byol_kernels::Isa;
 use byol_nn::model::{
-    Arch, BatchNormMode, NamedGradients, ResNet, Role, Stem, add_gradients, map_tensors, running_weight, visit_tensors,
+    Arch, BatchNormMode, NamedGradients, ResNet, ResNetConfig, Role, Stem, add_gradients, map_tensors, running_weight,
+    visit_tensors,
 };
 use byol_nn::ops::{Precision, choose_isa};
 use byol_nn::optim::{Optimizer, OptimizerConfig, OptimizerKind, RunLength, Schedule};
@@ -120,7 +121,8 @@ fn resnet_features_match_torchvision_within_1e_4() {
         ("resnet18", Stem::Cifar, "cifar", 32),
     ];
     for (arch, stem, stem_name, side) in cases {
-        let mut network = filled(ResNet::new(arch.parse::<Arch>().unwrap(), stem, 3, &device), "");
+        let mut network =
+            filled(ResNet::new(&ResNetConfig::torchvision(arch.parse::<Arch>().unwrap(), stem), 3, &device), "");
         let images = input("input", 2, side, &device);
         let modes = [("running", BatchNormMode::Running), ("batch", BatchNormMode::Batch { running_weight: 1.0 })];
         for (mode_name, mode) in modes {
@@ -142,7 +144,11 @@ fn gradients_through_a_whole_resnet50_match_as_far_as_f32_goes() {
     let device = Device::flex();
     let golden = tensors("resnet50_gradients.safetensors");
     let batch = 4;
-    let network = ResNet::new("resnet50".parse().unwrap(), Stem::Imagenet, 3, &device.clone().autodiff());
+    let network = ResNet::new(
+        &ResNetConfig::torchvision("resnet50".parse().unwrap(), Stem::Imagenet),
+        3,
+        &device.clone().autodiff(),
+    );
     let mut network = filled(network, "");
     let mode = BatchNormMode::Batch { running_weight: 1.0 };
     let features = network.forward(input("input", batch, 64, &device), mode, Precision::F32);

@@ -1,7 +1,7 @@
 //! The loss with negatives against an independent PyTorch program (`tests/golden/negatives.py`).
 
 use burn::tensor::{Device, Tensor, TensorData};
-use byol::method::{negatives, regression_loss};
+use byol::method::{LossNormalisation, negatives, regression_loss};
 use byol_nn::weights::to_vec;
 use serde_json::Value;
 
@@ -32,7 +32,8 @@ impl Golden {
 /// Both directions of the loss, as `Byol::add_gradients` adds them up.
 fn loss([p1, p2, t1, t2]: [&Tensor<2>; 4], alpha: f32, beta: f32) -> Tensor<1> {
     let direction = |p: &Tensor<2>, own: &Tensor<2>, other: &Tensor<2>| {
-        regression_loss(p.clone(), other.clone()) + negatives(p.clone(), own.clone(), other.clone(), alpha) * beta
+        regression_loss(p.clone(), other.clone(), LossNormalisation::L2)
+            + negatives(p.clone(), own.clone(), other.clone(), alpha) * beta
     };
     direction(p1, t1, t2) + direction(p2, t2, t1)
 }

@@ -236,7 +236,7 @@ fn the_method_does_not_collapse_and_its_broken_variants_do() {
         (metrics[0].projection_std, tail.iter().map(|m| m.projection_std).sum::<f32>() / 10.0)
     };
     let (_, healthy) = spread("byol", &[]);
-    let (start, no_predictor) = spread("no-predictor", &["model.predictor=false"]);
+    let (start, no_predictor) = spread("no-predictor", &["model.predictor=none"]);
     let (_, with_gradient) = spread("gradient", &["model.target=gradient"]);
     eprintln!("projection_std: byol {healthy}, without predictor {no_predictor}, gradient into target {with_gradient}");
     assert!(healthy > 0.1, "{healthy} (evenly spread would be 0.25)");

@@ -16,7 +16,7 @@ pub struct Arguments {
     #[command(flatten)]
     pub common: Common,
     /// Read --data in the layout of this benchmark, with its official parts and metric: food101, cifar10, cifar100, birdsnap,
-    /// sun397, cars, aircraft, voc2007, dtd, pets, caltech101, places365 or flowers102
+    /// sun397, cars, aircraft, voc2007, dtd, pets, caltech101, caltech101-without-background, places365 or flowers102
     #[arg(long, value_name = "NAME", conflicts_with = "test")]
     benchmark: Option<Benchmark>,
     #[command(flatten)]

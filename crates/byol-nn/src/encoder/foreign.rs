@@ -8,7 +8,7 @@ use byol_data::views::{EvaluationConfig, EvaluationResize, Semantics};
 
 use super::{Encoder, EncoderInfo};
 use crate::error::{Error, Result};
-use crate::model::{Arch, BlockKind, ResNet, Stem};
+use crate::model::{Arch, BlockKind, ResNet, ResNetConfig, Stem};
 use crate::ops::Precision;
 use crate::weights::{self, StateDict};
 
@@ -25,24 +25,23 @@ const MAX_NETWORKS: usize = 16;
 /// A complete ResNet under one prefix.
 struct Found<'a> {
     prefix: &'a str,
-    arch: Arch,
-    stem: Stem,
+    resnet: ResNetConfig,
     channels: usize,
     names: Vec<String>,
 }
 
 /// Opens the ResNet in `dict`; see [`Encoder::open`] for what is inferred and assumed.
 pub(super) fn open(dict: &StateDict, path: &Path, device: &Device) -> Result<Encoder> {
-    let Found { prefix, arch, stem, channels, names } = find(dict, path)?;
+    let Found { prefix, resnet, channels, names } = find(dict, path)?;
     let tensors = dict.read(prefix, names.iter().map(String::as_str))?;
-    let network = weights::fill(ResNet::new(arch, stem, channels, device), "", &tensors, path)?;
+    let network = weights::fill(ResNet::new(&resnet, channels, device), "", &tensors, path)?;
     let file = path.file_name().unwrap_or(path.as_os_str()).display();
     let under = match prefix.strip_suffix('.') {
         Some(prefix) => format!(" under `{prefix}`"),
         None => String::new(),
     };
     let training = format!("weights of {file}{under} (not trained by byol)");
-    let info = EncoderInfo::new(arch, stem, preprocessing(stem, channels), Precision::F32, training, 0, 0);
+    let info = EncoderInfo::new(resnet, preprocessing(resnet.stem, channels), Precision::F32, training, 0, 0);
     Ok(Encoder { network, info })
 }
 
@@ -126,7 +125,9 @@ fn inspect<'a>(dict: &StateDict, prefix: &'a str) -> std::result::Result<Found<'
     };
     let arch = closest(dict, prefix, kind, stem_channels)
         .ok_or_else(|| format!("tensor `{prefix}conv1.weight` has {stem_channels} outputs, expected 1 to 1024"))?;
-    let tensors = tensors(arch, stem, channels);
+    let first_group_projection = kind == BlockKind::Basic && shape("layer1.0.downsample.0.weight").is_some();
+    let resnet = ResNetConfig { first_group_projection, ..ResNetConfig::torchvision(arch, stem) };
+    let tensors = tensors(&resnet, channels);
     for (name, expected) in &tensors {
         match shape(name) {
             Some(got) if got == expected => {}
@@ -146,7 +147,7 @@ fn inspect<'a>(dict: &StateDict, prefix: &'a str) -> std::result::Result<Found<'
     let unknown = |name: &&str| !known.contains(name) && !name.ends_with(".num_batches_tracked");
     match dict.names().filter_map(|name| name.strip_prefix(prefix)).filter(inside).find(unknown) {
         Some(name) => Err(format!("tensor `{prefix}{name}` has no place in {arch}")),
-        None => Ok(Found { prefix, arch, stem, channels, names }),
+        None => Ok(Found { prefix, resnet, channels, names }),
     }
 }
 
@@ -167,7 +168,8 @@ fn closest(dict: &StateDict, prefix: &str, kind: BlockKind, stem_channels: usize
 }
 
 /// Names and shapes of all tensors of [`ResNet::new`], without their memory.
-fn tensors(arch: Arch, stem: Stem, channels: usize) -> Vec<(String, Vec<usize>)> {
+fn tensors(resnet: &ResNetConfig, channels: usize) -> Vec<(String, Vec<usize>)> {
+    let ResNetConfig { arch, stem, first_group_projection, .. } = *resnet;
     let mut tensors = Vec::new();
     let mut layer = |conv: &str, norm: &str, [inputs, outputs, kernel]: [usize; 3]| {
         tensors.push((format!("{conv}.weight"), vec![outputs, inputs, kernel, kernel]));
@@ -193,7 +195,7 @@ fn tensors(arch: Arch, stem: Stem, channels: usize) -> Vec<(String, Vec<usize>)>
             for (place, &sizes) in (1..).zip(convolutions) {
                 layer(&at(&format!("conv{place}")), &at(&format!("bn{place}")), sizes);
             }
-            if (group > 0 && block == 0) || inputs != outputs {
+            if (block == 0 && (group > 0 || first_group_projection)) || inputs != outputs {
                 layer(&at("downsample.0"), &at("downsample.1"), [inputs, outputs, 1]);
             }
             inputs = outputs;
@@ -224,15 +226,19 @@ mod tests {
     #[test]
     fn the_expected_tensors_are_those_of_the_network() {
         let device = Device::flex();
-        for (arch, stem) in Arch::all(1).zip([Stem::Imagenet, Stem::Cifar].into_iter().cycle()) {
+        let of_torchvision = |(arch, stem)| ResNetConfig::torchvision(arch, stem);
+        let mut networks: Vec<_> =
+            Arch::all(1).zip([Stem::Imagenet, Stem::Cifar].into_iter().cycle()).map(of_torchvision).collect();
+        networks.extend(networks.clone().into_iter().map(|n| ResNetConfig { first_group_projection: true, ..n }));
+        for resnet in networks {
             let mut actual = Vec::new();
-            visit_tensors(&ResNet::new(arch, stem, 5, &device), |tensor| {
+            visit_tensors(&ResNet::new(&resnet, 5, &device), |tensor| {
                 actual.push((tensor.name.to_owned(), tensor.shape));
             });
-            let mut expected = tensors(arch, stem, 5);
+            let mut expected = tensors(&resnet, 5);
             actual.sort();
             expected.sort();
-            assert_eq!(actual, expected, "{arch}");
+            assert_eq!(actual, expected, "{resnet:?}");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use byol_kernels::Padding;
 use serde::{Deserialize, Serialize};
 
 /// A post-activation ResNet of one of the paper's depths with its width multiplier (§3.3, C.2).
@@ -153,6 +154,62 @@ pub enum Stem {
     Imagenet,
     /// 3×3 convolution with stride 1, no pooling: for pictures of about 32 px.
     Cifar,
+}
+
+/// Zeros around the input of convolutions, and what pooling does not see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaddingKind {
+    /// `⌊kernel/2⌋` on every side: torchvision's.
+    #[default]
+    Symmetric,
+    /// TensorFlow's "SAME": the reference's. For even sizes and stride 2 it has one more at the end than at the start.
+    Same,
+}
+
+impl PaddingKind {
+    /// For windows of this side.
+    pub fn of(self, kernel: usize) -> Padding {
+        match self {
+            Self::Symmetric => Padding::Symmetric(kernel / 2),
+            Self::Same => Padding::Same,
+        }
+    }
+}
+
+/// What normalises the activations inside a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormKind {
+    /// Batch norm: the paper's.
+    #[default]
+    Batch,
+    /// Group norm of 16 groups, or as many as divide both 16 and the channels, with standardised weights in convolutions: no statistics of
+    /// the batch (the authors' follow-up, Richemond et al. 2020, arXiv 2010.10241).
+    Group,
+}
+
+/// All that makes a ResNet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResNetConfig {
+    /// Depth and width.
+    pub arch: Arch,
+    /// What comes before the first group.
+    pub stem: Stem,
+    /// Around convolutions and the stem's pooling.
+    pub padding: PaddingKind,
+    /// Whether the first block of group 1 has a projection shortcut in ResNet-18 and -34, too: the reference has one, torchvision
+    /// none. Deeper ones always have it.
+    pub first_group_projection: bool,
+    /// After every convolution.
+    pub norm: NormKind,
+}
+
+impl ResNetConfig {
+    /// As torchvision builds it.
+    pub fn torchvision(arch: Arch, stem: Stem) -> Self {
+        Self { arch, stem, padding: PaddingKind::Symmetric, first_group_projection: false, norm: NormKind::Batch }
+    }
 }
 
 #[cfg(test)]

@@ -3,15 +3,42 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use byol_data::{Random, Stream};
+use serde::{Deserialize, Serialize};
 
 use super::parameters::{Role, map_tensors, visit_tensors};
 use super::resnet::ResNet;
+
+/// How wide first weights are spread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Initialisation {
+    /// σ = 1/√fan_in: Haiku's default, the reference's.
+    #[default]
+    Lecun,
+    /// σ = √2/√fan_in (He et al. 2015), which keeps the variance through ReLUs.
+    He,
+}
+
+impl Initialisation {
+    /// σ · √fan_in.
+    fn scale(self) -> f32 {
+        match self {
+            Self::Lecun => 1.0,
+            Self::He => std::f32::consts::SQRT_2,
+        }
+    }
+}
 
 /// Fills weights from a normal distribution cut at ±2σ, σ = 1/√fan_in, without correction for the cut
 /// (Haiku's default), so that their actual deviation is 0.8796/√fan_in. Biases, norms and buffers stay as built.
 ///
 /// Each weight's draws depend on `seed`, `network` and its name only.
 pub fn initialize<M: Module>(module: M, seed: u64, network: &str) -> M {
+    initialize_by(module, seed, network, |_| Initialisation::Lecun)
+}
+
+/// As [`initialize`], with σ by the `rule` of each tensor's name.
+pub fn initialize_by<M: Module>(module: M, seed: u64, network: &str, rule: impl Fn(&str) -> Initialisation) -> M {
     let mut fan_in = std::collections::BTreeMap::new();
     visit_tensors(&module, |tensor| {
         fan_in.insert(tensor.name.to_owned(), tensor.shape[1..].iter().product::<usize>());
@@ -20,7 +47,7 @@ pub fn initialize<M: Module>(module: M, seed: u64, network: &str) -> M {
         if role != Role::Weight {
             return tensor;
         }
-        let sigma = 1.0 / (fan_in[name] as f32).sqrt();
+        let sigma = rule(name).scale() / (fan_in[name] as f32).sqrt();
         let mut random = Random::new(seed, Stream::Weights, 0, fnv1a(&format!("{network}.{name}")));
         let values: Vec<f32> =
             (0..tensor.shape().num_elements()).map(|_| sigma * truncated_normal(&mut random)).collect();
@@ -54,7 +81,7 @@ fn fnv1a(text: &str) -> u64 {
 mod tests {
     use super::*;
     use crate::model::layers::Linear;
-    use crate::model::{Arch, Stem};
+    use crate::model::{Arch, ResNetConfig, Stem};
     use burn::tensor::Device;
 
     fn weights(seed: u64, network: &str) -> Vec<f32> {
@@ -71,6 +98,15 @@ mod tests {
     }
 
     #[test]
+    fn he_spreads_the_same_draws_by_root_two() {
+        let layer = || Linear::new(400, 250, true, &Device::flex());
+        let he = initialize_by(layer(), 0, "online", |_| Initialisation::He);
+        let he: Vec<f32> = he.weight.val().to_data().try_to_vec().unwrap();
+        let ratios = he.iter().zip(weights(0, "online")).map(|(he, lecun)| he / lecun);
+        assert!(ratios.into_iter().all(|ratio| (ratio - std::f32::consts::SQRT_2).abs() < 1e-5));
+    }
+
+    #[test]
     fn weights_depend_on_seed_and_network_only() {
         assert_eq!(weights(0, "online"), weights(0, "online"));
         assert_ne!(weights(0, "online"), weights(1, "online"));
@@ -80,7 +116,8 @@ mod tests {
     #[test]
     fn zero_init_touches_the_last_norm_of_bottlenecks_and_nothing_else() {
         for (arch, zeroed) in [("resnet50x0.0625", 16), ("resnet18x0.0625", 0)] {
-            let mut encoder = ResNet::new(arch.parse::<Arch>().unwrap(), Stem::Cifar, 3, &Device::flex());
+            let mut encoder =
+                ResNet::new(&ResNetConfig::torchvision(arch.parse::<Arch>().unwrap(), Stem::Cifar), 3, &Device::flex());
             zero_init_residual(&mut encoder);
             let mut zeros = Vec::new();
             visit_tensors(&encoder, |tensor| {

@@ -3,8 +3,25 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::layers::{BatchNorm, BatchNormMode, Linear};
+use super::arch::NormKind;
+use super::layers::Linear;
+use super::norm::{BatchNormMode, Norm};
 use crate::ops::Precision;
+
+/// Sizes of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MlpConfig {
+    /// Values of an input.
+    pub inputs: usize,
+    /// Units of each hidden layer.
+    pub hidden: usize,
+    /// Values of an output.
+    pub outputs: usize,
+    /// Linear layers, 1 to 3.
+    pub layers: usize,
+    /// What normalises between them.
+    pub norm: NormKind,
+}
 
 /// Linear (with bias) → batch norm → ReLU → linear (without bias); no norm and no ReLU at the end (spec §1.3).
 ///
@@ -13,21 +30,22 @@ use crate::ops::Precision;
 #[derive(Module, Debug)]
 pub struct Mlp {
     linear1: Linear,
-    bn: Option<BatchNorm>,
+    bn: Option<Norm>,
     linear2: Option<Linear>,
-    bn2: Option<BatchNorm>,
+    bn2: Option<Norm>,
     linear3: Option<Linear>,
 }
 
 impl Mlp {
-    /// Builds a head of 1 to 3 linear `layers` with zero weights; [`super::initialize`] fills them.
-    pub fn new(inputs: usize, hidden: usize, outputs: usize, layers: usize, device: &Device) -> Self {
+    /// Builds a head with zero weights; [`super::initialize`] fills them.
+    pub fn new(config: MlpConfig, device: &Device) -> Self {
+        let MlpConfig { inputs, hidden, outputs, layers, norm } = config;
         let linear = |place: usize| {
             let inputs = if place == 1 { inputs } else { hidden };
             let is_last = place == layers;
             Linear::new(inputs, if is_last { outputs } else { hidden }, !is_last, device)
         };
-        let norm = || BatchNorm::new(hidden, device);
+        let norm = || Norm::new(norm, hidden, device);
         Self {
             linear1: linear(1),
             bn: (layers > 1).then(norm),

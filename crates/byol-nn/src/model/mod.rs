@@ -4,13 +4,15 @@ mod arch;
 mod init;
 mod layers;
 mod mlp;
+mod norm;
 mod parameters;
 mod resnet;
 
-pub use arch::{Arch, BlockKind, Stem};
-pub use init::{initialize, zero_init_residual};
-pub use layers::{BatchNorm, BatchNormMode, Conv2d, Linear, running_weight};
-pub use mlp::Mlp;
+pub use arch::{Arch, BlockKind, NormKind, PaddingKind, ResNetConfig, Stem};
+pub use init::{Initialisation, initialize, initialize_by, zero_init_residual};
+pub use layers::{Conv2d, Linear};
+pub use mlp::{Mlp, MlpConfig};
+pub use norm::{BatchNormMode, Norm, running_weight};
 pub use parameters::{
     NamedGradients, NamedTensor, Role, add_gradients, count_parameters, map_tensors, update_tensors, visit_tensors,
 };

@@ -1,35 +1,39 @@
-//! ResNet encoder `f`: post-activation blocks, torchvision's parameter names and padding.
+//! ResNet encoder `f`: post-activation blocks with torchvision's parameter names.
 //!
-//! Two deliberate differences from the reference: symmetric padding (the reference pads as TensorFlow's "SAME"), and no
-//! projection shortcut in the first group of ResNet-18 and -34. Both are torchvision's choice, so that weights carry over.
+//! The defaults of two choices are torchvision's, so that weights carry over: symmetric padding, and no projection shortcut in the first
+//! group of ResNet-18 and -34. [`ResNetConfig`] has the reference's, too: TensorFlow's "SAME", and a projection in every group.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::arch::{Arch, BlockKind, Stem};
-use super::layers::{BatchNorm, BatchNormMode, Conv2d, EPSILON};
+use super::arch::{BlockKind, PaddingKind, ResNetConfig, Stem};
+use super::layers::Conv2d;
+use super::norm::{BatchNormMode, EPSILON, Norm};
 use crate::ops::{self, Activation, Precision};
 
 /// An encoder without classifier: pictures `[batch, height, width, channels]` → representation `y [batch, size]`.
 #[derive(Module, Debug)]
 pub struct ResNet {
     conv1: Conv2d,
-    bn1: BatchNorm,
+    bn1: Norm,
     layer1: Vec<Block>,
     layer2: Vec<Block>,
     layer3: Vec<Block>,
     layer4: Vec<Block>,
     #[module(skip)]
     stem: Stem,
+    #[module(skip)]
+    padding: PaddingKind,
 }
 
 impl ResNet {
     /// Builds the network for pictures of `input_channels` with zero weights; [`super::initialize`] fills them.
-    pub fn new(arch: Arch, stem: Stem, input_channels: usize, device: &Device) -> Self {
+    pub fn new(config: &ResNetConfig, input_channels: usize, device: &Device) -> Self {
+        let ResNetConfig { arch, stem, padding, norm, .. } = *config;
         let channels = arch.stem_channels();
-        let (kernel, stride) = match stem {
-            Stem::Imagenet => (7, 2),
-            Stem::Cifar => (3, 1),
+        let window = match stem {
+            Stem::Imagenet => [7, 2],
+            Stem::Cifar => [3, 1],
         };
         let mut inputs = channels;
         let mut group = |index: usize| {
@@ -37,20 +41,21 @@ impl ResNet {
             (0..arch.blocks()[index])
                 .map(|block| {
                     let stride = if index > 0 && block == 0 { 2 } else { 1 };
-                    let block = Block::new(arch.block_kind(), inputs, inner, stride, device);
+                    let block = Block::new(config, block == 0, [inputs, inner], stride, device);
                     inputs = inner * arch.block_kind().expansion();
                     block
                 })
                 .collect()
         };
         Self {
-            conv1: Conv2d::new(input_channels, channels, kernel, stride, device),
-            bn1: BatchNorm::new(channels, device),
+            conv1: Conv2d::new(input_channels, channels, window, padding, device),
+            bn1: Norm::new(norm, channels, device),
             layer1: group(0),
             layer2: group(1),
             layer3: group(2),
             layer4: group(3),
             stem,
+            padding,
         }
     }
 
@@ -59,7 +64,7 @@ impl ResNet {
         let images = images.cast(precision.dtype()).into();
         let mut x = self.bn1.after(&self.conv1, &images, None, true, mode);
         if self.stem == Stem::Imagenet {
-            x = ops::max_pool_3x3_stride_2(&x, EPSILON).into();
+            x = ops::max_pool_3x3_stride_2(&x, self.padding.of(3), EPSILON).into();
         }
         for block in self.blocks_mut() {
             x = block.forward(x, mode);
@@ -100,32 +105,34 @@ impl ResNet {
 #[derive(Module, Debug)]
 pub(super) struct Block {
     conv1: Conv2d,
-    bn1: BatchNorm,
+    bn1: Norm,
     conv2: Conv2d,
-    bn2: BatchNorm,
+    bn2: Norm,
     conv3: Option<Conv2d>,
-    bn3: Option<BatchNorm>,
-    downsample: Option<(Conv2d, BatchNorm)>,
+    bn3: Option<Norm>,
+    downsample: Option<(Conv2d, Norm)>,
 }
 
 impl Block {
-    fn new(kind: BlockKind, inputs: usize, inner: usize, stride: usize, device: &Device) -> Self {
-        let outputs = inner * kind.expansion();
-        let downsample = (stride != 1 || inputs != outputs)
-            .then(|| (Conv2d::new(inputs, outputs, 1, stride, device), BatchNorm::new(outputs, device)));
-        let (first, second) = match kind {
-            BlockKind::Basic => ((3, stride), 1),
-            BlockKind::Bottleneck => ((1, 1), stride),
+    fn new(config: &ResNetConfig, is_first: bool, [inputs, inner]: [usize; 2], stride: usize, device: &Device) -> Self {
+        let ResNetConfig { arch, padding, first_group_projection, norm, .. } = *config;
+        let outputs = inner * arch.block_kind().expansion();
+        let conv = |inputs, outputs, window| Conv2d::new(inputs, outputs, window, padding, device);
+        let norm = |channels| Norm::new(norm, channels, device);
+        let projects = stride != 1 || inputs != outputs || (is_first && first_group_projection);
+        let (first, second) = match arch.block_kind() {
+            BlockKind::Basic => ([3, stride], 1),
+            BlockKind::Bottleneck => ([1, 1], stride),
         };
-        let bottleneck = kind == BlockKind::Bottleneck;
+        let bottleneck = arch.block_kind() == BlockKind::Bottleneck;
         Self {
-            conv1: Conv2d::new(inputs, inner, first.0, first.1, device),
-            bn1: BatchNorm::new(inner, device),
-            conv2: Conv2d::new(inner, inner, 3, second, device),
-            bn2: BatchNorm::new(inner, device),
-            conv3: bottleneck.then(|| Conv2d::new(inner, outputs, 1, 1, device)),
-            bn3: bottleneck.then(|| BatchNorm::new(outputs, device)),
-            downsample,
+            conv1: conv(inputs, inner, first),
+            bn1: norm(inner),
+            conv2: conv(inner, inner, [3, second]),
+            bn2: norm(inner),
+            conv3: bottleneck.then(|| conv(inner, outputs, [1, 1])),
+            bn3: bottleneck.then(|| norm(outputs)),
+            downsample: projects.then(|| (conv(inputs, outputs, [1, stride]), norm(outputs))),
         }
     }
 
@@ -145,7 +152,7 @@ impl Block {
     }
 
     /// The batch norm before the addition, in bottlenecks only: the one Haiku initialises with scale 0.
-    pub(super) fn bottleneck_norm_mut(&mut self) -> Option<&mut BatchNorm> {
+    pub(super) fn bottleneck_norm_mut(&mut self) -> Option<&mut Norm> {
         self.bn3.as_mut()
     }
 }

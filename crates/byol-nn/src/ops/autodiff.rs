@@ -6,8 +6,9 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, TensorMetadata};
 use burn::tensor::DType;
+use byol_kernels::Padding;
 
-use super::layer::{ConvNorm, Normalised, Residual, Source};
+use super::layer::{Conv, ConvNorm, Normalised, Residual, Source};
 use super::precision::Precision;
 use super::vision::VisionOps;
 
@@ -56,6 +57,16 @@ impl<B: VisionOps, C: CheckpointStrategy> VisionOps for Autodiff<B, C> {
         (y, constant(z), constant(mean), constant(variance))
     }
 
+    fn conv(x: FloatTensor<Self>, weight: FloatTensor<Self>, options: Conv) -> FloatTensor<Self> {
+        let nodes = [x.node(), weight.node()];
+        let (x, weight) = (x.into_primitive(), weight.into_primitive());
+        let y = B::conv(x.clone(), weight.clone(), options);
+        match ConvBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish(ConvState { x, weight, options }, y),
+            OpsKind::UnTracked(prepared) => prepared.finish(y),
+        }
+    }
+
     fn conv_affine(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -99,11 +110,11 @@ impl<B: VisionOps, C: CheckpointStrategy> VisionOps for Autodiff<B, C> {
         (y, Self::FloatTensorPrimitive::new(mean), Self::FloatTensorPrimitive::new(variance))
     }
 
-    fn max_pool(x: FloatTensor<Self>, source: Source<Self>, epsilon: f32) -> FloatTensor<Self> {
+    fn max_pool(x: FloatTensor<Self>, source: Source<Self>, padding: Padding, epsilon: f32) -> FloatTensor<Self> {
         let node = x.node();
         let source = inner_source(source);
-        let output = B::max_pool(x.into_primitive(), source.clone(), epsilon);
-        let state = MaxPoolState { source, output: output.clone(), epsilon };
+        let output = B::max_pool(x.into_primitive(), source.clone(), padding, epsilon);
+        let state = MaxPoolState { source, output: output.clone(), padding, epsilon };
         match MaxPoolBackward.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => prepared.finish(state, output),
             OpsKind::UnTracked(prepared) => prepared.finish(output),
@@ -157,6 +168,32 @@ impl<B: VisionOps, const N: usize> Backward<B, N> for ConvNormBackward {
         let (x, weight, gamma, beta, residual) =
             B::conv_norm_gradient(source, weight, norm, output, output_gradient, options, wants_x);
         for (parent, gradient) in ops.parents.into_iter().zip([x, weight, gamma, beta, residual]) {
+            if let Some(node) = parent {
+                gradients.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ConvBackward;
+
+#[derive(Clone, Debug)]
+struct ConvState<B: Backend> {
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    options: Conv,
+}
+
+impl<B: VisionOps> Backward<B, 2> for ConvBackward {
+    type State = ConvState<B>;
+
+    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let output_gradient = gradients.consume::<B>(&ops.node);
+        let ConvState { x, weight, options } = ops.state;
+        let wants_x = ops.parents[0].is_some();
+        let (x, weight) = B::conv_gradient(x, weight, output_gradient, options, wants_x);
+        for (parent, gradient) in ops.parents.into_iter().zip([x, weight]) {
             if let Some(node) = parent {
                 gradients.register::<B>(node.id, gradient);
             }
@@ -221,6 +258,7 @@ struct MaxPoolBackward;
 struct MaxPoolState<B: Backend> {
     source: Source<B>,
     output: FloatTensor<B>,
+    padding: Padding,
     epsilon: f32,
 }
 
@@ -229,9 +267,9 @@ impl<B: VisionOps> Backward<B, 1> for MaxPoolBackward {
 
     fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let output_gradient = gradients.consume::<B>(&ops.node);
-        let MaxPoolState { source, output, epsilon } = ops.state;
+        let MaxPoolState { source, output, padding, epsilon } = ops.state;
         if let [Some(node)] = ops.parents {
-            let gradient = B::max_pool_gradient(source, output, output_gradient, epsilon);
+            let gradient = B::max_pool_gradient(source, output, output_gradient, padding, epsilon);
             gradients.register::<B>(node.id, gradient);
         }
     }

@@ -4,9 +4,10 @@ use burn::backend::ops::BatchNormTrainBackward;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{FloatDType, IntDType, Shape};
+use burn::tensor::{FloatDType, IntDType, Shape, Slice};
+use byol_kernels::Padding;
 
-use super::layer::{ConvNorm, Normalised, Residual, Source};
+use super::layer::{Conv, ConvNorm, Normalised, Residual, Source};
 use super::precision::Precision;
 
 const NHWC_TO_NCHW: [usize; 4] = [0, 3, 1, 2];
@@ -20,7 +21,7 @@ pub fn conv_norm<B: Backend>(
     residual: Residual<B>,
     options: ConvNorm,
 ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
-    let z = conv2d::<B>(x, weight, options);
+    let z = conv2d::<B>(x, weight, options.conv);
     let (y, mean, variance) = batch_norm::<B>(z.clone(), gamma, beta, residual, options.relu, options.epsilon);
     (y, z, mean, variance)
 }
@@ -36,14 +37,8 @@ pub fn conv_norm_gradient<B: Backend>(
 ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
     let (z, gamma, beta, residual) =
         batch_norm_gradient::<B>(norm, output, output_gradient, options.relu, options.epsilon);
-    let x = compute_again::<B>(source, options.epsilon);
-    let precision = dtype::<B>(&x);
-    let [x, z] = [x, z].map(|tensor| B::float_permute(tensor, &NHWC_TO_NCHW));
-    let rounded_weight = B::float_cast(weight.clone(), precision);
-    let dx = B::conv2d_x_backward(x.clone(), rounded_weight.clone(), z.clone(), conv_options(options));
-    let dw = B::conv2d_weight_backward(x, rounded_weight, z, conv_options(options));
-    let dw = B::float_cast(dw, dtype::<B>(&weight));
-    (B::float_permute(dx, &NCHW_TO_NHWC), dw, gamma, beta, residual)
+    let (dx, dw) = conv2d_gradient::<B>(compute_again::<B>(source, options.epsilon), weight, z, options.conv);
+    (dx, dw, gamma, beta, residual)
 }
 
 pub fn conv_affine<B: Backend>(
@@ -55,7 +50,7 @@ pub fn conv_affine<B: Backend>(
 ) -> FloatTensor<B> {
     let precision = dtype::<B>(&x);
     let bias = B::float_reshape(B::float_cast(bias, precision), Shape::new([1, 1, 1, weight.shape()[0]]));
-    let mut y = B::float_add(conv2d::<B>(x, weight, options), bias);
+    let mut y = B::float_add(conv2d::<B>(x, weight, options.conv), bias);
     if let Residual::Shortcut(residual) = residual {
         y = B::float_add(y, residual);
     }
@@ -121,22 +116,28 @@ pub fn batch_norm_gradient<B: Backend>(
     (x_grad, gamma_grad, beta_grad, gradient)
 }
 
-pub fn max_pool<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
-    let x = B::float_permute(x, &NHWC_TO_NCHW);
-    B::float_permute(B::max_pool2d(x, [3, 3], [2, 2], [1, 1], [1, 1], false), &NCHW_TO_NHWC)
+pub fn max_pool<B: Backend>(x: FloatTensor<B>, padding: Padding) -> FloatTensor<B> {
+    let (x, padding, _) = pooled_input::<B>(x, padding);
+    B::float_permute(B::max_pool2d(x, [3, 3], [2, 2], padding, [1, 1], false), &NCHW_TO_NHWC)
 }
 
 pub fn max_pool_gradient<B: Backend>(
     source: Source<B>,
     output_gradient: FloatTensor<B>,
+    padding: Padding,
     epsilon: f32,
 ) -> FloatTensor<B> {
-    let x = B::float_permute(compute_again::<B>(source, epsilon), &NHWC_TO_NCHW);
+    let (x, padding, inside) = pooled_input::<B>(compute_again::<B>(source, epsilon), padding);
     let dy = B::float_permute(output_gradient, &NHWC_TO_NCHW);
     let indices = IntDType::I64;
-    let pooled = B::max_pool2d_with_indices(x.clone(), [3, 3], [2, 2], [1, 1], [1, 1], false, indices);
-    let backward = B::max_pool2d_with_indices_backward(x, [3, 3], [2, 2], [1, 1], [1, 1], false, dy, pooled.indices);
-    B::float_permute(backward.x_grad, &NCHW_TO_NHWC)
+    let pooled = B::max_pool2d_with_indices(x.clone(), [3, 3], [2, 2], padding, [1, 1], false, indices);
+    let backward = B::max_pool2d_with_indices_backward(x, [3, 3], [2, 2], padding, [1, 1], false, dy, pooled.indices);
+    B::float_permute(B::float_slice(backward.x_grad, &inside), &NCHW_TO_NHWC)
+}
+
+/// Nothing outside takes part: −∞ is no maximum of what lies inside.
+fn pooled_input<B: Backend>(x: FloatTensor<B>, padding: Padding) -> (FloatTensor<B>, [usize; 2], [Slice; 4]) {
+    padded::<B>(x, 3, Conv { stride: 2, padding }, f32::NEG_INFINITY)
 }
 
 pub fn global_average_pool<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
@@ -158,10 +159,51 @@ pub fn global_average_pool_gradient<B: Backend>(
     B::float_cast(B::float_expand(dy, Shape::new([shape[0], height, width, shape[1]])), precision.dtype())
 }
 
-fn conv2d<B: Backend>(x: FloatTensor<B>, weight: FloatTensor<B>, options: ConvNorm) -> FloatTensor<B> {
+pub fn conv2d<B: Backend>(x: FloatTensor<B>, weight: FloatTensor<B>, options: Conv) -> FloatTensor<B> {
     let weight = B::float_cast(weight, dtype::<B>(&x));
+    let (x, padding, _) = padded::<B>(x, weight.shape()[2], options, 0.0);
+    let options = ConvOptions::new([options.stride; 2], padding, [1, 1], 1);
+    B::float_permute(B::conv2d(x, weight, None, options), &NCHW_TO_NHWC)
+}
+
+pub fn conv2d_gradient<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    output_gradient: FloatTensor<B>,
+    options: Conv,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let rounded = B::float_cast(weight.clone(), dtype::<B>(&x));
+    let (x, padding, inside) = padded::<B>(x, weight.shape()[2], options, 0.0);
+    let dy = B::float_permute(output_gradient, &NHWC_TO_NCHW);
+    let options = ConvOptions::new([options.stride; 2], padding, [1, 1], 1);
+    let dx = B::conv2d_x_backward(x.clone(), rounded.clone(), dy.clone(), options.clone());
+    let dw = B::conv2d_weight_backward(x, rounded, dy, options);
+    let dx = B::float_permute(B::float_slice(dx, &inside), &NCHW_TO_NHWC);
+    (dx, B::float_cast(dw, dtype::<B>(&weight)))
+}
+
+/// `x` with its channels first, the padding that is left to the backend, and where `x` lies: backends pad both sides alike, so that
+/// [`Padding::Same`] is written out with `value`.
+fn padded<B: Backend>(
+    x: FloatTensor<B>,
+    kernel: usize,
+    options: Conv,
+    value: f32,
+) -> (FloatTensor<B>, [usize; 2], [Slice; 4]) {
     let x = B::float_permute(x, &NHWC_TO_NCHW);
-    B::float_permute(B::conv2d(x, weight, None, conv_options(options)), &NCHW_TO_NHWC)
+    let [images, channels, height, width] = x.shape().dims();
+    let whole = |sizes: [usize; 4]| sizes.map(|size| Slice::from(0..size));
+    match options.padding {
+        Padding::Symmetric(pixels) => (x, [pixels; 2], whole([images, channels, height, width])),
+        Padding::Same => {
+            let [(above, below), (left, right)] =
+                [height, width].map(|size| Padding::Same.around(size, kernel, options.stride));
+            let shape = Shape::new([images, channels, above + height + below, left + width + right]);
+            let around = B::float_full(shape, value.into(), &x.device(), dtype::<B>(&x));
+            let inside = [0..images, 0..channels, above..above + height, left..left + width].map(Slice::from);
+            (B::float_slice_assign(around, &inside, x), [0; 2], inside)
+        }
+    }
 }
 
 fn compute_again<B: Backend>(source: Source<B>, epsilon: f32) -> FloatTensor<B> {
@@ -184,10 +226,6 @@ fn normalise<B: Backend>(norm: Normalised<B>, epsilon: f32) -> FloatTensor<B> {
     let centred = B::float_sub(B::float_cast(flatten::<B>(z), FloatDType::F32), row(mean));
     let y = B::relu(B::float_add(B::float_mul(centred, row(scale)), row(beta)));
     B::float_reshape(B::float_cast(y, precision), shape)
-}
-
-fn conv_options(options: ConvNorm) -> ConvOptions<2> {
-    ConvOptions::new([options.stride; 2], [options.padding; 2], [1, 1], 1)
 }
 
 fn dtype<B: Backend>(tensor: &FloatTensor<B>) -> FloatDType {
@@ -228,6 +266,12 @@ mod tests {
 
     #[test]
     fn convolutions_with_their_norm_agree_with_the_kernels() {
+        for same in [false, true] {
+            check_convolutions(|kernel| if same { Padding::Same } else { Padding::Symmetric(kernel / 2) });
+        }
+    }
+
+    fn check_convolutions(padding: impl Fn(usize) -> Padding) {
         for (inputs, outputs, kernel, stride, has_residual, relu) in [
             (3, 5, 7, 2, false, true),
             (4, 6, 3, 1, true, true),
@@ -235,10 +279,18 @@ mod tests {
             (6, 6, 3, 1, true, false),
             (5, 3, 1, 2, false, true),
         ] {
-            let options = ConvNorm { stride, padding: kernel / 2, relu, epsilon: EPSILON };
+            let conv = Conv { stride, padding: padding(kernel) };
+            let options = ConvNorm { conv, relu, epsilon: EPSILON };
             let (x, weight) = (tensor([2, 9, 8, inputs], 1), tensor([outputs, inputs, kernel, kernel], 2));
             let (gamma, beta) = (tensor([outputs], 3), tensor([outputs], 4));
-            let z = conv2d::<Flex>(x.clone(), weight.clone(), options).shape();
+            let z = conv2d::<Flex>(x.clone(), weight.clone(), conv);
+            assert_close("conv", z.clone(), Flex::conv(x.clone(), weight.clone(), conv));
+            let dz = tensor([2, z.shape()[1], z.shape()[2], outputs], 7);
+            let ours = conv2d_gradient::<Flex>(x.clone(), weight.clone(), dz.clone(), conv);
+            let theirs = Flex::conv_gradient(x.clone(), weight.clone(), dz, conv, true);
+            assert_close("dx of conv", ours.0, theirs.0);
+            assert_close("dweight of conv", ours.1, theirs.1);
+            let z = z.shape();
             let residual = match has_residual {
                 true => Residual::Shortcut(tensor([2, z[1], z[2], outputs], 5)),
                 false => Residual::None,
@@ -281,7 +333,8 @@ mod tests {
         let (y, mean, variance) = Flex::batch_norm_rows(rows, tensor([4], 3), tensor([4], 4), true, EPSILON);
         let y = y.reshape(z.shape());
         let source = Normalised { z, mean, variance, gamma: tensor([4], 3), beta: tensor([4], 4) };
-        let options = ConvNorm { stride: 1, padding: 1, relu: true, epsilon: EPSILON };
+        let conv = Conv { stride: 1, padding: Padding::Symmetric(1) };
+        let options = ConvNorm { conv, relu: true, epsilon: EPSILON };
         let forward =
             conv_norm::<Flex>(y.clone(), weight.clone(), tensor([5], 5), tensor([5], 6), Residual::None, options);
         let norm = Normalised {
@@ -297,15 +350,17 @@ mod tests {
         };
         let (kept, again) = (gradient(Source::Kept(y.clone())), gradient(Source::Normalised(source.clone())));
         assert_close("dweight", kept.1, again.1);
-        let pooled = Flex::max_pool(y.clone(), Source::Kept(y.clone()), EPSILON);
+        let padding = Padding::Symmetric(1);
+        let pooled = Flex::max_pool(y.clone(), Source::Kept(y.clone()), padding, EPSILON);
         let dy = tensor([2, 3, 3, 4], 8);
-        let kept = Flex::max_pool_gradient(Source::Kept(y), pooled.clone(), dy.clone(), EPSILON);
-        assert_close("pool", kept, Flex::max_pool_gradient(Source::Normalised(source), pooled, dy, EPSILON));
+        let kept = Flex::max_pool_gradient(Source::Kept(y), pooled.clone(), dy.clone(), padding, EPSILON);
+        assert_close("pool", kept, Flex::max_pool_gradient(Source::Normalised(source), pooled, dy, padding, EPSILON));
     }
 
     #[test]
     fn folded_convolutions_agree_with_the_kernels() {
-        let options = ConvNorm { stride: 2, padding: 1, relu: true, epsilon: EPSILON };
+        let conv = Conv { stride: 2, padding: Padding::Symmetric(1) };
+        let options = ConvNorm { conv, relu: true, epsilon: EPSILON };
         let residual = Residual::Shortcut(tensor([2, 5, 4, 6], 4));
         let arguments = (tensor([2, 9, 8, 4], 1), tensor([6, 4, 3, 3], 2), tensor([6], 3), residual);
         let (a, b, c, d) = arguments.clone();
@@ -340,10 +395,13 @@ mod tests {
     #[test]
     fn pools_agree_with_the_kernels() {
         let (x, dy) = (tensor([2, 9, 8, 5], 1), tensor([2, 5, 4, 5], 2));
-        let y = max_pool::<Flex>(x.clone());
-        assert_close("max", y.clone(), Flex::max_pool(x.clone(), Source::Kept(x.clone()), EPSILON));
-        let ours = max_pool_gradient::<Flex>(Source::Kept(x.clone()), dy.clone(), EPSILON);
-        assert_close("dx", ours, Flex::max_pool_gradient(Source::Kept(x.clone()), y, dy, EPSILON));
+        for padding in [Padding::Symmetric(1), Padding::Same] {
+            let y = max_pool::<Flex>(x.clone(), padding);
+            assert_close("max", y.clone(), Flex::max_pool(x.clone(), Source::Kept(x.clone()), padding, EPSILON));
+            let ours = max_pool_gradient::<Flex>(Source::Kept(x.clone()), dy.clone(), padding, EPSILON);
+            let theirs = Flex::max_pool_gradient(Source::Kept(x.clone()), y, dy.clone(), padding, EPSILON);
+            assert_close("dx", ours, theirs);
+        }
         assert_close("mean", global_average_pool::<Flex>(x.clone()), Flex::global_average_pool(x));
         let ours = global_average_pool_gradient::<Flex>(tensor([2, 5], 3), 4, 3, Precision::F32);
         assert_close("dx", ours, Flex::global_average_pool_gradient(tensor([2, 5], 3), 4, 3, Precision::F32));

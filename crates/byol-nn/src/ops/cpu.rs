@@ -3,10 +3,10 @@
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, Shape, TensorData};
-use byol_kernels::{BatchNorm, ChannelParameters, ConvShape, Mask, MaxPool, Write, arbitrary, bf16};
+use byol_kernels::{BatchNorm, ChannelParameters, ConvShape, Mask, MaxPool, Padding, Write, arbitrary, bf16};
 
 use super::device::isa;
-use super::layer::{ConvNorm, Normalised, Residual, Source};
+use super::layer::{Conv, ConvNorm, Normalised, Residual, Source};
 use super::precision::Precision;
 use super::vision::VisionOps;
 
@@ -39,6 +39,28 @@ impl VisionOps for Flex {
         match norm.z.dtype() {
             DType::BF16 => conv_norm_gradient::<bf16>(source, weight, norm, output, output_gradient, options, wants_x),
             _ => conv_norm_gradient::<f32>(source, weight, norm, output, output_gradient, options, wants_x),
+        }
+    }
+
+    fn conv(x: FlexTensor, weight: FlexTensor, options: Conv) -> FlexTensor {
+        match x.dtype() {
+            DType::BF16 => conv::<bf16>(x, weight, options),
+            _ => conv::<f32>(x, weight, options),
+        }
+    }
+
+    fn conv_gradient(
+        x: FlexTensor,
+        weight: FlexTensor,
+        output_gradient: FlexTensor,
+        options: Conv,
+        wants_x: bool,
+    ) -> (FlexTensor, FlexTensor) {
+        let shape = conv_shape(&x.shape(), &weight.shape(), options);
+        let [x, weight, dy] = [x, weight, output_gradient].map(|tensor| tensor.to_contiguous());
+        match x.dtype() {
+            DType::BF16 => conv_gradient::<bf16>(&shape, x, &weight, values(&dy), wants_x),
+            _ => conv_gradient::<f32>(&shape, x, &weight, values(&dy), wants_x),
         }
     }
 
@@ -113,10 +135,10 @@ impl VisionOps for Flex {
         (tensor(dx, norm.z.shape()), gamma, beta)
     }
 
-    fn max_pool(x: FlexTensor, _: Source<Self>, _: f32) -> FlexTensor {
+    fn max_pool(x: FlexTensor, _: Source<Self>, padding: Padding, _: f32) -> FlexTensor {
         match x.dtype() {
-            DType::BF16 => max_pool::<bf16>(&x),
-            _ => max_pool::<f32>(&x),
+            DType::BF16 => max_pool::<bf16>(&x, padding),
+            _ => max_pool::<f32>(&x, padding),
         }
     }
 
@@ -124,11 +146,12 @@ impl VisionOps for Flex {
         source: Source<Self>,
         output: FlexTensor,
         output_gradient: FlexTensor,
+        padding: Padding,
         epsilon: f32,
     ) -> FlexTensor {
         match output.dtype() {
-            DType::BF16 => max_pool_gradient::<bf16>(source, &output, &output_gradient, epsilon),
-            _ => max_pool_gradient::<f32>(source, &output, &output_gradient, epsilon),
+            DType::BF16 => max_pool_gradient::<bf16>(source, &output, &output_gradient, padding, epsilon),
+            _ => max_pool_gradient::<f32>(source, &output, &output_gradient, padding, epsilon),
         }
     }
 
@@ -187,7 +210,7 @@ fn conv_norm<E: Stored>(
     options: ConvNorm,
     keep: bool,
 ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
-    let shape = conv_shape(&x.shape(), &weight.shape(), options);
+    let shape = conv_shape(&x.shape(), &weight.shape(), options.conv);
     let [x, weight, gamma, beta] = [x, weight, gamma, beta].map(|tensor| tensor.to_contiguous());
     let residual = contiguous(residual);
     let (mut mean, mut variance) = (arbitrary(shape.outputs), arbitrary(shape.outputs));
@@ -224,24 +247,44 @@ fn conv_norm_gradient<E: Stored>(
         Source::Kept(x) => x.shape(),
         Source::Normalised(norm) => norm.z.shape(),
     };
-    let shape = conv_shape(&x_shape, &weight.shape(), options);
+    let shape = conv_shape(&x_shape, &weight.shape(), options.conv);
     let (dz, gamma, beta, residual) =
         norm_gradient::<E>(&norm, &output, &output_gradient, options.relu, options.epsilon);
     drop((norm, output, output_gradient));
 
+    let (dx, dw) = conv_gradient::<E>(&shape, compute_again::<E>(source, options.epsilon), &weight, &dz, wants_x);
+    (dx, dw, gamma, beta, residual)
+}
+
+fn conv<E: Stored>(x: FlexTensor, weight: FlexTensor, options: Conv) -> FlexTensor {
+    let shape = conv_shape(&x.shape(), &weight.shape(), options);
+    let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
+    let mut y = arbitrary::<E>(shape.output_len());
+    byol_kernels::conv2d::<E, E>(isa(), &shape, values(&x), values(&weight), &mut y);
+    tensor(y, output_shape(&shape))
+}
+
+/// Gradients of a convolution with respect to `x`, which is gone before the first is made, and `weight`.
+fn conv_gradient<E: Stored>(
+    shape: &ConvShape,
+    x: FlexTensor,
+    weight: &FlexTensor,
+    dz: &[E],
+    wants_x: bool,
+) -> (FlexTensor, FlexTensor) {
+    let x_shape = x.shape();
     let mut dw = arbitrary(shape.weight_len());
-    let x = compute_again::<E>(source, options.epsilon);
-    byol_kernels::conv2d_weight_gradient(isa(), &shape, values::<E>(&x), &dz, &mut dw);
+    byol_kernels::conv2d_weight_gradient(isa(), shape, values::<E>(&x), dz, &mut dw);
     drop(x);
     let dx = if wants_x {
         let weight = weight.to_contiguous();
         let mut dx = arbitrary::<E>(shape.input_len());
-        byol_kernels::conv2d_input_gradient(isa(), &shape, values(&weight), &dz, Write::Overwrite, &mut dx);
+        byol_kernels::conv2d_input_gradient(isa(), shape, values(&weight), dz, Write::Overwrite, &mut dx);
         tensor(dx, x_shape)
     } else {
         tensor(Vec::<E>::new(), Shape::new([0]))
     };
-    (dx, tensor(dw, weight.shape()), gamma, beta, residual)
+    (dx, tensor(dw, weight.shape()))
 }
 
 fn conv_affine<E: Stored>(
@@ -251,7 +294,7 @@ fn conv_affine<E: Stored>(
     residual: Residual<Flex>,
     options: ConvNorm,
 ) -> FlexTensor {
-    let shape = conv_shape(&x.shape(), &weight.shape(), options);
+    let shape = conv_shape(&x.shape(), &weight.shape(), options.conv);
     let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.to_contiguous());
     let residual = contiguous(residual);
     let mut y = arbitrary::<E>(shape.output_len());
@@ -308,8 +351,8 @@ fn compute_again<E: Stored>(source: Source<Flex>, epsilon: f32) -> FlexTensor {
     tensor(y, norm.z.shape())
 }
 
-fn max_pool<E: Stored>(x: &FlexTensor) -> FlexTensor {
-    let (pool, x) = (pool_shape(&x.shape()), x.to_contiguous());
+fn max_pool<E: Stored>(x: &FlexTensor, padding: Padding) -> FlexTensor {
+    let (pool, x) = (pool_shape(&x.shape(), padding), x.to_contiguous());
     let mut y = arbitrary::<E>(pool.output_len());
     byol_kernels::max_pool(isa(), &pool, values(&x), &mut y);
     tensor(y, Shape::new([pool.batch, pool.output_height(), pool.output_width(), pool.channels]))
@@ -319,10 +362,11 @@ fn max_pool_gradient<E: Stored>(
     source: Source<Flex>,
     output: &FlexTensor,
     output_gradient: &FlexTensor,
+    padding: Padding,
     epsilon: f32,
 ) -> FlexTensor {
     let x = compute_again::<E>(source, epsilon);
-    let pool = pool_shape(&x.shape());
+    let pool = pool_shape(&x.shape(), padding);
     let (y, dy) = (output.to_contiguous(), output_gradient.to_contiguous());
     let mut dx = arbitrary::<E>(pool.input_len());
     byol_kernels::max_pool_gradient(isa(), &pool, values(&x), values(&y), values(&dy), &mut dx);
@@ -335,7 +379,7 @@ fn average_gradient<E: Stored>(dy: &[f32], shape: Shape) -> FlexTensor {
     tensor(dx, shape)
 }
 
-fn conv_shape(x: &Shape, weight: &Shape, options: ConvNorm) -> ConvShape {
+fn conv_shape(x: &Shape, weight: &Shape, options: Conv) -> ConvShape {
     ConvShape {
         batch: x[0],
         height: x[1],
@@ -356,9 +400,9 @@ fn linear_shape(x: &Shape, weight: &Shape) -> ConvShape {
     ConvShape::linear(x[0], x[1], weight[0])
 }
 
-/// 3×3, stride 2, padding 1.
-fn pool_shape(x: &Shape) -> MaxPool {
-    MaxPool { batch: x[0], height: x[1], width: x[2], channels: x[3], kernel: 3, stride: 2, padding: 1 }
+/// 3×3, stride 2.
+fn pool_shape(x: &Shape, padding: Padding) -> MaxPool {
+    MaxPool { batch: x[0], height: x[1], width: x[2], channels: x[3], kernel: 3, stride: 2, padding }
 }
 
 fn contiguous(residual: Residual<Flex>) -> Option<FlexTensor> {

@@ -2,6 +2,7 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, ExtensionType};
+use byol_kernels::Padding;
 
 /// What is added after a batch norm and before its ReLU.
 #[derive(Clone, Debug, ExtensionType)]
@@ -36,13 +37,20 @@ pub struct Normalised<B: Backend> {
     pub beta: FloatTensor<B>,
 }
 
+/// The plain numbers of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv {
+    /// Step of the window in pixels.
+    pub stride: usize,
+    /// Zeros around the input.
+    pub padding: Padding,
+}
+
 /// The plain numbers of a convolution with its batch norm.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConvNorm {
-    /// Step of the window in pixels.
-    pub stride: usize,
-    /// Zeros on each side in pixels.
-    pub padding: usize,
+    /// The convolution.
+    pub conv: Conv,
     /// Whether a ReLU ends the layer.
     pub relu: bool,
     /// Added to the variance before the square root.

@@ -16,10 +16,11 @@ mod vision;
 use burn::backend::Dispatch;
 pub use burn::tensor::Device;
 use burn::tensor::Tensor;
+pub use byol_kernels::Padding;
 
 pub use device::{choose_isa, isa, open_device, set_compute_threads};
 use layer::Normalised;
-pub use layer::{ConvNorm, Residual, Source};
+pub use layer::{Conv, ConvNorm, Residual, Source};
 pub use precision::Precision;
 pub use update::{Adam, Lars, Sgd, UpdateOps, adam, lars, sgd, sum_of_squares, target_ema};
 pub use vision::VisionOps;
@@ -77,7 +78,7 @@ pub struct BatchNormalised<T> {
 /// with `z = conv(x, weight)`, `relu(γ · (z − mean(z)) / √(var(z) + ε) + β + residual)`.
 ///
 /// `x [batch, height, width, in]`, `weight [out, in, kh, kw]` → `[batch, height', width', out]` with
-/// `height' = ⌊(height + 2·padding − kh) / stride⌋ + 1`, in the type of `x` (`f32` or `bf16`). Mean and variance are taken
+/// `height'` by [`Padding`], in the type of `x` (`f32` or `bf16`). Mean and variance are taken
 /// over batch, height and width (spec §1.4).
 pub fn conv_norm(
     x: &Activation,
@@ -109,6 +110,11 @@ pub fn conv_norm(
         beta: beta.without_autodiff(),
     });
     BatchNormalised { output: Activation { values: Tensor::from_dispatch(y), recipe }, mean, variance }
+}
+
+/// Convolution without bias and without norm: shapes as in [`conv_norm`], in the type of `x`.
+pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, options: Conv) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::conv(x.into_dispatch(), weight.into_dispatch(), options))
 }
 
 /// `relu?(conv(x, weight) + bias + residual?)`: a convolution with its batch norm folded in, for inference.
@@ -147,6 +153,26 @@ pub fn batch_norm(
     }
 }
 
+/// Group normalisation (Wu & He 2018) of `x [batch, positions, channels]`: each picture's channels in `groups` of neighbours,
+/// `γ · (x − mean) / √(variance + ε) + β` with mean and biased variance over the positions and channels of a group. Nothing is
+/// shared between pictures. Composed of Burn's operations, in `f32`; `groups` divides `channels`.
+pub fn group_norm(x: Tensor<3>, gamma: Tensor<1>, beta: Tensor<1>, groups: usize, epsilon: f32) -> Tensor<3> {
+    let [batch, positions, channels] = x.dims();
+    let split = x.reshape([batch, positions, groups, channels / groups]);
+    let centred = split.clone() - split.mean_dim(1).mean_dim(3);
+    let variance = centred.clone().square().mean_dim(1).mean_dim(3);
+    let normalised = centred / variance.add_scalar(epsilon).sqrt();
+    normalised.reshape([batch, positions, channels]) * gamma.unsqueeze() + beta.unsqueeze()
+}
+
+/// Weight standardisation (Qiao et al. 2019): the weights of each output, `[outputs, inputs]`, less their mean and divided by
+/// `√(variance + 1e-10)`.
+pub fn standardise_weight(weight: Tensor<2>) -> Tensor<2> {
+    let centred = weight.clone() - weight.mean_dim(1);
+    let variance = centred.clone().square().mean_dim(1);
+    centred / variance.add_scalar(1e-10).sqrt()
+}
+
 /// Affine map of the last axis: `x · weightᵀ + bias`; `x [batch, in]`, `weight [out, in]`, `bias [out]`.
 ///
 /// The operands of the product are rounded to `precision`; the result is `f32`.
@@ -158,10 +184,10 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, precisio
     }
 }
 
-/// Max pooling 3×3 with stride 2 and padding 1, as in the ImageNet stem; `[batch, height, width, channels]`. `epsilon` is
-/// that of the batch norm that `x` may be computed again by.
-pub fn max_pool_3x3_stride_2(x: &Activation, epsilon: f32) -> Tensor<4> {
-    Tensor::from_dispatch(Dispatch::max_pool(x.values.clone().into_dispatch(), x.source(), epsilon))
+/// Max pooling 3×3 with stride 2, as in the ImageNet stem; `[batch, height, width, channels]`. What lies outside takes no part.
+/// `epsilon` is that of the batch norm that `x` may be computed again by.
+pub fn max_pool_3x3_stride_2(x: &Activation, padding: Padding, epsilon: f32) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::max_pool(x.values.clone().into_dispatch(), x.source(), padding, epsilon))
 }
 
 /// Mean over height and width, in `f32`: `[batch, height, width, channels]` → `[batch, channels]`.

@@ -2,9 +2,10 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
+use byol_kernels::Padding;
 
 use super::composed;
-use super::layer::{ConvNorm, Normalised, Residual, Source};
+use super::layer::{Conv, ConvNorm, Normalised, Residual, Source};
 use super::precision::Precision;
 
 /// Heavy operations on channels-last activations. Default bodies are composed of Burn's own
@@ -48,6 +49,23 @@ pub trait VisionOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let _ = wants_x; // costs one operation that nobody reads
         composed::conv_norm_gradient::<Self>(source, weight, norm, output, output_gradient, options)
+    }
+
+    /// Convolution alone; see [`super::conv2d`].
+    fn conv(x: FloatTensor<Self>, weight: FloatTensor<Self>, options: Conv) -> FloatTensor<Self> {
+        composed::conv2d::<Self>(x, weight, options)
+    }
+
+    /// Gradients of [`VisionOps::conv`] with respect to `x` (meaningful only if `wants_x`) and `weight`.
+    fn conv_gradient(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        output_gradient: FloatTensor<Self>,
+        options: Conv,
+        wants_x: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let _ = wants_x; // costs one operation that nobody reads
+        composed::conv2d_gradient::<Self>(x, weight, output_gradient, options)
     }
 
     /// `relu?(conv(x, weight) + bias + residual?)`, for inference with the norm folded into weight and bias. No gradient.
@@ -100,11 +118,15 @@ pub trait VisionOps: Backend {
         (x, gamma, beta)
     }
 
-    /// Max pooling 3×3 with stride 2 and padding 1; see [`super::max_pool_3x3_stride_2`]. `source` as in
-    /// [`VisionOps::conv_norm`].
-    fn max_pool(x: FloatTensor<Self>, #[extension_type] source: Source<Self>, epsilon: f32) -> FloatTensor<Self> {
+    /// Max pooling 3×3 with stride 2; see [`super::max_pool_3x3_stride_2`]. `source` as in [`VisionOps::conv_norm`].
+    fn max_pool(
+        x: FloatTensor<Self>,
+        #[extension_type] source: Source<Self>,
+        padding: Padding,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
         let _ = (source, epsilon); // nothing is computed again here
-        composed::max_pool::<Self>(x)
+        composed::max_pool::<Self>(x, padding)
     }
 
     /// Gradient of [`VisionOps::max_pool`]: all of it to the first maximum of each window.
@@ -112,10 +134,11 @@ pub trait VisionOps: Backend {
         #[extension_type] source: Source<Self>,
         output: FloatTensor<Self>,
         output_gradient: FloatTensor<Self>,
+        padding: Padding,
         epsilon: f32,
     ) -> FloatTensor<Self> {
         let _ = output; // found again with the indices
-        composed::max_pool_gradient::<Self>(source, output_gradient, epsilon)
+        composed::max_pool_gradient::<Self>(source, output_gradient, padding, epsilon)
     }
 
     /// Mean over height and width, in `f32`: `[n, h, w, c]` → `[n, c]`.

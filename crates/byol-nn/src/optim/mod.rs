@@ -48,6 +48,28 @@ pub struct OptimizerConfig {
     pub beta2: f64,
     /// ε of Adam, 0 or more, added to `√v̂`.
     pub epsilon: f64,
+    /// The projector's learning rate as a multiple of the run's, 0 or more (paper Table 22).
+    #[serde(default = "one")]
+    pub projector_rate_factor: f64,
+    /// The predictor's, likewise (paper Tables 21 and 22).
+    #[serde(default = "one")]
+    pub predictor_rate_factor: f64,
+}
+
+/// The factor of all rates before there was a key for it.
+fn one() -> f64 {
+    1.0
+}
+
+impl OptimizerConfig {
+    /// The learning rate of a parameter as a multiple of the run's, by the network its name begins with.
+    fn rate_factor(&self, name: &str) -> f64 {
+        match name.split('.').next() {
+            Some("projector") => self.projector_rate_factor,
+            Some("predictor") => self.predictor_rate_factor,
+            _ => 1.0,
+        }
+    }
 }
 
 impl Default for OptimizerConfig {
@@ -63,6 +85,8 @@ impl Default for OptimizerConfig {
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
+            projector_rate_factor: 1.0,
+            predictor_rate_factor: 1.0,
         }
     }
 }
@@ -114,7 +138,10 @@ impl Optimizer {
     pub fn step<M: Module>(&mut self, module: &mut M, mut gradients: NamedGradients, learning_rate: f64) {
         self.steps += 1;
         update_tensors(module, |name, role, parameter| match gradients.remove(name) {
-            Some(gradient) => self.update(name, role, parameter, gradient, learning_rate as f32),
+            Some(gradient) => {
+                let learning_rate = learning_rate * self.config.rate_factor(name);
+                self.update(name, role, parameter, gradient, learning_rate as f32)
+            }
             None => parameter,
         });
     }

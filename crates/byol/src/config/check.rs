@@ -35,6 +35,8 @@ impl Config {
         below_one("optimizer.beta1", self.optimizer.beta1)?;
         below_one("optimizer.beta2", self.optimizer.beta2)?;
         finite("optimizer.epsilon", self.optimizer.epsilon)?;
+        finite("optimizer.projector_rate_factor", self.optimizer.projector_rate_factor)?;
+        finite("optimizer.predictor_rate_factor", self.optimizer.predictor_rate_factor)?;
         let epochs = self.schedule.epochs;
         check((0.0..=1e6).contains(&epochs), "schedule.epochs", "a number from 0 to 1000000", epochs)?;
         finite("schedule.warmup_epochs", self.schedule.warmup_epochs)?;

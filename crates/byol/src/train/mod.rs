@@ -266,9 +266,14 @@ fn encoder(config: &Config, schedule: &Schedule, state: &TrainState) -> Encoder 
         "BYOL, step {} of {} ({} epochs), batch {}, seed {}",
         state.step, schedule.total_steps, config.schedule.epochs, config.train.batch_size, config.seed
     );
-    let (arch, stem) = (config.model.arch, config.model.stem);
-    let info =
-        EncoderInfo::new(arch, stem, config.preprocessing(), config.precision, training, state.step, state.passes);
+    let info = EncoderInfo::new(
+        config.model.resnet(),
+        config.preprocessing(),
+        config.precision,
+        training,
+        state.step,
+        state.passes,
+    );
     Encoder { network: state.byol.online.encoder.valid(), info }
 }
 

@@ -1,0 +1,10 @@
+//! The method (paper §3.1, Algorithm 1): online and target network, predictor, loss, target update.
+
+mod config;
+mod loss;
+mod networks;
+mod optimal_predictor;
+
+pub use config::{ModelConfig, PredictorKind, TargetKind};
+pub use loss::{LossNormalisation, negatives, positive_cosine, projection_std, regression_loss};
+pub use networks::{Byol, Losses, Online, PassModes, Target};
