@@ -26,10 +26,15 @@ pub fn percent(value: f64) -> String {
     format!("{value:.1} %")
 }
 
-/// Mean in percent with one digit, and the deviation if there is one: `59.2 ± 0.3 %`.
-pub fn statistic(statistic: &Statistic) -> String {
+/// Mean and, if there is one, the deviation: `59.2 ± 0.3 %`. Accuracies are in percent, ranks and deviations of projections are not.
+pub fn statistic(metric: &str, statistic: &Statistic) -> String {
+    let (digits, unit) = match metric {
+        "rank_me" => (1, ""),
+        "projection_std" => (4, ""),
+        _ => (1, " %"),
+    };
     match statistic.std {
-        Some(std) => format!("{:.1} ± {std:.1} %", statistic.mean),
-        None => percent(statistic.mean),
+        Some(std) => format!("{:.digits$} ± {std:.digits$}{unit}", statistic.mean),
+        None => format!("{:.digits$}{unit}", statistic.mean),
     }
 }

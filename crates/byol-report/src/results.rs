@@ -10,13 +10,26 @@ use super::html::{cell, escape, folded, head_cell, note, row_head, table};
 use super::runs::RunRecord;
 
 /// Metrics in the order of their columns; others follow by name.
-const METRICS: [(&str, &str); 5] = [
+const METRICS: [(&str, &str); 9] = [
     ("top1", "top-1"),
     ("paper_top1", "paper's top-1"),
     ("top5", "top-5"),
     ("mean_per_class", "mean per class"),
     ("map11", "11-point mAP"),
+    ("linear_top1", "linear top-1"),
+    ("knn_top1", "k-NN top-1"),
+    ("rank_me", "RankMe"),
+    ("projection_std", "projection std"),
 ];
+
+/// Digits after the point, and the unit of the column.
+fn form(metric: &str) -> (usize, &'static str) {
+    match metric {
+        "rank_me" => (1, ""),
+        "projection_std" => (4, ""),
+        _ => (1, ", %"),
+    }
+}
 
 /// The section.
 pub(super) fn section(runs: &[RunRecord]) -> String {
@@ -58,7 +71,11 @@ fn table_of(group: &[Measured], with_run: bool) -> String {
     head.extend(with_run.then(|| head_cell("run")));
     head.push(head_cell("network"));
     head.extend(with_setting.then(|| head_cell("setting")));
-    head.extend(metrics.iter().map(|(_, title)| format!("<th scope=\"col\" class=\"n\">{}, %</th>", escape(title))));
+    head.extend(
+        metrics
+            .iter()
+            .map(|(key, title)| format!("<th scope=\"col\" class=\"n\">{}{}</th>", escape(title), form(key).1)),
+    );
     head.push("<th scope=\"col\" class=\"n\">seeds</th>".to_owned());
     let body: Vec<Vec<String>> = rows
         .iter()
@@ -67,7 +84,7 @@ fn table_of(group: &[Measured], with_run: bool) -> String {
             cells.extend(with_run.then(|| cell(run)));
             cells.push(network(row));
             cells.extend(with_setting.then(|| cell(&row.setting)));
-            cells.extend(metrics.iter().map(|(key, _)| number(row.numbers.get(key))));
+            cells.extend(metrics.iter().map(|(key, _)| number(key, row.numbers.get(key))));
             cells.push(format!("<td class=\"n\">{}</td>", row.seeds.len()));
             cells
         })
@@ -116,16 +133,21 @@ fn network(row: &Row) -> String {
 }
 
 /// Mean ± deviation; the values of all seeds under the pointer.
-fn number(statistic: Option<&Statistic>) -> String {
+fn number(metric: &str, statistic: Option<&Statistic>) -> String {
+    let (digits, _) = form(metric);
     let Some(statistic) = statistic.filter(|statistic| statistic.mean.is_finite()) else {
         return "<td class=\"n\">—</td>".to_owned();
     };
     let spread = match statistic.std {
-        Some(std) => format!(" <span class=\"pm\">± {std:.1}</span>"),
+        Some(std) => format!(" <span class=\"pm\">± {std:.digits$}</span>"),
         None => String::new(),
     };
-    let values: Vec<String> = statistic.values.iter().map(|value| format!("{value:.2}")).collect();
-    format!("<td class=\"n\" title=\"by seed: {}\">{:.1}{spread}</td>", escape(&values.join(", ")), statistic.mean)
+    let values: Vec<String> = statistic.values.iter().map(|value| format!("{value:.0$}", digits + 1)).collect();
+    format!(
+        "<td class=\"n\" title=\"by seed: {}\">{:.digits$}{spread}</td>",
+        escape(&values.join(", ")),
+        statistic.mean
+    )
 }
 
 /// What the numbers stand for.

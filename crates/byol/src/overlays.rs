@@ -18,6 +18,21 @@ impl Preset {
     }
 }
 
+impl Config {
+    /// This configuration with `key=value` settings over it.
+    ///
+    /// # Errors
+    /// As for [`Overlays::over`].
+    pub fn with(&self, settings: &[String]) -> Result<Self> {
+        let mut config = self.clone();
+        for setting in settings {
+            config = config.overlay(parse_setting(setting)?, &format!("--set {setting}"))?;
+        }
+        config.validate()?;
+        Ok(config)
+    }
+}
+
 /// What lies over a preset: a TOML file, then `key=value` settings.
 #[derive(Clone, Debug)]
 pub struct Overlays {

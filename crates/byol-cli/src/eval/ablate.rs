@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use byol::ablate::{AblationRequest, Table};
+use byol::ablate::{AblationRequest, Rows, Table};
 use byol_eval::open_parts;
 use byol_nn::Result;
 
@@ -14,8 +14,8 @@ use crate::{Ending, interrupt, show};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Table of the paper: target, negatives, simclr, temperature, augmentations, batch, heads, projection, learning-rate or
-    /// weight-decay
+    /// Table of the paper: target, negatives, simclr, temperature, augmentations, batch, heads, projection, learning-rate,
+    /// weight-decay, normalisation, predictor-rate, head-rates, optimal-predictor, initialisation or norm
     #[arg(long, value_name = "NAME")]
     table: Table,
     /// Labelled pictures to pretrain on (without labels) and to measure with. May be repeated
@@ -47,10 +47,12 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     let device = compute.open()?;
     let stop = interrupt::install()?;
     let recipe = settings.request(data.clone());
-    let request =
-        AblationRequest { table, only: rows, recipe, out, seeds: (0..seeds as u64).collect(), device: compute.device };
+    let request = AblationRequest { table, recipe, out, seeds: (0..seeds as u64).collect(), device: compute.device };
     let config = request.recipe.open()?.config;
-    let variants = request.variants(&config)?;
+    let Rows { variants, refused } = Rows::new(table, &config).only(&rows)?;
+    for (row, reason) in refused {
+        eprintln!("left out: row {row}: {reason}");
+    }
     let parts = open_parts(&data, &test, &config.data)?;
     session::check_labels(&parts.train)?;
     session::check_labels(&parts.test)?;

@@ -207,13 +207,15 @@ pub fn check_labels(dataset: &Arc<Dataset>) -> Result<()> {
 
 /// The numbers as a table, below it what fixes them.
 pub fn print(evaluation: &Evaluation) {
-    const METRICS: [(&str, &str); 7] = [
+    const METRICS: [(&str, &str); 9] = [
         ("top1", "top-1"),
         ("top5", "top-5"),
         ("mean_per_class", "mean per class"),
         ("map11", "11-point mAP"),
         ("linear_top1", "linear top-1"),
         ("knn_top1", "k-NN top-1"),
+        ("rank_me", "RankMe"),
+        ("projection_std", "projection std"),
         ("paper_top1", "paper"),
     ];
     let has = |metric: &str| evaluation.rows.iter().any(|row| row.numbers.contains_key(metric));
@@ -226,7 +228,11 @@ pub fn print(evaluation: &Evaluation) {
     for row in &evaluation.rows {
         let mut cells = vec![row.name.clone()];
         cells.extend(with_settings.then(|| row.setting.clone()));
-        cells.extend(metrics.iter().map(|(key, _)| row.numbers.get(*key).map_or(String::new(), show::statistic)));
+        cells.extend(
+            metrics
+                .iter()
+                .map(|(key, _)| row.numbers.get(*key).map_or(String::new(), |number| show::statistic(key, number))),
+        );
         table.push(cells);
     }
     eprintln!();

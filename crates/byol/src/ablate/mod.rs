@@ -1,5 +1,6 @@
 //! Ablations (paper §5): every row of a table is pretrained from the same recipe with one change, then measured.
 
+mod rows;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -8,18 +9,21 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
+use byol_data::views::blur_taps;
 use byol_eval::{
-    Evaluation, Features, LabelledParts, Network, Outcome, Row, extract_cached, knn, linear, rows, write_evaluations,
+    Evaluation, Features, LabelledParts, Network, Outcome, Row, extract_cached, geometry, knn, linear, rows,
+    write_evaluations,
 };
 use byol_nn::encoder::Encoder;
 use byol_nn::{Error, Result};
 use serde_json::json;
 
-pub use self::tables::{Table, Variant};
+pub use self::rows::Variant;
+pub use self::tables::Table;
 use crate::config::Config;
 use crate::pretrain::{PreparedRun, PretrainRequest};
 use crate::recipe::RecipeRequest;
-use crate::run::RunFolder;
+use crate::run::{RunFolder, read_metrics};
 use crate::train::{self, train};
 
 /// What is run.
@@ -27,8 +31,6 @@ use crate::train::{self, train};
 pub struct AblationRequest {
     /// The table.
     pub table: Table,
-    /// Rows by name; empty for all.
-    pub only: Vec<String>,
     /// Data and recipe that the rows change.
     pub recipe: RecipeRequest,
     /// Folder for the runs: `OUT/TABLE/ROW-seed-N`. Runs that are there are not trained again.
@@ -41,29 +43,82 @@ pub struct AblationRequest {
 
 /// What is measured of every run.
 const PROTOCOL: &str = "each row pretrained from the same recipe with its change, then linear evaluation (80 epochs, rate chosen on \
-                        a held-out tenth) and k-NN (k 200, T 0.1) of the frozen representation";
+                        a held-out tenth), k-NN (k 200, T 0.1) and RankMe (2048 test pictures) of the frozen representation; projection_std of the last \
+                        logged step";
 
-impl AblationRequest {
-    /// The rows over `recipe` that were asked for.
-    ///
-    /// # Errors
-    /// [`Error::Evaluation`] for a name that is no row.
-    pub fn variants(&self, recipe: &Config) -> Result<Vec<Variant>> {
-        let mut variants = self.table.variants(recipe);
-        if let Some(unknown) = self.only.iter().find(|name| variants.iter().all(|variant| variant.name != **name)) {
-            let names: Vec<&str> = variants.iter().map(|variant| &*variant.name).collect();
-            return Err(Error::Evaluation(format!(
-                "--rows {unknown}: no such row of the table {}; expected some of {}",
-                self.table,
-                names.join(", ")
-            )));
+/// Test pictures whose representations the rank is of.
+const RANK_IMAGES: usize = 2048;
+
+/// The rows of a table over a recipe.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// To be run.
+    pub variants: Vec<Variant>,
+    /// Names of those that would show nothing, with the reason.
+    pub refused: Vec<(String, String)>,
+}
+
+impl Rows {
+    /// Those of `table` over `recipe`. Refused are rows that the recipe makes impossible, and rows that are the same run as one before
+    /// them: a difference between the two would be noise that looks like a result.
+    pub fn new(table: Table, recipe: &Config) -> Self {
+        let mut rows = Self::default();
+        let mut runs: Vec<(String, String)> = Vec::new();
+        for variant in table.variants(recipe) {
+            let config = match recipe.with(&variant.settings) {
+                Ok(config) => config,
+                Err(error) => {
+                    rows.refused.push((variant.name, error.to_string()));
+                    continue;
+                }
+            };
+            let run = config.identity();
+            match runs.iter().find(|(_, earlier)| *earlier == run) {
+                Some((earlier, _)) => {
+                    let blur = match blur_taps(config.views.size_px) {
+                        1 => "; a blur changes nothing in views below 20 px",
+                        _ => "",
+                    };
+                    let reason =
+                        format!("with this recipe it changes nothing: it is the run of the row {earlier}{blur}");
+                    rows.refused.push((variant.name, reason));
+                }
+                None => {
+                    runs.push((variant.name.clone(), run));
+                    rows.variants.push(variant);
+                }
+            }
         }
-        if !self.only.is_empty() {
-            variants.retain(|variant| self.only.contains(&variant.name));
-        }
-        Ok(variants)
+        rows
     }
 
+    /// Leaves only the rows named in `only`, if there are any names.
+    ///
+    /// # Errors
+    /// [`Error::Evaluation`] for a name that is no row or one that is refused.
+    pub fn only(mut self, only: &[String]) -> Result<Self> {
+        if only.is_empty() {
+            return Ok(self);
+        }
+        for name in only {
+            if let Some((_, reason)) = self.refused.iter().find(|(refused, _)| refused == name) {
+                return Err(Error::Evaluation(format!("--rows {name}: {reason}")));
+            }
+            if self.variants.iter().all(|variant| variant.name != *name) {
+                let names: Vec<&str> = self.variants.iter().map(|variant| &*variant.name).collect();
+                return Err(Error::Evaluation(format!(
+                    "--rows {name}: no such row of the table; expected some of {}",
+                    names.join(", ")
+                )));
+            }
+        }
+        self.variants.retain(|variant| only.contains(&variant.name));
+        self.refused.clear();
+        Ok(self)
+    }
+}
+
+impl AblationRequest {
     /// Trains and measures every row of `variants`; `None` when `stop` was set, after which the same request goes on.
     ///
     /// Writes `OUT/TABLE/evaluation.json`, and again after every row, so that what is done can be looked at. At the end the
@@ -167,7 +222,8 @@ fn is_finished(run: &PreparedRun) -> Result<bool> {
 }
 
 fn measure(run: &PreparedRun, variant: &Variant, parts: &LabelledParts, device: &Device) -> Result<Outcome> {
-    let mut numbers = BTreeMap::from([("paper_top1".to_owned(), variant.paper_top1)]);
+    let mut numbers: BTreeMap<String, f64> =
+        variant.paper_top1.map(|top1| ("paper_top1".to_owned(), top1)).into_iter().collect();
     let mut chosen = json!({"diverged": "before the first checkpoint"});
     if train::last_checkpoint_step(&run.folder.checkpoints())?.is_some() {
         let mut encoder = Encoder::open(&run.folder.path().to_string_lossy(), device)?;
@@ -179,7 +235,106 @@ fn measure(run: &PreparedRun, variant: &Variant, parts: &LabelledParts, device: 
         let linear = linear::evaluate(&train, &test, &linear::LinearOptions::default(), device)?;
         numbers.insert("linear_top1".to_owned(), linear.top1);
         numbers.insert("knn_top1".to_owned(), by_neighbours[0].top1);
+        let some = &test.values[..test.values.len().min(RANK_IMAGES * test.size)];
+        numbers.insert("rank_me".to_owned(), geometry::rank_me(some, test.size));
         chosen = json!({"base_learning_rate": linear.base_learning_rate});
     }
-    Ok(Outcome { setting: variant.settings.join(" "), numbers, chosen, confusion: None })
+    if let Some(last) = read_metrics(&run.folder.metrics())?.last() {
+        numbers.insert("projection_std".to_owned(), last.projection_std.into());
+    }
+    Ok(Outcome { setting: variant.change.clone(), numbers, chosen, confusion: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use byol_data::views::ViewConfig;
+
+    use super::*;
+    use crate::method::TargetKind;
+    use crate::preset::Preset;
+
+    fn names(variants: &[Variant]) -> Vec<&str> {
+        variants.iter().map(|variant| &*variant.name).collect()
+    }
+
+    #[test]
+    fn every_row_is_a_valid_run_of_its_own_and_has_a_folder_name() {
+        for preset in [Preset::Imagenet300, Preset::Cifar10] {
+            for table in Table::ALL {
+                assert_eq!(table.name().parse::<Table>().unwrap(), table);
+                let rows = Rows::new(table, &preset.config());
+                assert!(rows.variants.len() >= 2 && rows.refused.is_empty(), "{table}: {:?}", rows.refused);
+                let mut names = names(&rows.variants);
+                assert!(
+                    names.iter().all(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.'))
+                );
+                names.sort_unstable();
+                names.dedup();
+                assert_eq!(names.len(), rows.variants.len(), "{table}");
+            }
+        }
+    }
+
+    /// The default of the paper is the first row of every table and, over the paper's recipe, changes nothing.
+    #[test]
+    fn the_first_row_is_the_papers_recipe() {
+        let paper = Preset::Imagenet300.config();
+        for table in Table::ALL {
+            let first = &table.variants(&paper)[0];
+            assert_eq!(first.paper_top1, Some(72.5), "{table}");
+            assert_eq!(paper.with(&first.settings).unwrap(), paper, "{table}");
+        }
+    }
+
+    /// The target of `fixed-random` is no copy of the online network, whatever the recipe says of moving targets.
+    #[test]
+    fn the_fixed_random_target_is_a_network_of_its_own() {
+        let recipe = Preset::Cifar10.config();
+        assert!(recipe.model.copy_online_to_target, "or this test shows nothing");
+        let rows = Table::Target.variants(&recipe);
+        let fixed = rows.iter().find(|row| row.name == "fixed-random").unwrap();
+        let model = recipe.with(&fixed.settings).unwrap().model;
+        assert_eq!((model.target, model.copy_online_to_target), (TargetKind::Fixed, false));
+    }
+
+    /// Over a recipe with views of its own the rows are the paper's T and T′, not the recipe's with something left out.
+    #[test]
+    fn augmentation_rows_set_both_distributions_themselves() {
+        let recipe = Preset::Cifar10.config();
+        assert_eq!((recipe.views.view1.blur_p, recipe.views.view1.crop_area_min), (0.0, 0.2));
+        let of_row = |name: &str| {
+            let rows = Table::Augmentations.variants(&recipe);
+            recipe.with(&rows.iter().find(|row| row.name == name).unwrap().settings).unwrap().views
+        };
+        let all = of_row("all");
+        assert_eq!((all.view1, all.view2), (ViewConfig::t(), ViewConfig::t_prime()));
+        assert_eq!((all.size_px, all.semantics), (recipe.views.size_px, recipe.views.semantics));
+        let no_flip = of_row("no-flip");
+        assert_eq!(no_flip.view1, ViewConfig { flip_p: 0.0, ..ViewConfig::t() });
+        assert_eq!(no_flip.view2, ViewConfig { flip_p: 0.0, ..ViewConfig::t_prime() });
+        let one_side = of_row("no-blur-in-view2");
+        assert_eq!((one_side.view1, one_side.view2.blur_p), (ViewConfig::t(), 0.0));
+        let symmetric = of_row("symmetric");
+        assert_eq!((symmetric.view1.blur_p, symmetric.view2.blur_p), (0.5, 0.5));
+        assert_eq!((symmetric.view1.solarise_p, symmetric.view2.solarise_p), (0.2, 0.2));
+    }
+
+    #[test]
+    fn rows_that_change_nothing_are_refused_with_the_reason() {
+        let small = Preset::Cifar10.resolve(&["views.size_px=16".to_owned()]).unwrap();
+        let rows = Rows::new(Table::Augmentations, &small);
+        let refused: Vec<&str> = rows.refused.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(refused, ["no-blur", "no-blur-in-view2", "neither-in-view2", "crop-blur"]);
+        let reason = &rows.refused[0].1;
+        assert!(reason.contains("the row all") && reason.contains("below 20 px"), "{reason}");
+        let error = rows.clone().only(&["no-blur".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("--rows no-blur") && error.contains("changes nothing"), "{error}");
+        let error = rows.clone().only(&["nonsense".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("no such row") && error.contains("no-flip"), "{error}");
+        assert_eq!(names(&rows.only(&["all".to_owned(), "no-flip".to_owned()]).unwrap().variants), ["all", "no-flip"]);
+
+        let without_decay = Preset::Cifar10.resolve(&["optimizer.weight_decay=0".to_owned()]).unwrap();
+        let rows = Rows::new(Table::WeightDecay, &without_decay);
+        assert_eq!((rows.variants.len(), rows.refused.len()), (1, 4));
+    }
 }
