@@ -28,6 +28,7 @@ golden:
 	tests/golden/webdataset.sh
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/augmentations.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/method.py
+	"$(GOLDEN_VENV)/bin/python" -B tests/golden/variants.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/negatives.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/torch_weights.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/monitors.py

@@ -470,7 +470,8 @@ fn a_table_of_ablations_goes_on_survives_divergence_and_is_shown_in_a_report() {
     assert_eq!(rows.iter().map(|row| row["name"].as_str().unwrap()).collect::<Vec<_>>(), ["byol", "simclr"]);
     for (row, paper) in rows.iter().zip([72.5, 69.4]) {
         assert_eq!(row["numbers"]["paper_top1"]["mean"], paper);
-        assert!(["linear_top1", "knn_top1"].iter().all(|metric| row["numbers"][metric]["mean"].is_f64()), "{row}");
+        let measured = ["linear_top1", "knn_top1", "rank_me", "projection_std"];
+        assert!(measured.iter().all(|metric| row["numbers"][metric]["mean"].is_f64()), "{row}");
     }
     let sessions_of = |row: &str| sessions(&at.join("out/simclr").join(row)).len();
     assert_eq!(json_of(&byol(at, command)), first);

@@ -73,6 +73,13 @@ impl Overlays {
     /// # Errors
     /// [`Error::ConfigSyntax`] for unknown keys and wrong types, [`Error::Config`] for values out of range.
     pub fn over(&self, preset: Preset) -> Result<Config> {
+        let config = self.merged_over(preset)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// As [`Self::over`], but what the settings mean together is not checked: for a preset that is not the one to be used.
+    pub(crate) fn merged_over(&self, preset: Preset) -> Result<Config> {
         let mut config = preset.config();
         let channels = self.tables.iter().rev().find_map(|(_, table)| table.get("data")?.get("channels")?.as_integer());
         if let Some(channels) = channels.and_then(|channels| usize::try_from(channels).ok())
@@ -83,7 +90,6 @@ impl Overlays {
         for (origin, overlay) in &self.tables {
             config = config.overlay(overlay.clone(), origin)?;
         }
-        config.validate()?;
         Ok(config)
     }
 }

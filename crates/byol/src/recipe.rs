@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use byol_data::Dataset;
+use byol_data::{DataConfig, Dataset};
 use byol_nn::Result;
 
 use crate::config::Config;
@@ -51,12 +51,17 @@ impl RecipeRequest {
     /// Whatever makes either impossible.
     pub fn open(&self) -> Result<Recipe> {
         let overlays = Overlays::read(self.config.as_deref(), &self.settings)?;
-        let chosen = self.preset.or(overlays.preset());
-        let config = overlays.over(chosen.unwrap_or(Preset::Imagenette128))?;
-        let dataset = Dataset::open_all(&self.data, self.split.as_deref(), &config.data)?;
-        match chosen {
-            Some(preset) => Ok(Recipe { dataset, config, preset, reason: preset.description().to_owned() }),
+        let open = |limits: &DataConfig| Dataset::open_all(&self.data, self.split.as_deref(), limits);
+        match self.preset.or(overlays.preset()) {
+            Some(preset) => {
+                let config = overlays.over(preset)?;
+                Ok(Recipe { dataset: open(&config.data)?, config, preset, reason: preset.description().to_owned() })
+            }
             None => {
+                // Which preset it is follows from the pictures, and whether the settings make sense from the preset.
+                let limits = overlays.merged_over(Preset::Imagenette128)?.data;
+                limits.validate()?;
+                let dataset = open(&limits)?;
                 let (preset, reason) = suggest(&dataset);
                 Ok(Recipe { dataset, config: overlays.over(preset)?, preset, reason })
             }

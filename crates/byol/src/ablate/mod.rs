@@ -237,10 +237,10 @@ fn measure(run: &PreparedRun, variant: &Variant, parts: &LabelledParts, device: 
         numbers.insert("knn_top1".to_owned(), by_neighbours[0].top1);
         let some = &test.values[..test.values.len().min(RANK_IMAGES * test.size)];
         numbers.insert("rank_me".to_owned(), geometry::rank_me(some, test.size));
+        if let Some(last) = read_metrics(&run.folder.metrics())?.last() {
+            numbers.insert("projection_std".to_owned(), last.projection_std.into());
+        }
         chosen = json!({"base_learning_rate": linear.base_learning_rate});
-    }
-    if let Some(last) = read_metrics(&run.folder.metrics())?.last() {
-        numbers.insert("projection_std".to_owned(), last.projection_std.into());
     }
     Ok(Outcome { setting: variant.change.clone(), numbers, chosen, confusion: None })
 }

@@ -8,3 +8,4 @@ mod optimal_predictor;
 pub use config::{ModelConfig, PredictorKind, TargetKind};
 pub use loss::{LossNormalisation, negatives, positive_cosine, projection_std, regression_loss};
 pub use networks::{Byol, Losses, Online, PassModes, Target};
+pub use optimal_predictor::optimal_prediction;

@@ -13,7 +13,7 @@ const RIDGE: f64 = 1e-4;
 ///
 /// `W` is solved for before the loss is, and carries no gradient: the error goes through `z` alone. The paper gives neither the
 /// ridge nor what is regressed on; here it is the target as the loss compares it.
-pub(super) fn optimal_prediction(z: Tensor<2>, target: &Tensor<2>, normalisation: LossNormalisation) -> Tensor<2> {
+pub fn optimal_prediction(z: Tensor<2>, target: &Tensor<2>, normalisation: LossNormalisation) -> Tensor<2> {
     let [batch, size] = z.dims();
     let columns = |x: Tensor<2>| {
         let values = to_vec(x.without_autodiff().reshape([batch * size]));
