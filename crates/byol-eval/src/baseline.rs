@@ -60,13 +60,13 @@ pub fn supervised(
     let fingerprint = train.fingerprint();
     let mut found = Vec::new();
     for &seed in seeds {
-        let name = |epochs: &str| format!("{fingerprint:016x}-{epochs}-epochs-seed-{seed}");
+        let [start, end] = [format!("{fingerprint:016x}-"), format!("-epochs-seed-{seed}")];
         let kept = match (folder, options) {
-            (Some(folder), Some(options)) => Some(folder.join(name(&options.epochs.to_string()))),
-            (Some(folder), None) => newest(folder, &name(""))?,
+            (Some(folder), Some(options)) => Some(folder.join(format!("{start}{}{end}", options.epochs))),
+            (Some(folder), None) => longest(folder, &start, &end)?,
             (None, _) => None,
         };
-        if let Some(path) = kept.as_ref().filter(|path| path.join("encoder.safetensors").exists()) {
+        if let Some(path) = kept.as_ref().filter(|path| is_complete(path)) {
             found.push((seed, Encoder::open(&path.to_string_lossy(), device)?));
             continue;
         }
@@ -81,16 +81,24 @@ pub fn supervised(
     Ok(found)
 }
 
-/// The last folder, by name, of this fingerprint and seed, whatever its epochs.
-fn newest(folder: &Path, name: &str) -> Result<Option<PathBuf>> {
-    let (start, end) = name.split_at(17);
+/// The kept baseline with the most epochs, of those whose names are `start`, epochs, `end`.
+fn longest(folder: &Path, start: &str, end: &str) -> Result<Option<PathBuf>> {
     if !folder.exists() {
         return Ok(None);
     }
     let entries = fs::read_dir(folder).map_err(Error::io("read", folder))?;
-    let fits = |name: &str| name.starts_with(start) && name.ends_with(end);
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    Ok(names.filter(|name| fits(name)).max().map(|name| folder.join(name)))
+    let with_epochs = names.filter_map(|name| {
+        let epochs: f64 = name.strip_prefix(start)?.strip_suffix(end)?.parse().ok()?;
+        Some((epochs, folder.join(name)))
+    });
+    let longest = with_epochs.filter(|(_, path)| is_complete(path)).max_by(|(a, _), (b, _)| a.total_cmp(b));
+    Ok(longest.map(|(_, path)| path))
+}
+
+/// What describes the weights is written last; a folder without it was left by an interrupted run.
+fn is_complete(path: &Path) -> bool {
+    path.join("encoder.json").exists()
 }
 
 fn train_baseline(
@@ -111,4 +119,29 @@ fn train_baseline(
     })?;
     let training = format!("supervised, all labels, {} epochs, seed {seed}", options.epochs);
     Ok(trained.into_encoder(training, setting.steps))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_training_is_found_by_number_and_only_where_it_was_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let keep = |name: &str, file: &str| {
+            fs::create_dir_all(folder.path().join(name)).unwrap();
+            fs::write(folder.path().join(name).join(file), "").unwrap();
+        };
+        let found = || longest(folder.path(), "0f-", "-epochs-seed-1").unwrap().map(|path| path.display().to_string());
+        for name in ["0f-9-epochs-seed-11", "0e-900-epochs-seed-1", "0f-x-epochs-seed-1"] {
+            keep(name, "encoder.json");
+        }
+        assert_eq!(found(), None);
+        for epochs in ["9", "10", "0.5"] {
+            keep(&format!("0f-{epochs}-epochs-seed-1"), "encoder.json");
+        }
+        keep("0f-100-epochs-seed-1", "encoder.safetensors");
+        assert!(found().unwrap().ends_with("/0f-10-epochs-seed-1"), "{:?}", found());
+        assert_eq!(longest(&folder.path().join("none"), "0f-", "-epochs-seed-1").unwrap(), None);
+    }
 }
