@@ -13,7 +13,7 @@ use byol_nn::encoder::{Encoder, EncoderInfo};
 use byol_nn::{Error, Result};
 
 use super::progress::Countdown;
-use super::supervised::{Classifier, Fixed, Setting};
+use super::supervised::{Classifier, Fixed, Setting, steps};
 use super::truth::Truth;
 
 const BATCH_SIZE: usize = 128;
@@ -38,7 +38,7 @@ impl BaselineOptions {
         Setting {
             learning_rate: BASE_LEARNING_RATE * batch_size as f64 / 256.0,
             weight_decay: WEIGHT_DECAY,
-            steps: ((self.epochs * images as f64 / batch_size as f64).round() as u64).max(1),
+            steps: steps(self.epochs, images, batch_size),
             batch_size,
         }
     }

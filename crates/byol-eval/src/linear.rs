@@ -26,7 +26,7 @@ use super::progress::Countdown;
 use super::record::Outcome;
 pub use super::softmax::LogitRegularisation;
 use super::softmax::{Classifiers, Shape, Training};
-use super::supervised::{crop_and_flip, images, label_tensor};
+use super::supervised::{crop_and_flip, images, label_tensor, steps};
 use super::truth::{Known, Truth};
 
 /// What may be changed.
@@ -85,6 +85,8 @@ pub struct LinearReport {
     pub held_out_top1: Vec<(f64, f64)>,
     /// Pictures per step: what was asked for, or all that are not held out if those are fewer.
     pub batch_size: usize,
+    /// Steps of the last training, on all pictures: ⌊epochs · pictures / batch⌋.
+    pub steps: usize,
 }
 
 /// Trains on `train`, tests once on `test`.
@@ -97,17 +99,12 @@ pub fn evaluate(train: &Features, test: &Features, options: &LinearOptions, devi
     let (held_out, rest, all) = held_out(options, train.len());
     let options = &options.with_batch_of_at_most(rest.len());
     let fit = |rows: &[usize], rates: &[f64]| {
-        let mut rows = rows.to_vec();
-        let steps_per_epoch = rows.len() / options.batch_size;
-        let batches = |step: usize| {
-            let (epoch, place) = (step / steps_per_epoch, step % steps_per_epoch);
-            if place == 0 {
-                Random::new(options.seed, Stream::Evaluation, epoch as u64 + 1, 0).shuffle(&mut rows);
-            }
-            Ok(train_set.select(&rows[place * options.batch_size..(place + 1) * options.batch_size], device))
-        };
-        let training = options.training(rates, options.epochs * steps_per_epoch);
-        Classifiers::train(train_set.shape(test, rates)?, &training, device, batches)
+        let mut samples = epoch_after_epoch(rows, options.seed);
+        let training = options.training(rates, options.steps(rows.len()));
+        Classifiers::train(train_set.shape(test, rates)?, &training, device, |_| {
+            let batch: Vec<usize> = samples.by_ref().take(options.batch_size).collect();
+            Ok(train_set.select(&batch, device))
+        })
     };
     finish(train, test, options, &held_out, device, |chosen| match chosen {
         None => fit(&rest, &options.base_learning_rates),
@@ -145,7 +142,7 @@ pub fn evaluate_augmented(
         countdown.begin(what.to_owned());
         let places: Vec<u32> = rows.iter().map(|&row| train.images[row]).collect();
         let part = Arc::new(dataset.subset(&places));
-        let steps = options.epochs * (rows.len() / options.batch_size);
+        let steps = options.steps(rows.len());
         let mut loader = augmentation.load(&part, &views, options, steps);
         let training = options.training(&rates, steps);
         Classifiers::train(train_set.shape(test, &rates)?, &training, device, |_| {
@@ -165,8 +162,8 @@ pub fn evaluate_augmented(
 /// Pictures that pass through the encoder in [`evaluate_augmented`].
 pub fn augmented_pictures(options: &LinearOptions, train_images: usize) -> u64 {
     let rest = train_images - ((train_images as f64 * options.held_out) as usize).max(1);
-    let batch_size = options.batch_size.min(rest);
-    [rest, train_images].map(|images| (options.epochs * (images / batch_size) * batch_size) as u64).iter().sum()
+    let options = options.with_batch_of_at_most(rest);
+    [rest, train_images].map(|images| (options.steps(images) * options.batch_size) as u64).iter().sum()
 }
 
 /// Chooses on the held-out pictures among what `train(None)` gives, tests what `train(Some(rate))` gives.
@@ -200,6 +197,7 @@ fn finish(
         base_learning_rate,
         held_out_top1: options.base_learning_rates.iter().copied().zip(held_out_top1).collect(),
         batch_size: options.batch_size,
+        steps: chosen.steps,
     })
 }
 
@@ -212,6 +210,7 @@ impl From<LinearReport> for Outcome {
             chosen: json!({
                 "base_learning_rate": report.base_learning_rate,
                 "batch_size": report.batch_size,
+                "steps": report.steps,
                 "held_out": report.held_out_top1,
             }),
             confusion: Some(report.confusion),
@@ -250,6 +249,11 @@ impl LinearOptions {
             self.base_learning_rates,
             self.held_out * 100.0
         )
+    }
+
+    /// Over all epochs: a batch may span two of them, so that every epoch shows every picture (reference, `configs/eval.py`).
+    fn steps(&self, images: usize) -> usize {
+        steps(self.epochs as f64, images, self.batch_size) as usize
     }
 
     fn training(&self, base_rates: &[f64], steps: usize) -> Training {
@@ -305,6 +309,15 @@ fn check(options: &LinearOptions, images: usize) -> Result<()> {
     Ok(())
 }
 
+/// Rows without end: epoch after epoch, each a permutation of its own.
+fn epoch_after_epoch(rows: &[usize], seed: u64) -> impl Iterator<Item = usize> {
+    let mut rows = rows.to_vec();
+    (1..).flat_map(move |epoch| {
+        Random::new(seed, Stream::Evaluation, epoch, 0).shuffle(&mut rows);
+        rows.clone()
+    })
+}
+
 fn best_index(values: &[f64]) -> usize {
     let best = values.iter().enumerate().max_by(|(a, x), (b, y)| x.total_cmp(y).then(b.cmp(a)));
     best.map_or(0, |(index, _)| index)
@@ -333,5 +346,25 @@ impl<'a> Labelled<'a> {
         let labels: Vec<i64> = rows.iter().map(|&row| i64::from(self.labels[row])).collect();
         let features = Tensor::from_data(TensorData::new(values, [rows.len(), self.features.size]), device);
         (features, Tensor::from_data(TensorData::new(labels, [rows.len()]), device))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_may_span_two_epochs_and_every_epoch_shows_every_row_once() {
+        let rows: Vec<usize> = (0..50).map(|row| 3 * row).collect();
+        let options = LinearOptions { epochs: 3, batch_size: 16, ..Default::default() };
+        assert_eq!(options.steps(rows.len()), 9, "150 samples; 3 · ⌊50 / 16⌋ would be 9, too");
+        assert_eq!(options.steps(63), 11, "189 samples; 3 · ⌊63 / 16⌋ would be 9");
+        let samples: Vec<usize> = epoch_after_epoch(&rows, 5).take(9 * 16).collect();
+        let mut epochs = samples.chunks_exact(50).map(<[usize]>::to_vec);
+        let (mut first, mut second) = (epochs.next().unwrap(), epochs.next().unwrap());
+        assert_ne!(first, second, "an order of its own");
+        first.sort_unstable();
+        second.sort_unstable();
+        assert_eq!((&first, &second), (&rows, &rows));
     }
 }

@@ -40,9 +40,13 @@ impl Countdown {
         self.show(false);
     }
 
+    /// Pictures still to come.
+    pub fn left(&self) -> u64 {
+        self.total.saturating_sub(self.done)
+    }
+
     fn show(&mut self, now: bool) {
-        let left = self.started.elapsed().as_secs_f64() / self.done.max(1) as f64
-            * self.total.saturating_sub(self.done) as f64;
+        let left = self.started.elapsed().as_secs_f64() / self.done.max(1) as f64 * self.left() as f64;
         let left = if self.done == 0 { String::new() } else { format!("  left {}", duration(left)) };
         let message = format!("{:3.0} %{left}  {}", 100.0 * self.done as f64 / self.total.max(1) as f64, self.what);
         if let Some(bar) = &self.bar {

@@ -19,7 +19,7 @@ use super::progress::Countdown;
 use super::record::Outcome;
 use super::search::Search;
 use super::subset::{self, Draw};
-use super::supervised::{Fixed, Setting};
+use super::supervised::{Fixed, Setting, steps};
 use super::truth::Truth;
 
 /// Which training pictures keep their labels.
@@ -151,12 +151,11 @@ impl SemiOptions {
 
     fn settings(&self, part: &Part) -> Vec<Setting> {
         let batch_size = self.batch_size.min(part.labelled.len());
-        let steps = |epochs: f64| ((epochs * part.labelled.len() as f64 / batch_size as f64).ceil() as u64).max(1);
         let of_rate = |&learning_rate: &f64| {
             self.epochs.iter().map(move |&epochs| Setting {
                 learning_rate,
                 weight_decay: 0.0,
-                steps: steps(epochs),
+                steps: steps(epochs, part.labelled.len(), batch_size),
                 batch_size,
             })
         };

@@ -63,6 +63,8 @@ pub(super) struct Classifiers {
     /// `[1, rates · classes]`.
     bias: Tensor<2>,
     pub shape: Shape,
+    /// Taken.
+    pub steps: usize,
 }
 
 impl Classifiers {
@@ -79,6 +81,7 @@ impl Classifiers {
             weight: Tensor::zeros([shape.size, columns], device),
             bias: Tensor::zeros([1, columns], device),
             shape,
+            steps: 0,
         };
         let (mut weight_momentum, mut bias_momentum) = (this.weight.zeros_like(), this.bias.zeros_like());
         let peaks = training.rates.iter().flat_map(|&rate| std::iter::repeat_n(rate, shape.classes)).collect();
@@ -94,6 +97,7 @@ impl Classifiers {
             bias_momentum = bias_momentum * MOMENTUM + bias_gradient.clone();
             this.weight = this.weight - (weight_gradient + weight_momentum.clone() * MOMENTUM) * rate.clone();
             this.bias = this.bias - (bias_gradient + bias_momentum.clone() * MOMENTUM) * rate;
+            this.steps += 1;
         }
         Ok(this)
     }
@@ -198,7 +202,7 @@ mod tests {
         let weight = Tensor::<2>::from_data(TensorData::new(draw(12), [3, 4]), &device);
         let x = Tensor::<2>::from_data(TensorData::new(draw(15), [5, 3]), &device);
         let labels = [0i64, 3, 1, 1, 2];
-        let this = Classifiers { weight: weight.clone(), bias: Tensor::zeros([1, 4], &device), shape };
+        let this = Classifiers { weight: weight.clone(), bias: Tensor::zeros([1, 4], &device), shape, steps: 0 };
         let label_tensor = || Tensor::<1, Int>::from_data(TensorData::new(labels.to_vec(), [5]), &device);
         let ours = this.logit_gradient(x.clone(), label_tensor(), Some(regularisation));
 

@@ -39,6 +39,13 @@ pub struct Setting {
     pub batch_size: usize,
 }
 
+/// Steps that `epochs` passes over `images` pictures take, batches one after the other over the bounds of epochs:
+/// `⌊epochs · images / batch⌋`, at least one (reference, `configs/eval.py`).
+pub(super) fn steps(epochs: f64, images: usize, batch_size: usize) -> u64 {
+    // 0.29 · 100 is 28.999999999999996.
+    ((epochs * images as f64 / batch_size as f64 + 1e-9) as u64).max(1)
+}
+
 /// What all trainings of a protocol share.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fixed {
@@ -212,4 +219,18 @@ fn load(dataset: &Arc<Dataset>, info: &EncoderInfo, setting: &Setting, fixed: &F
 pub(super) fn images(batch: &Batch, info: &EncoderInfo, device: &Device) -> Tensor<4> {
     let shape = [batch.images.len(), info.preprocessing.size_px, info.preprocessing.size_px, info.channels()];
     Tensor::from_data(TensorData::new(batch.view1.clone(), shape), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::steps;
+
+    #[test]
+    fn steps_are_the_whole_batches_of_all_epochs_together() {
+        let cases =
+            [(80.0, 50_000, 1024, 3906), (30.0, 500, 500, 30), (0.29, 100, 1, 29), (2.5, 7, 4, 4), (0.1, 5, 5, 1)];
+        for (epochs, images, batch_size, expected) in cases {
+            assert_eq!(steps(epochs, images, batch_size), expected, "{epochs} · {images} / {batch_size}");
+        }
+    }
 }

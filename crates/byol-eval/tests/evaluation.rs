@@ -128,6 +128,28 @@ fn frozen_protocols_leave_weights_and_running_averages_as_they_are() {
     assert!(fingerprint(&start) == before, "fine-tuning moved the encoder it started from");
 }
 
+/// 90 pictures in batches of 40: 2.25 of them in an epoch, so that batches must span epochs.
+#[test]
+fn linear_evaluation_takes_the_whole_batches_of_all_epochs_together() {
+    let device = Device::flex();
+    let mut start = encoder(&device);
+    let labelled = parts(|class| class);
+    let train = extract(&mut start, &labelled.train, 0, &device).unwrap();
+    let test = extract(&mut start, &labelled.test, 0, &device).unwrap();
+    let options = LinearOptions { epochs: 4, batch_size: 40, ..Default::default() };
+    assert_eq!(linear::evaluate(&train, &test, &options, &device).unwrap().steps, 9);
+
+    let augmentation = Augmentation::CropFlip(0.5);
+    let pictures = linear::augmented_pictures(&options, train.len());
+    assert_eq!(pictures, (8 + 9) * 40, "81 pictures while the rate is chosen, then 90");
+    let mut countdown = Countdown::start(pictures + 1);
+    let set = &labelled.train;
+    let report =
+        linear::evaluate_augmented(&mut start, set, &train, &test, &augmentation, &options, &device, &mut countdown)
+            .unwrap();
+    assert_eq!((report.steps, countdown.left()), (9, 1));
+}
+
 #[test]
 fn parts_to_choose_on_never_overlap_what_is_trained_on() {
     let labelled = parts(|class| class);
