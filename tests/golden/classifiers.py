@@ -41,7 +41,7 @@ def badly_scaled(seed, count, size, classes):
 def cross_entropy(logits, labels):
     highest = logits.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(logits - highest).sum(axis=1)) + highest[:, 0]
-    return (log_sum - logits[np.arange(len(labels)), labels]).mean()
+    return (log_sum - logits[np.arange(len(labels)), labels]).sum()
 
 
 def logits_of(model, features):
@@ -53,13 +53,13 @@ def logits_of(model, features):
 def optimum(features, labels, l2):
     """The best of scikit-learn's L-BFGS and its Newton method, which agree where neither stops early: model and objective.
 
-    C = 1 / (l2 n) makes its objective n C times `mean cross-entropy + l2/2 |W|^2`.
+    C = 1 / l2 makes its objective C times `sum of cross-entropies + l2/2 |W|^2`.
     """
     found = []
     for solver in ("lbfgs", "newton-cholesky"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = LogisticRegression(C=1 / (l2 * len(labels)), solver=solver, tol=1e-12, max_iter=3000)
+            model = LogisticRegression(C=1 / l2, solver=solver, tol=1e-12, max_iter=3000)
             model.fit(features, labels)
         places = np.searchsorted(model.classes_, labels)
         penalty = l2 / 2 * (model.coef_**2).sum()
@@ -98,12 +98,12 @@ def multinomial():
     missing = clusters(6, 80, 5, 5, 1.0)
     present = np.isin(missing[1], [0, 1, 3])
     return [
-        logistic("overlapping", clusters(1, 120, 6, 7, 1.5), clusters(2, 60, 6, 7, 1.5), 7, [1e2, 1, 1e-1, 1e-2, 1e-4]),
-        logistic("badly scaled", badly_scaled(3, 100, 8, 4), badly_scaled(4, 40, 8, 4), 4, [1e3, 1e-1, 1e-3, 1e-6]),
-        logistic("separable", clusters(7, 60, 5, 3, 0.1), clusters(8, 30, 5, 3, 0.1), 3, [1e-1, 1e-3, 1e-6]),
-        logistic("wide", clusters(9, 24, 40, 3, 3.0), clusters(10, 30, 40, 3, 3.0), 3, [1, 1e-3]),
-        logistic("two classes", two, clusters(11, 30, 4, 2, 1.0), 2, [1, 1e-3]),
-        logistic("missing classes", (missing[0][present], missing[1][present]), missing, 5, [1e-2]),
+        logistic("overlapping", clusters(1, 120, 6, 7, 1.5), clusters(2, 60, 6, 7, 1.5), 7, [1e5, 1e2, 10, 1, 1e-2, 1e-6]),
+        logistic("badly scaled", badly_scaled(3, 100, 8, 4), badly_scaled(4, 40, 8, 4), 4, [1e5, 10, 1e-1, 1e-4, 1e-6]),
+        logistic("separable", clusters(7, 60, 5, 3, 0.1), clusters(8, 30, 5, 3, 0.1), 3, [10, 1e-1, 1e-4, 1e-6]),
+        logistic("wide", clusters(9, 24, 40, 3, 3.0), clusters(10, 30, 40, 3, 3.0), 3, [1e2, 1e-1]),
+        logistic("two classes", two, clusters(11, 30, 4, 2, 1.0), 2, [1e2, 1e-1]),
+        logistic("missing classes", (missing[0][present], missing[1][present]), missing, 5, [1]),
     ]
 
 
@@ -116,7 +116,7 @@ def one_versus_rest():
     presences = np.where(tendency > 0, 1, -1)
     presences[rng.random((count, classes)) < 0.1] = 0
     fits = []
-    for l2 in (1.0, 1e-2, 1e-4):
+    for l2 in (1e2, 1.0, 1e-2):
         total, scores = 0.0, []
         for presence in presences.T:
             known = presence != 0
