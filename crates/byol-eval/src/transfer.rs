@@ -83,8 +83,8 @@ impl Parts {
 pub fn protocol(options: &LogisticOptions, metric: Metric) -> String {
     let range = |pick: fn(f64, f64) -> f64, start: f64| options.l2.iter().copied().fold(start, pick);
     format!(
-        "logistic regression on frozen representations before the projector, whole picture at the encoder's size, L-BFGS of at \
-         most {} steps, {} values of ℓ2 from {:.0e} to {:.0e} chosen on the validation part by {}, fitted again to training and \
+        "logistic regression on frozen representations before the projector, whole picture at the encoder's size, loss summed over \
+         pictures, L-BFGS of at most {} steps, {} values of ℓ2 from {:.0e} to {:.0e} chosen on the validation part by {}, fitted again to training and \
          validation part, tested once",
         options.max_iterations,
         options.l2.len(),

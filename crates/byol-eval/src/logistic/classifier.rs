@@ -12,7 +12,7 @@ pub struct Logistic {
     pub bias: Vec<f64>,
     /// λ.
     pub l2: f64,
-    /// The objective with its penalty; summed over classes where there are several per picture.
+    /// The objective with its penalty, summed over pictures, and over classes where there are several per picture.
     pub loss: f64,
     /// Steps of L-BFGS.
     pub iterations: usize,

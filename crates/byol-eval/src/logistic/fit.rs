@@ -45,5 +45,6 @@ pub(super) fn fit_checked(
     let start = objective.coordinates(start);
     let minimum = lbfgs::minimise(|point| objective.evaluate(point), start, options.max_iterations, options.tolerance);
     let (weight, bias) = objective.classifier(&minimum.point);
-    Logistic { weight, bias, l2, loss: minimum.value, iterations: minimum.iterations, converged: minimum.converged }
+    let loss = objective.total(&minimum.point);
+    Logistic { weight, bias, l2, loss, iterations: minimum.iterations, converged: minimum.converged }
 }

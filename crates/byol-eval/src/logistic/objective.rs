@@ -8,12 +8,16 @@ use super::problem::Samples;
 use super::products::{BLOCK_ROWS, add, multiply, view, view_mut, widen};
 use crate::metrics::{Presence, Targets};
 
-/// The objective of [`super::fit()`] as a function of coordinates in which its curvature is about 1.
+/// The objective of [`super::fit()`], divided by the number of pictures, as a function of coordinates in which its curvature is
+/// about 1.
 ///
-/// Two exact changes of variables make it so. Features are taken relative to their mean, which the bias, not being
+/// Value and gradient are then of one size, however many pictures there are. With several classes per picture, each class is
+/// divided by its own number of pictures: classes share no weights, so that no minimum moves.
+///
+/// Two exact changes of variables bring the curvature to 1. Features are taken relative to their mean, which the bias, not being
 /// penalised, undoes: `b' = b + W·mean`. And each weight is measured in units of one over the square root of its curvature at
-/// `W = 0`, the diagonal of the Hessian there: `p_c (1 − p_c) · variance_j + λ` with `p_c` the share of class c. Neither moves the
-/// minimum.
+/// `W = 0`, the diagonal of the Hessian there: `p_c (1 − p_c) · variance_j + λ / n` with `p_c` the share of class c among n
+/// pictures. Neither moves the minimum.
 pub(super) struct Objective<'a> {
     samples: Samples<'a>,
     all_classes: usize,
@@ -35,7 +39,7 @@ pub(super) struct Objective<'a> {
 /// A class there is something to learn about.
 struct Learned {
     class: usize,
-    /// Pictures whose losses are averaged.
+    /// Pictures whose losses are summed.
     count: f64,
     /// Share of them that show it.
     share: f64,
@@ -69,7 +73,9 @@ impl<'a> Objective<'a> {
         // At least a millionth of the curvature of an even class, for a class that is alone.
         let curvature = |learned: &Learned| (learned.share * (1.0 - learned.share)).max(0.25e-6);
         let unit = |curvature: f64| 1.0 / curvature.sqrt();
-        let units = |learned| self.variance.iter().map(move |variance| unit(curvature(learned) * variance + l2));
+        let penalty = |learned: &Learned| l2 / learned.count;
+        let units =
+            |learned| self.variance.iter().map(move |variance| unit(curvature(learned) * variance + penalty(learned)));
         self.weight_unit = self.learned.iter().flat_map(units).collect();
         self.bias_unit = self.learned.iter().map(|learned| unit(curvature(learned))).collect();
         self.l2 = l2;
@@ -119,7 +125,16 @@ impl<'a> Objective<'a> {
         (weight, bias)
     }
 
-    /// The objective and its gradient.
+    /// The objective as it is, not divided by anything.
+    pub(super) fn total(&self, point: &[f64]) -> f64 {
+        if self.learned.is_empty() {
+            return 0.0;
+        }
+        let (weight, bias) = self.plain(point);
+        self.sums(&weight, &bias).loss.iter().sum::<f64>() + 0.5 * self.l2 * dot(&weight, &weight)
+    }
+
+    /// The objective, divided by the number of pictures, and its gradient.
     pub(super) fn evaluate(&self, point: &[f64]) -> (f64, Vec<f64>) {
         if self.learned.is_empty() {
             return (0.0, vec![]);
@@ -127,20 +142,22 @@ impl<'a> Objective<'a> {
         let (weight, bias) = self.plain(point);
         let sums = self.sums(&weight, &bias);
         let size = self.samples.size;
-        let squares = dot(&weight, &weight);
-        let loss: f64 = sums.loss.iter().zip(&self.learned).map(|(loss, learned)| loss / learned.count).sum();
+        let rows = weight.chunks_exact(size);
+        let of_class =
+            |((loss, row), learned): ((&f64, &[f64]), &Learned)| (loss + 0.5 * self.l2 * dot(row, row)) / learned.count;
+        let value = sums.loss.iter().zip(rows).zip(&self.learned).map(of_class).sum();
         let mut gradient = vec![0.0; point.len()];
         let (weight_gradient, bias_gradient) = gradient.split_at_mut(weight.len());
         for (index, Learned { count, .. }) in self.learned.iter().enumerate() {
-            let error = sums.error[index] / count;
+            let (error, penalty) = (sums.error[index] / count, self.l2 / count);
             bias_gradient[index] = error * self.bias_unit[index];
             for (feature, mean) in self.mean.iter().enumerate() {
                 let at = index * size + feature;
                 let data = sums.product[at] / count - error * mean;
-                weight_gradient[at] = (data + self.l2 * weight[at]) * self.weight_unit[at];
+                weight_gradient[at] = (data + penalty * weight[at]) * self.weight_unit[at];
             }
         }
-        (loss + 0.5 * self.l2 * squares, gradient)
+        (value, gradient)
     }
 
     /// Pictures are cut into parts by shape alone and the parts are added in order, so that threads change no bit.

@@ -12,8 +12,8 @@ pub struct LogisticOptions {
     pub l2: Vec<f64>,
     /// Steps of L-BFGS per value, at least 1. Where classes can be separated and λ is tiny, this is what ends it.
     pub max_iterations: usize,
-    /// L-BFGS stops when the gradient's norm is at most this times the loss, or times 1 above a loss of 1; above 0. The norm is
-    /// taken in coordinates in which the curvature at `W = 0` is about 1, so that the scale of features does not matter.
+    /// L-BFGS stops when the gradient's norm is at most this times the loss, or times 1 above a loss of 1, both per picture; above 0.
+    /// The norm is taken in coordinates in which the curvature at `W = 0` is about 1, so that the scale of features does not matter.
     pub tolerance: f64,
 }
 
