@@ -508,6 +508,24 @@ const CASES: &[Case] = &[
         expected: &["'200%' for '--labels", "expected a share above 0 and at most 1"],
     },
     Case {
+        name: "more pictures held out than there are",
+        prepare: nothing,
+        arguments: "eval linear random:resnet18x0.0625:cifar:8 --data data --held-out last:20",
+        expected: &["held out", "at most 19 of the 20 training pictures", "got last:20", "--held-out"],
+    },
+    Case {
+        name: "all pictures held out",
+        prepare: nothing,
+        arguments: "eval semi random:resnet18 --data data --held-out 100%",
+        expected: &["'100%' for '--held-out <PART>'", "10%", "10009", "last:10009"],
+    },
+    Case {
+        name: "pictures held out of a benchmark, which has a part for that",
+        prepare: nothing,
+        arguments: "eval transfer random:resnet18 --data data --benchmark dtd --held-out 10%",
+        expected: &["--benchmark <NAME>", "cannot be used with", "--held-out <PART>"],
+    },
+    Case {
         name: "a list of names that are not in the data",
         prepare: |at| fs::write(at.join("list.txt"), "a/0.png\na/none.png\n").unwrap(),
         arguments: "eval semi random:resnet18x0.0625:cifar:8 --data data --label-list list.txt",

@@ -150,9 +150,9 @@ fn check_evaluations(at: &Path) {
     let protocols = [
         ("knn", "--k 5,20 --temperature 0.1,0.5", frozen, 4),
         ("linear", "--epochs 20", frozen, 1),
-        ("linear", "--epochs 2 --augmentation crop-flip", frozen, 1),
+        ("linear", "--epochs 2 --augmentation crop-flip --held-out last:12", frozen, 1),
         ("linear", "--epochs 2 --augmentation pretraining --logit-regularisation", frozen, 1),
-        ("transfer", "--l2-values 5", frozen, 1),
+        ("transfer", "--l2-values 5 --held-out 7", frozen, 1),
         ("semi", semi, trained, 2),
         ("finetune", finetune, trained, 1),
     ];
@@ -181,6 +181,11 @@ fn check_evaluations(at: &Path) {
     let kept: Value = serde_json::from_str(&fs::read_to_string(at.join("run/evaluation.json")).unwrap()).unwrap();
     let kept = kept["evaluations"].as_array().unwrap();
     assert_eq!(kept.len(), protocols.len(), "one entry per protocol and options");
+    let said = |held_out| kept.iter().filter(|entry| entry["protocol"].as_str().unwrap().contains(held_out)).count();
+    assert_eq!(said("chosen on 10 % held-out training pictures (drawn at random)"), 2, "linear, but for one");
+    assert_eq!(said("chosen on the last 12 training pictures, held out"), 1);
+    assert_eq!(said("on 7 held-out training pictures (class-balanced)"), 1);
+    assert_eq!(said("chosen on 10 % held-out training pictures (class-balanced)"), 2, "semi and finetune");
     success(byol(at, "eval knn run --data data --k 5,20 --temperature 0.1,0.5"));
     let again: Value = serde_json::from_str(&fs::read_to_string(at.join("run/evaluation.json")).unwrap()).unwrap();
     assert_eq!(

@@ -13,6 +13,7 @@ use byol_nn::encoder::Encoder;
 use byol_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use super::held_out::HeldOut;
 use super::metrics::Metric;
 use super::progress::Countdown;
 use super::record::Outcome;
@@ -66,8 +67,8 @@ impl FinetuneOptions {
         trainings * self.steps * self.batch_size.min(images) as u64
     }
 
-    /// What fixes the numbers, in words.
-    pub fn protocol(&self) -> String {
+    /// What fixes the numbers on `parts`, in words.
+    pub fn protocol(&self, parts: &Parts) -> String {
         let numbers = |values: &[f64]| values.iter().map(|value| format!("{value:.2e}")).collect::<Vec<_>>().join(", ");
         let (rates, decays) = (numbers(&self.learning_rates), numbers(&self.weight_decays));
         let choice = match self.settings().len() {
@@ -75,8 +76,9 @@ impl FinetuneOptions {
                 format!("rate {rates} and weight decay {decays} / rate, trained on all training pictures, tested once")
             }
             _ => format!(
-                "rate from {{{rates}}} and weight decay from {{{decays}}} / rate chosen on the validation part, trained again on \
-                 training and validation part, tested once"
+                "rate from {{{rates}}} and weight decay from {{{decays}}} / rate chosen on {}, trained again on {}, tested once",
+                parts.chosen_on(),
+                parts.at_last_on()
             ),
         };
         format!(
@@ -126,6 +128,20 @@ pub struct Parts {
     pub truth: Truth,
     /// What decides which setting is best.
     pub metric: Metric,
+    /// How `validation` was taken from `all`; nothing where the makers of the data did.
+    pub held_out: Option<HeldOut>,
+}
+
+impl Parts {
+    /// `validation` as in a sentence.
+    pub(super) fn chosen_on(&self) -> String {
+        self.held_out.map_or("the validation part".to_owned(), |held_out| held_out.in_words("class-balanced"))
+    }
+
+    /// `all` as in a sentence.
+    pub(super) fn at_last_on(&self) -> &'static str {
+        if self.held_out.is_none() { "training and validation part" } else { "all training pictures" }
+    }
 }
 
 /// Fine-tunes `start`, tests once. `what` names the start in the progress, `row` the outcome.

@@ -4,6 +4,7 @@
 //! transfer                          by logistic regression, or by fine-tuning
 //!   semi   finetune   baseline      all weights are trained
 //!     search   supervised           choosing a setting on held-out pictures · training with labels
+//!       held_out   subset           which pictures those are · class-balanced parts and lists
 //!   knn   linear   logistic         frozen representations
 //!     comparison                    the networks of one table, over seeds
 //!       cache   features            representations of a data set, kept on disk
@@ -18,6 +19,7 @@ pub mod comparison;
 mod features;
 pub mod finetune;
 pub mod geometry;
+mod held_out;
 pub mod knn;
 pub mod linear;
 pub mod logistic;
@@ -35,6 +37,7 @@ mod truth;
 
 pub use cache::{CacheUse, Extracted, extract_cached};
 pub use features::{Features, extract};
+pub use held_out::HeldOut;
 pub use progress::{Countdown, duration};
 pub use record::{Evaluation, Network, Outcome, Row, Statistic, read_evaluations, rows, write_evaluations};
 pub use split::{LabelledParts, open_parts};

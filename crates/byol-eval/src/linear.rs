@@ -1,8 +1,8 @@
 //! Linear evaluation (paper C.1): a softmax classifier on frozen representations.
 //!
 //! Cross-entropy, SGD with Nesterov momentum 0.9, batch 1024, 80 epochs, no weight decay, cosine decay to 0; the learning
-//! rate is chosen from {0.4, 0.3, 0.2, 0.1, 0.05} (times batch / 256, as the reference code scales its one value) on a held-out
-//! tenth of the training pictures, then the classifier is trained again on all of them and tested once.
+//! rate is chosen from {0.4, 0.3, 0.2, 0.1, 0.05} (times batch / 256, as the reference code scales its one value) on [held-out](HeldOut)
+//! training pictures, then the classifier is trained again on all of them and tested once.
 //!
 //! By default features are computed once, so that there is no random crop and flip while the classifier trains; with
 //! [`Augmentation::CropFlip`] every picture passes through the encoder again in every epoch, as in the paper. All rates of
@@ -21,6 +21,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::features::Features;
+use super::held_out::HeldOut;
 use super::metrics::{confusion, mean_per_class, predictions, top_k};
 use super::progress::Countdown;
 use super::record::Outcome;
@@ -38,8 +39,8 @@ pub struct LinearOptions {
     pub batch_size: usize,
     /// Base rates to choose from.
     pub base_learning_rates: Vec<f64>,
-    /// Share of the training pictures held out to choose, in `(0, 1)`.
-    pub held_out: f64,
+    /// Training pictures held out to choose.
+    pub held_out: HeldOut,
     /// Order of the pictures and choice of the held-out ones.
     pub seed: u64,
     /// Clipped and penalised logits of the improved variant.
@@ -61,7 +62,7 @@ impl Default for LinearOptions {
             epochs: 80,
             batch_size: 1024,
             base_learning_rates: vec![0.4, 0.3, 0.2, 0.1, 0.05],
-            held_out: 0.1,
+            held_out: HeldOut::default(),
             seed: 0,
             logit_regularisation: None,
         }
@@ -94,9 +95,9 @@ pub struct LinearReport {
 /// # Errors
 /// [`Error::Evaluation`] without labels, with options that make no sense, or with too few pictures to hold some out.
 pub fn evaluate(train: &Features, test: &Features, options: &LinearOptions, device: &Device) -> Result<LinearReport> {
-    check(options, train.len())?;
+    check(options)?;
     let train_set = Labelled::new(train)?;
-    let (held_out, rest, all) = held_out(options, train.len());
+    let [held_out, rest, all] = options.held_out.of_rows(train.len(), options.seed)?;
     let options = &options.with_batch_of_at_most(rest.len());
     let fit = |rows: &[usize], rates: &[f64]| {
         let mut samples = epoch_after_epoch(rows, options.seed);
@@ -128,8 +129,8 @@ pub fn evaluate_augmented(
     device: &Device,
     countdown: &mut Countdown,
 ) -> Result<LinearReport> {
-    check(options, train.len())?;
-    let (held_out, rest, all) = held_out(options, train.len());
+    check(options)?;
+    let [held_out, rest, all] = options.held_out.of_rows(train.len(), options.seed)?;
     let options = &options.with_batch_of_at_most(rest.len());
     let train_set = Labelled::new(train)?;
     let info = encoder.info.clone();
@@ -160,10 +161,13 @@ pub fn evaluate_augmented(
 }
 
 /// Pictures that pass through the encoder in [`evaluate_augmented`].
-pub fn augmented_pictures(options: &LinearOptions, train_images: usize) -> u64 {
-    let rest = train_images - ((train_images as f64 * options.held_out) as usize).max(1);
+///
+/// # Errors
+/// [`Error::Evaluation`] with too few pictures to hold some out.
+pub fn augmented_pictures(options: &LinearOptions, train_images: usize) -> Result<u64> {
+    let rest = train_images - options.held_out.count(train_images)?;
     let options = options.with_batch_of_at_most(rest);
-    [rest, train_images].map(|images| (options.steps(images) * options.batch_size) as u64).iter().sum()
+    Ok([rest, train_images].map(|images| (options.steps(images) * options.batch_size) as u64).iter().sum())
 }
 
 /// Chooses on the held-out pictures among what `train(None)` gives, tests what `train(Some(rate))` gives.
@@ -218,14 +222,6 @@ impl From<LinearReport> for Outcome {
     }
 }
 
-/// Places held out, the rest, and all, each in the order of the draw.
-fn held_out(options: &LinearOptions, images: usize) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
-    let mut order: Vec<usize> = (0..images).collect();
-    Random::new(options.seed, Stream::Evaluation, 0, 0).shuffle(&mut order);
-    let (held_out, rest) = order.split_at(((images as f64 * options.held_out) as usize).max(1));
-    (held_out.to_vec(), rest.to_vec(), order)
-}
-
 impl LinearOptions {
     /// What fixes the numbers, in words.
     pub fn protocol(&self, augmentation: Option<&Augmentation>) -> String {
@@ -242,12 +238,11 @@ impl LinearOptions {
         };
         format!(
             "linear classifier on frozen representations before the projector, {pictures}{logits}, SGD Nesterov 0.9, {} epochs, \
-             batch {}, rate from {:?} × batch / 256 chosen on {} % held-out training pictures, cosine decay, trained again on \
-             all, tested once",
+             batch {}, rate from {:?} × batch / 256 chosen on {}, cosine decay, trained again on all, tested once",
             self.epochs,
             self.batch_size,
             self.base_learning_rates,
-            self.held_out * 100.0
+            self.held_out.in_words("drawn at random")
         )
     }
 
@@ -290,7 +285,7 @@ impl Augmentation {
     }
 }
 
-fn check(options: &LinearOptions, images: usize) -> Result<()> {
+fn check(options: &LinearOptions) -> Result<()> {
     let wrong = |message: String| Err(Error::Evaluation(format!("linear evaluation: {message}")));
     if options.epochs == 0 || options.batch_size == 0 {
         return wrong("expected at least 1 epoch and a batch of at least 1".to_owned());
@@ -299,12 +294,6 @@ fn check(options: &LinearOptions, images: usize) -> Result<()> {
         || options.base_learning_rates.iter().any(|rate| !(*rate > 0.0 && rate.is_finite()))
     {
         return wrong(format!("expected learning rates above 0, got {:?}", options.base_learning_rates));
-    }
-    if !(options.held_out > 0.0 && options.held_out < 1.0) || images < 2 {
-        return wrong(format!(
-            "expected a held-out share between 0 and 1 of at least 2 pictures, got {} of {images}",
-            options.held_out
-        ));
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Semi-supervised evaluation (paper C.1): all weights are fine-tuned on a part of the labels.
 //!
 //! SGD Nesterov 0.9, batch 1024, random crop and flip, no regularisation; the rate is chosen from {0.01, 0.02, 0.05, 0.1, 0.005}
-//! and the length from {30, 50} epochs on a local validation part, a tenth of the training pictures that no labelled part
-//! touches; tested once. The rates are used as given, whatever the batch.
+//! and the length from {30, 50} epochs on [held-out](HeldOut) training pictures that no labelled part touches; tested once. The rates are used as
+//! given, whatever the batch.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use byol_nn::encoder::Encoder;
 use byol_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use super::held_out::{HeldOut, percent};
 use super::metrics::Metric;
 use super::progress::Countdown;
 use super::record::Outcome;
@@ -45,8 +46,8 @@ pub struct SemiOptions {
     pub batch_size: usize,
     /// Smallest area of the random crops.
     pub crop_area_min: f32,
-    /// Share of the training pictures to choose on.
-    pub validation: f64,
+    /// Training pictures to choose on.
+    pub held_out: HeldOut,
 }
 
 impl Default for SemiOptions {
@@ -58,7 +59,7 @@ impl Default for SemiOptions {
             epochs: vec![30.0, 50.0],
             batch_size: 1024,
             crop_area_min: 0.08,
-            validation: 0.1,
+            held_out: HeldOut::default(),
         }
     }
 }
@@ -86,8 +87,7 @@ impl SemiOptions {
             .map(|labelled| {
                 let (labelled_places, validation, stem) = match labelled {
                     Labelled::Share(share) => {
-                        let validation = subset::class_balanced(train, &all, self.validation, Draw::Validation, seed)?;
-                        let rest = subset::without(&all, &validation);
+                        let (validation, rest) = self.held_out.class_balanced(train, &all, seed)?;
                         let places = subset::class_balanced(train, &rest, *share, Draw::Labelled, seed)?;
                         (places, validation, format!("semi-{share}"))
                     }
@@ -98,8 +98,7 @@ impl SemiOptions {
                             let problem = "names every training picture; expected some to be left to choose the rate on";
                             return Err(Error::path(path, problem));
                         }
-                        let share = (self.validation * all.len() as f64 / rest.len() as f64).min(1.0);
-                        let validation = subset::class_balanced(train, &rest, share, Draw::Validation, seed)?;
+                        let (validation, _) = self.held_out.class_balanced(train, &rest, seed)?;
                         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
                         (places, validation, format!("semi-{stem}"))
                     }
@@ -117,7 +116,7 @@ impl SemiOptions {
                 }
                 let count = labelled_places.len();
                 let name = match labelled {
-                    Labelled::Share(share) => format!("{} % of the labels ({count} pictures)", round(share * 100.0)),
+                    Labelled::Share(share) => format!("{} % of the labels ({count} pictures)", percent(*share)),
                     Labelled::List(path) => format!("labels of {} ({count} pictures)", path.display()),
                 };
                 let labelled = Arc::new(train.subset(&labelled_places));
@@ -131,9 +130,8 @@ impl SemiOptions {
         let choice = match (&self.learning_rates[..], &self.epochs[..]) {
             ([rate], [epochs]) => format!("rate {rate}, {epochs} epochs, tested once"),
             (rates, epochs) => format!(
-                "rate from {rates:?} and epochs from {epochs:?} chosen on a class-balanced {} % of the training pictures that no \
-                 labelled part touches, tested once",
-                round(self.validation * 100.0)
+                "rate from {rates:?} and epochs from {epochs:?} chosen on {} that no labelled part touches, tested once",
+                self.held_out.in_words("class-balanced")
             ),
         };
         let kept = lists.map_or(String::new(), |folder| format!("; labelled pictures listed in {}", folder.display()));
@@ -165,25 +163,19 @@ impl SemiOptions {
     fn check(&self) -> Result<()> {
         let positive =
             |values: &[f64]| !values.is_empty() && values.iter().all(|value| *value > 0.0 && value.is_finite());
-        if positive(&self.learning_rates)
-            && positive(&self.epochs)
-            && !self.labelled.is_empty()
-            && self.batch_size > 1
-            && (0.0..1.0).contains(&self.validation)
-            && self.validation > 0.0
+        if positive(&self.learning_rates) && positive(&self.epochs) && !self.labelled.is_empty() && self.batch_size > 1
         {
             return Ok(());
         }
         Err(Error::Evaluation(format!(
-            "semi-supervised evaluation: expected rates and epochs above 0, a batch of at least 2 and a validation share between 0 \
-             and 1; got rates {:?}, epochs {:?}, batch {}, validation {}",
-            self.learning_rates, self.epochs, self.batch_size, self.validation
+            "semi-supervised evaluation: expected rates and epochs above 0, a labelled part and a batch of at least 2; got rates {:?}, \
+             epochs {:?}, {} labelled parts, batch {}",
+            self.learning_rates,
+            self.epochs,
+            self.labelled.len(),
+            self.batch_size
         )))
     }
-}
-
-fn round(percent: f64) -> f64 {
-    (percent * 1e6).round() / 1e6
 }
 
 /// Fine-tunes `start` on one labelled part, tests once.

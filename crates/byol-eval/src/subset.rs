@@ -1,6 +1,6 @@
 //! Which pictures keep their labels: class-balanced parts by seed, and lists of names.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -24,27 +24,136 @@ pub enum Draw {
 /// # Errors
 /// [`Error::Evaluation`] for a share outside `(0, 1]` or a picture without label.
 pub fn class_balanced(dataset: &Dataset, among: &[u32], share: f64, draw: Draw, seed: u64) -> Result<Vec<u32>> {
-    if !(share > 0.0 && share <= 1.0) {
-        return Err(Error::Evaluation(format!(
-            "a share of the labels: expected a number above 0 and at most 1 (0.01 is 1 %), got {share}"
-        )));
+    check_share(share)?;
+    let by_class = by_class(dataset, among)?;
+    let count = |places: &Vec<u32>| ((places.len() as f64 * share).round() as usize).clamp(1, places.len());
+    let counts: Vec<usize> = by_class.values().map(count).collect();
+    Ok(drawn(by_class, &counts, draw, seed))
+}
+
+/// Places of a class-balanced part of `among`, ascending: `count` in all, or all of `among` if those are fewer. Classes are as
+/// frequent as in `dataset`, as far as whole numbers and `among` allow; every class has one if `count` is enough for that. Drawn by
+/// `seed`, as is which of equal classes gets one more.
+///
+/// # Errors
+/// [`Error::Evaluation`] for a picture without label.
+pub fn class_balanced_images(
+    dataset: &Dataset,
+    among: &[u32],
+    count: usize,
+    draw: Draw,
+    seed: u64,
+) -> Result<Vec<u32>> {
+    let all: Vec<u32> = (0..dataset.len() as u32).collect();
+    let sizes = by_class(dataset, &all)?.into_iter().map(|(class, places)| (class, places.len()));
+    let mut by_class = by_class(dataset, among)?;
+    let (sizes, available): (Vec<usize>, Vec<usize>) =
+        sizes.map(|(class, size)| (size, by_class.entry(class).or_default().len())).unzip();
+    let mut turns: Vec<usize> = (0..sizes.len()).collect();
+    // Classes are numbered in 32 bits: no class has this coordinate.
+    Random::new(seed, Stream::Evaluation, draw.epoch(), u64::MAX).shuffle(&mut turns);
+    let counts = apportion(count, &sizes, &available, &turns);
+    Ok(drawn(by_class, &counts, draw, seed))
+}
+
+/// `share` of so many pictures, rounded down, at least one: 12 811 for 1 % of ImageNet's 1 281 167, as in SimCLR's list.
+pub fn count_of(images: usize, share: f64) -> usize {
+    // 0.29 · 100 is 28.999999999999996.
+    ((images as f64 * share + 1e-6) as usize).max(1)
+}
+
+fn check_share(share: f64) -> Result<()> {
+    if share > 0.0 && share <= 1.0 {
+        return Ok(());
     }
-    let mut by_class: HashMap<u32, Vec<u32>> = HashMap::new();
+    Err(Error::Evaluation(format!(
+        "a share of the labels: expected a number above 0 and at most 1 (0.01 is 1 %), got {share}"
+    )))
+}
+
+impl Draw {
+    /// Where in the stream of evaluations no epoch of a training comes.
+    fn epoch(self) -> u64 {
+        match self {
+            Self::Validation => u64::MAX - 1,
+            Self::Labelled => u64::MAX - 2,
+        }
+    }
+}
+
+fn by_class(dataset: &Dataset, among: &[u32]) -> Result<BTreeMap<u32, Vec<u32>>> {
+    let mut by_class: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for &place in among {
         by_class.entry(label(dataset, place)?).or_default().push(place);
     }
+    Ok(by_class)
+}
+
+/// So many places of each class, in the order of the classes.
+fn drawn(by_class: BTreeMap<u32, Vec<u32>>, counts: &[usize], draw: Draw, seed: u64) -> Vec<u32> {
     let mut chosen = Vec::new();
-    for (class, mut places) in by_class {
-        let epoch = match draw {
-            Draw::Validation => u64::MAX - 1,
-            Draw::Labelled => u64::MAX - 2,
-        };
-        Random::new(seed, Stream::Evaluation, epoch, class.into()).shuffle(&mut places);
-        let count = ((places.len() as f64 * share).round() as usize).clamp(1, places.len());
+    for ((class, mut places), &count) in by_class.into_iter().zip(counts) {
+        Random::new(seed, Stream::Evaluation, draw.epoch(), class.into()).shuffle(&mut places);
         chosen.extend(&places[..count]);
     }
     chosen.sort_unstable();
-    Ok(chosen)
+    chosen
+}
+
+/// How many of each class: `total` in all, or all there are, by the largest remainders of the [`claims`]; at least one of each that
+/// is available if `total` is enough for that. Of equal claims the first in `turns` is served first.
+fn apportion(total: usize, sizes: &[usize], available: &[usize], turns: &[usize]) -> Vec<usize> {
+    let total = total.min(available.iter().sum());
+    let claims = claims(total, sizes, available);
+    let present = available.iter().filter(|&&count| count > 0).count();
+    let least: Vec<usize> = available.iter().map(|&count| usize::from(count > 0 && total >= present)).collect();
+    let mut counts: Vec<usize> =
+        claims.iter().zip(&least).map(|(&claim, &least)| (claim as usize).max(least)).collect();
+    // The class that is furthest from its claim, of those that can change; `max_by` keeps the last of equals.
+    let furthest = |counts: &[usize], sign: f64, can: &dyn Fn(usize) -> bool| {
+        let distance = |class: usize| sign * (claims[class] - counts[class] as f64);
+        let nearer = |a: &usize, b: &usize| distance(*a).total_cmp(&distance(*b));
+        turns.iter().rev().copied().filter(|&class| can(class)).max_by(nearer).expect("the total can be reached")
+    };
+    let mut sum: usize = counts.iter().sum();
+    while sum < total {
+        let class = furthest(&counts, 1.0, &|class| counts[class] < available[class]);
+        counts[class] += 1;
+        sum += 1;
+    }
+    while sum > total {
+        let class = furthest(&counts, -1.0, &|class| counts[class] > least[class]);
+        counts[class] -= 1;
+        sum -= 1;
+    }
+    counts
+}
+
+/// What each class would get if pictures could be cut: `total` in proportion to `sizes`; what a class has not, the others share.
+/// `total` is at most all that is available.
+fn claims(total: usize, sizes: &[usize], available: &[usize]) -> Vec<f64> {
+    let mut exhausted = vec![false; sizes.len()];
+    loop {
+        let (mut left, mut open) = (total, 0);
+        for (class, &is_exhausted) in exhausted.iter().enumerate() {
+            if is_exhausted {
+                left -= available[class];
+            } else {
+                open += sizes[class];
+            }
+        }
+        let claim = |class: usize| match exhausted[class] {
+            true => available[class] as f64,
+            false => left as f64 * sizes[class] as f64 / open as f64,
+        };
+        let claims: Vec<f64> = (0..sizes.len()).map(claim).collect();
+        let over = |&class: &usize| claims[class] > available[class] as f64;
+        let newly: Vec<usize> = (0..sizes.len()).filter(over).collect();
+        if newly.is_empty() {
+            return claims;
+        }
+        newly.into_iter().for_each(|class| exhausted[class] = true);
+    }
 }
 
 fn label(dataset: &Dataset, place: u32) -> Result<u32> {
@@ -111,12 +220,12 @@ pub fn write_list(dataset: &Dataset, places: &[u32], list: &Path) -> Result<()> 
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use byol_data::Image;
 
     /// Pictures of `counts[c]` per class, named `c/i.png`.
-    fn dataset(counts: &[usize]) -> Dataset {
+    pub(crate) fn dataset(counts: &[usize]) -> Dataset {
         let pictures: Vec<(u32, usize)> =
             counts.iter().zip(0..).flat_map(|(&count, class)| (0..count).map(move |i| (class, i))).collect();
         Dataset::from_images(
@@ -127,7 +236,7 @@ mod tests {
         )
     }
 
-    fn all(dataset: &Dataset) -> Vec<u32> {
+    pub(crate) fn all(dataset: &Dataset) -> Vec<u32> {
         (0..dataset.len() as u32).collect()
     }
 
@@ -143,6 +252,44 @@ mod tests {
         assert_ne!(first, part(Draw::Validation, 0));
         assert_eq!(class_balanced(&data, &all(&data), 1.0, Draw::Labelled, 0).unwrap(), all(&data));
         assert!(class_balanced(&data, &all(&data), 10.0, Draw::Labelled, 0).is_err());
+    }
+
+    #[test]
+    fn a_count_is_met_exactly_with_the_remainder_where_claims_are_largest() {
+        // ImageNet: 1 % is 12 811 of 1 281 167 pictures in 1000 classes, 12.8 of each.
+        let sizes: Vec<usize> = (0..1000).map(|class| if class < 167 { 1282 } else { 1281 }).collect();
+        let total = count_of(sizes.iter().sum(), 0.01);
+        assert_eq!(total, 12_811);
+        let turns: Vec<usize> = (0..1000).rev().collect();
+        let counts = apportion(total, &sizes, &sizes, &turns);
+        assert_eq!(counts.iter().sum::<usize>(), total);
+        // 811 classes get a thirteenth: the larger ones, then those whose turn it is.
+        let thirteen = |class: usize| !(167..1000 - (811 - 167)).contains(&class);
+        assert!((0..1000).all(|class| counts[class] == if thirteen(class) { 13 } else { 12 }), "{counts:?}");
+
+        let cases: [(usize, [&[usize]; 3]); 6] = [
+            (10, [&[500, 300, 200], &[500, 300, 200], &[5, 3, 2]]),
+            (7, [&[1000, 1, 1], &[1000, 1, 1], &[5, 1, 1]]),
+            (2, [&[10, 10, 10], &[10, 10, 10], &[0, 1, 1]]),
+            (10, [&[10, 10], &[3, 10], &[3, 7]]),
+            (99, [&[10, 10], &[3, 10], &[3, 10]]),
+            (4, [&[10, 10, 10], &[10, 0, 10], &[2, 0, 2]]),
+        ];
+        for (total, [sizes, available, expected]) in cases {
+            let turns: Vec<usize> = (0..sizes.len()).rev().collect();
+            assert_eq!(apportion(total, sizes, available, &turns), expected, "{total} of {sizes:?}");
+        }
+    }
+
+    #[test]
+    fn the_seed_draws_which_pictures_and_which_classes_get_one_more() {
+        let data = dataset(&[20; 10]);
+        let part = |seed| class_balanced_images(&data, &all(&data), 15, Draw::Labelled, seed).unwrap();
+        let of_class = |part: &[u32], class| part.iter().filter(|&&p| data.label(p as usize) == Some(class)).count();
+        let counts = |seed| (0..10).map(|class| of_class(&part(seed), class)).collect::<Vec<_>>();
+        assert_eq!((part(0).len(), part(0)), (15, part(0)));
+        assert!(counts(0).iter().all(|count| [1, 2].contains(count)), "{:?}", counts(0));
+        assert_ne!(counts(0), counts(1));
     }
 
     #[test]

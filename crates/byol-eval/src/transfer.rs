@@ -14,14 +14,11 @@ use serde_json::json;
 
 use super::features::Features;
 use super::finetune::Parts;
+use super::held_out::HeldOut;
 use super::logistic::{self, LogisticOptions, Samples};
 use super::record::Outcome;
 use super::split::LabelledParts;
-use super::subset::{self, Draw};
 use super::truth::Truth;
-
-/// Share of the training pictures that is held out where a data set has no official validation part.
-const VALIDATION: f64 = 0.1;
 
 impl Parts {
     /// The official parts of a benchmark at `root`, and what to call them.
@@ -48,20 +45,20 @@ impl Parts {
             test: Arc::new(test),
             truth: targets.map_or(Truth::Labels, Truth::Presences),
             metric: benchmark.metric(),
+            held_out: None,
         };
         let labelled = LabelledParts { train: all, test: parts.test.clone(), description };
         Ok((parts, labelled))
     }
 
-    /// Any labelled pictures; a class-balanced tenth of the training part, the same for every seed, is for choosing.
+    /// Any labelled pictures; `held_out` of the training part, class-balanced and the same for every seed, are for choosing.
     ///
     /// # Errors
-    /// [`crate::Error::Evaluation`] for a picture without label.
-    pub fn of_labelled(parts: &LabelledParts, metric: Metric) -> Result<Self> {
+    /// [`crate::Error::Evaluation`] for a picture without label, and when nothing would be left to learn from.
+    pub fn of_labelled(parts: &LabelledParts, metric: Metric, held_out: HeldOut) -> Result<Self> {
         let (train, test) = (&parts.train, &parts.test);
         let all: Vec<u32> = (0..train.len() as u32).collect();
-        let validation = subset::class_balanced(train, &all, VALIDATION, Draw::Validation, 0)?;
-        let rest = subset::without(&all, &validation);
+        let (validation, rest) = held_out.class_balanced(train, &all, 0)?;
         let part = |places: &[u32]| Arc::new(train.subset(places));
         Ok(Self {
             train: part(&rest),
@@ -70,6 +67,7 @@ impl Parts {
             test: test.clone(),
             truth: Truth::Labels,
             metric,
+            held_out: Some(held_out),
         })
     }
 
@@ -79,22 +77,23 @@ impl Parts {
     }
 }
 
-/// What fixes the numbers, in words.
-pub fn protocol(options: &LogisticOptions, metric: Metric) -> String {
+/// What fixes the numbers on `parts`, in words.
+pub fn protocol(options: &LogisticOptions, parts: &Parts) -> String {
     let range = |pick: fn(f64, f64) -> f64, start: f64| options.l2.iter().copied().fold(start, pick);
     format!(
         "logistic regression on frozen representations before the projector, whole picture at the encoder's size, loss summed over \
-         pictures, L-BFGS of at most {} steps, {} values of ℓ2 from {:.0e} to {:.0e} chosen on the validation part by {}, fitted again to training and \
-         validation part, tested once",
+         pictures, L-BFGS of at most {} steps, {} values of ℓ2 from {:.0e} to {:.0e} chosen by {} on {}, fitted again to {}, tested once",
         options.max_iterations,
         options.l2.len(),
         range(f64::min, f64::INFINITY),
         range(f64::max, 0.0),
-        match metric {
+        match parts.metric {
             Metric::Top1 => "top-1",
             Metric::MeanPerClass => "mean per class",
             Metric::MeanAp11 => "11-point mAP",
-        }
+        },
+        parts.chosen_on(),
+        parts.at_last_on()
     )
 }
 

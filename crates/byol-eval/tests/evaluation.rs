@@ -10,7 +10,7 @@ use byol_eval::logistic::LogisticOptions;
 use byol_eval::metrics::Metric;
 use byol_eval::semi::{self, Labelled, SemiOptions};
 use byol_eval::subset::{self, Draw};
-use byol_eval::{Countdown, LabelledParts, extract, transfer};
+use byol_eval::{Countdown, HeldOut, LabelledParts, extract, transfer};
 use byol_nn::encoder::Encoder;
 use byol_nn::model::visit_tensors;
 use byol_nn::weights::to_vec;
@@ -71,7 +71,7 @@ fn no_test_label_is_touched_before_the_final_score() {
     let start = encoder(&device);
     let chosen = |test_label: fn(u32) -> u32| {
         let labelled = parts(test_label);
-        let official = Parts::of_labelled(&labelled, Metric::Top1).unwrap();
+        let official = Parts::of_labelled(&labelled, Metric::Top1, HeldOut::default()).unwrap();
         let mut outcomes = Vec::new();
         let mut countdown = Countdown::start(1);
         let options = finetune_options();
@@ -123,7 +123,7 @@ fn frozen_protocols_leave_weights_and_running_averages_as_they_are() {
     assert!(fingerprint(&start) == before, "a frozen encoder moved");
 
     // Fine-tuning works on a copy: the next protocol starts from the same encoder.
-    let official = Parts::of_labelled(&labelled, Metric::Top1).unwrap();
+    let official = Parts::of_labelled(&labelled, Metric::Top1, HeldOut::default()).unwrap();
     finetune::evaluate(&start, &official, &finetune_options(), 0, ["", ""], &device, &mut countdown).unwrap();
     assert!(fingerprint(&start) == before, "fine-tuning moved the encoder it started from");
 }
@@ -140,7 +140,7 @@ fn linear_evaluation_takes_the_whole_batches_of_all_epochs_together() {
     assert_eq!(linear::evaluate(&train, &test, &options, &device).unwrap().steps, 9);
 
     let augmentation = Augmentation::CropFlip(0.5);
-    let pictures = linear::augmented_pictures(&options, train.len());
+    let pictures = linear::augmented_pictures(&options, train.len()).unwrap();
     assert_eq!(pictures, (8 + 9) * 40, "81 pictures while the rate is chosen, then 90");
     let mut countdown = Countdown::start(pictures + 1);
     let set = &labelled.train;
@@ -157,7 +157,7 @@ fn parts_to_choose_on_never_overlap_what_is_trained_on() {
     let names = |dataset: &Dataset| (0..dataset.len()).map(|index| dataset.name(index)).collect::<Vec<_>>();
     let disjoint = |a: &Dataset, b: &Dataset| names(a).iter().all(|name| !names(b).contains(name));
 
-    let official = Parts::of_labelled(&labelled, Metric::Top1).unwrap();
+    let official = Parts::of_labelled(&labelled, Metric::Top1, HeldOut::default()).unwrap();
     assert!(disjoint(&official.train, &official.validation));
     assert_eq!((official.train.len(), official.validation.len(), official.all.len()), (81, 9, 90));
 
@@ -178,13 +178,22 @@ fn parts_to_choose_on_never_overlap_what_is_trained_on() {
             assert_eq!([0, 1, 2].map(of_class), [part.labelled.len() / 3; 3], "balanced classes");
         }
     }
+    for held_out in [HeldOut::Images(20), HeldOut::Last(20)] {
+        let official = Parts::of_labelled(&labelled, Metric::Top1, held_out).unwrap();
+        assert!(disjoint(&official.train, &official.validation));
+        assert_eq!((official.train.len(), official.validation.len()), (70, 20));
+        let shares = [0.1, 1.0].map(Labelled::Share);
+        let labelled = [&shares[..], &[Labelled::List(list.path().to_owned())]].concat();
+        let drawn = SemiOptions { labelled, held_out, ..Default::default() }.parts(train, 0, None).unwrap();
+        assert!(drawn.iter().all(|part| part.validation.len() == 20 && disjoint(&part.labelled, &part.validation)));
+    }
 }
 
 #[test]
 fn training_with_labels_learns_what_can_be_seen_and_repeats_bit_for_bit() {
     let device = Device::flex();
     let labelled = parts(|class| class);
-    let official = Parts::of_labelled(&labelled, Metric::Top1).unwrap();
+    let official = Parts::of_labelled(&labelled, Metric::Top1, HeldOut::default()).unwrap();
     let options =
         FinetuneOptions { learning_rates: vec![0.05], weight_decays: vec![0.0], steps: 60, ..finetune_options() };
     let run = |seed| {

@@ -2,10 +2,10 @@
 
 use byol_eval::comparison::Draws;
 use byol_eval::linear::{self, Augmentation, LinearOptions, LogitRegularisation};
-use byol_eval::{Countdown, Evaluation, Outcome, knn};
+use byol_eval::{Countdown, Evaluation, HeldOut, Outcome, knn};
 use byol_nn::{Error, Result};
 
-use super::numbers::{positive, whole_number};
+use super::numbers::{HeldOutFlag, positive, whole_number};
 use super::session::{Common, Session};
 
 #[derive(clap::Args)]
@@ -33,6 +33,8 @@ pub struct LinearArguments {
     pub common: Common,
     #[command(flatten)]
     pub options: LinearFlags,
+    #[command(flatten)]
+    pub choice: HeldOutFlag,
 }
 
 #[derive(clap::Args)]
@@ -80,7 +82,7 @@ pub fn knn(session: &mut Session, flags: &KnnFlags) -> Result<Evaluation> {
 }
 
 /// Linear evaluation.
-pub fn linear(session: &mut Session, flags: &LinearFlags) -> Result<Evaluation> {
+pub fn linear(session: &mut Session, flags: &LinearFlags, held_out: HeldOut) -> Result<Evaluation> {
     let augmentation = match (flags.augmentation, session.config()) {
         (AugmentationFlag::None, _) => None,
         (AugmentationFlag::CropFlip, _) => Some(Augmentation::CropFlip(session.crop_area_min())),
@@ -99,10 +101,13 @@ pub fn linear(session: &mut Session, flags: &LinearFlags) -> Result<Evaluation> 
         epochs: flags.epochs,
         batch_size: flags.batch_size,
         base_learning_rates: flags.learning_rates.clone(),
+        held_out,
         logit_regularisation: flags.logit_regularisation.then(LogitRegularisation::default),
         ..Default::default()
     };
     let parts = [session.parts.train.clone(), session.parts.test.clone()];
+    // Before the time is spent on representations.
+    held_out.count(parts[0].len())?;
     let device = session.comparison.device.clone();
     let frozen = session.comparison.frozen(&parts, Draws::Something, |encoder, features, seed| {
         let options = LinearOptions { seed, ..options.clone() };
@@ -110,7 +115,7 @@ pub fn linear(session: &mut Session, flags: &LinearFlags) -> Result<Evaluation> 
         let report = match &augmentation {
             None => linear::evaluate(train, test, &options, &device)?,
             Some(augmentation) => {
-                let mut countdown = Countdown::start(linear::augmented_pictures(&options, train.len()));
+                let mut countdown = Countdown::start(linear::augmented_pictures(&options, train.len())?);
                 let train_set = &parts[0];
                 linear::evaluate_augmented(
                     encoder,

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use byol_data::benchmarks::Metric;
 use byol_eval::finetune::{self, FinetuneOptions, Parts};
 use byol_eval::semi::{self, Labelled, Part, SemiOptions};
-use byol_eval::{Countdown, Evaluation, Row};
+use byol_eval::{Countdown, Evaluation, HeldOut, Row};
 use byol_nn::Result;
 
-use super::numbers::{not_negative, positive, share, whole_number};
+use super::numbers::{HeldOutFlag, not_negative, positive, share, whole_number};
 use super::session::{Common, Session};
 
 #[derive(clap::Args)]
@@ -18,6 +18,8 @@ pub struct FinetuneArguments {
     pub common: Common,
     #[command(flatten)]
     pub options: FinetuneFlags,
+    #[command(flatten)]
+    pub choice: HeldOutFlag,
 }
 
 #[derive(clap::Args)]
@@ -43,6 +45,8 @@ pub struct SemiArguments {
     pub common: Common,
     #[command(flatten)]
     pub options: SemiFlags,
+    #[command(flatten)]
+    pub choice: HeldOutFlag,
 }
 
 #[derive(clap::Args)]
@@ -85,11 +89,11 @@ impl FinetuneFlags {
 }
 
 /// Fine-tuning on all labels.
-pub fn finetune(session: &Session, flags: &FinetuneFlags) -> Result<Evaluation> {
+pub fn finetune(session: &Session, flags: &FinetuneFlags, held_out: HeldOut) -> Result<Evaluation> {
     let options = flags.options(session.crop_area_min());
-    let parts = Parts::of_labelled(&session.parts, Metric::Top1)?;
+    let parts = Parts::of_labelled(&session.parts, Metric::Top1, held_out)?;
     let rows = finetuned(session, &parts, &options, "")?;
-    Ok(session.evaluation("finetune", options.protocol(), rows))
+    Ok(session.evaluation("finetune", options.protocol(&parts), rows))
 }
 
 /// Rows of networks fine-tuned on all labels of `parts`; `row` names them.
@@ -102,7 +106,7 @@ pub fn finetuned(session: &Session, parts: &Parts, options: &FinetuneOptions, ro
 }
 
 /// Fine-tuning on a part of the labels.
-pub fn semi(session: &Session, flags: &SemiFlags) -> Result<Evaluation> {
+pub fn semi(session: &Session, flags: &SemiFlags, held_out: HeldOut) -> Result<Evaluation> {
     let labelled = match &flags.label_list[..] {
         [] => flags.labels.iter().copied().map(Labelled::Share).collect(),
         lists => lists.iter().cloned().map(Labelled::List).collect(),
@@ -113,7 +117,7 @@ pub fn semi(session: &Session, flags: &SemiFlags) -> Result<Evaluation> {
         epochs: flags.semi_epochs.clone(),
         batch_size: flags.semi_batch_size,
         crop_area_min: session.crop_area_min(),
-        ..Default::default()
+        held_out,
     };
     let lists = session.folder("labelled");
     let (train, test) = (&session.parts.train, &session.parts.test);

@@ -53,16 +53,22 @@ struct AllArguments {
     semi: labels::SemiFlags,
     #[command(flatten)]
     finetune: labels::FinetuneFlags,
+    #[command(flatten)]
+    choice: numbers::HeldOutFlag,
 }
 
 pub fn run(arguments: Arguments) -> Result<Ending> {
     match arguments.protocol {
         Protocol::Knn(arguments) => one(&arguments.common, |session| frozen::knn(session, &arguments.options)),
-        Protocol::Linear(arguments) => one(&arguments.common, |session| frozen::linear(session, &arguments.options)),
-        Protocol::Finetune(arguments) => {
-            one(&arguments.common, |session| labels::finetune(session, &arguments.options))
+        Protocol::Linear(arguments) => {
+            one(&arguments.common, |session| frozen::linear(session, &arguments.options, arguments.choice.held_out))
         }
-        Protocol::Semi(arguments) => one(&arguments.common, |session| labels::semi(session, &arguments.options)),
+        Protocol::Finetune(arguments) => {
+            one(&arguments.common, |session| labels::finetune(session, &arguments.options, arguments.choice.held_out))
+        }
+        Protocol::Semi(arguments) => {
+            one(&arguments.common, |session| labels::semi(session, &arguments.options, arguments.choice.held_out))
+        }
         Protocol::Transfer(arguments) => transfer::run(&arguments),
         Protocol::All(arguments) => all(&arguments),
         Protocol::Ablate(arguments) => ablate::run(*arguments),
@@ -78,13 +84,14 @@ fn one(common: &Common, protocol: impl FnOnce(&mut Session) -> Result<Evaluation
 
 fn all(arguments: &AllArguments) -> Result<Ending> {
     let mut session = Session::open(&arguments.common)?;
-    let parts = Parts::of_labelled(&session.parts, Metric::Top1)?;
+    let held_out = arguments.choice.held_out;
+    let parts = Parts::of_labelled(&session.parts, Metric::Top1, held_out)?;
     let evaluations = [
         frozen::knn(&mut session, &arguments.knn)?,
-        frozen::linear(&mut session, &arguments.linear)?,
+        frozen::linear(&mut session, &arguments.linear, held_out)?,
         transfer::frozen(&mut session, &parts, &arguments.transfer)?,
-        labels::semi(&session, &arguments.semi)?,
-        labels::finetune(&session, &arguments.finetune)?,
+        labels::semi(&session, &arguments.semi, held_out)?,
+        labels::finetune(&session, &arguments.finetune, held_out)?,
     ];
     session.finish(&evaluations)?;
     Ok(Ending::Done)

@@ -2,6 +2,18 @@
 
 use std::str::FromStr;
 
+use byol_eval::HeldOut;
+
+/// The flag of every protocol that chooses a setting.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Choosing a setting")]
+pub struct HeldOutFlag {
+    /// Training pictures held out to choose a setting on: a share (10%), a number (10009), or the last so many in the order of the
+    /// data (last:10009)
+    #[arg(long, value_name = "PART", default_value = "10%")]
+    pub held_out: HeldOut,
+}
+
 pub fn whole_number(text: &str) -> Result<usize, &'static str> {
     text.parse().ok().filter(|&number| number > 0).ok_or("expected a whole number above 0")
 }

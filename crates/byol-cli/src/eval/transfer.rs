@@ -8,7 +8,7 @@ use byol_eval::{Evaluation, transfer};
 use byol_nn::{Error, Result};
 
 use super::labels::{FinetuneFlags, finetuned};
-use super::numbers::{positive, whole_number};
+use super::numbers::{HeldOutFlag, positive, whole_number};
 use super::session::{Common, Session};
 
 #[derive(clap::Args)]
@@ -17,7 +17,7 @@ pub struct Arguments {
     pub common: Common,
     /// Read --data in the layout of this benchmark, with its official parts and metric: food101, cifar10, cifar100, birdsnap,
     /// sun397, cars, aircraft, voc2007, dtd, pets, caltech101, caltech101-without-background, places365 or flowers102
-    #[arg(long, value_name = "NAME", conflicts_with = "test")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["test", "held_out"])]
     benchmark: Option<Benchmark>,
     #[command(flatten)]
     pub options: TransferFlags,
@@ -26,6 +26,8 @@ pub struct Arguments {
     finetune: bool,
     #[command(flatten)]
     finetune_options: FinetuneFlags,
+    #[command(flatten)]
+    choice: HeldOutFlag,
 }
 
 #[derive(clap::Args)]
@@ -67,13 +69,13 @@ pub fn run(arguments: &Arguments) -> Result<crate::Ending> {
     };
     let parts = match benchmark_parts {
         Some(parts) => parts,
-        None => Parts::of_labelled(&session.parts, Metric::Top1)?,
+        None => Parts::of_labelled(&session.parts, Metric::Top1, arguments.choice.held_out)?,
     };
     let mut evaluations = vec![frozen(&mut session, &parts, &arguments.options)?];
     if arguments.finetune {
         let options = arguments.finetune_options.options(session.crop_area_min());
         let rows = finetuned(&session, &parts, &options, "fine-tuned")?;
-        evaluations.push(session.evaluation("transfer", options.protocol(), rows));
+        evaluations.push(session.evaluation("transfer", options.protocol(&parts), rows));
     }
     session.finish(&evaluations)?;
     Ok(crate::Ending::Done)
@@ -86,7 +88,7 @@ pub fn frozen(session: &mut Session, parts: &Parts, flags: &TransferFlags) -> Re
     let frozen = session.comparison.frozen(&parts.frozen(), Draws::Nothing, |_, features, _| {
         Ok(vec![transfer::evaluate(parts, features, &options, "")?])
     })?;
-    let evaluation = session.frozen("transfer", transfer::protocol(&options, parts.metric), frozen);
+    let evaluation = session.frozen("transfer", transfer::protocol(&options, parts), frozen);
     session.comparison.restore(cut);
     Ok(evaluation)
 }
