@@ -62,7 +62,7 @@ pub fn count_of(images: usize, share: f64) -> usize {
     ((images as f64 * share + 1e-6) as usize).max(1)
 }
 
-fn check_share(share: f64) -> Result<()> {
+pub(super) fn check_share(share: f64) -> Result<()> {
     if share > 0.0 && share <= 1.0 {
         return Ok(());
     }

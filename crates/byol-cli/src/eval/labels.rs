@@ -52,7 +52,7 @@ pub struct SemiArguments {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Semi-supervised")]
 pub struct SemiFlags {
-    /// Shares of the labels, drawn from every class alike by the seed
+    /// Shares of the labels of all training pictures, drawn from every class alike by the seed
     #[arg(long, value_name = "SHARE,…", value_delimiter = ',', value_parser = share, default_values = ["1%", "10%"])]
     pub labels: Vec<f64>,
     /// Text file with the names of the labelled pictures, one per line, as SimCLR's; instead of --labels, may be repeated
