@@ -1,5 +1,6 @@
 //! Which training pictures are held out to choose a setting on.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,7 +18,8 @@ pub enum HeldOut {
     Share(f64),
     /// So many, drawn by the seed.
     Images(usize),
-    /// The last so many in the order of the data, as in the paper (C.1: the last 10 009 of ImageNet).
+    /// The last so many in the order of the data, as in the paper (C.1: the last 10 009 of ImageNet, whose records there are
+    /// shuffled). Data in the order of its classes is refused if a class would be held out whole.
     Last(usize),
 }
 
@@ -88,7 +90,28 @@ impl HeldOut {
             return Err(self.leaves_nothing(train.len()));
         }
         let left = subset::without(among, &held_out);
+        // Beside a list it is the list that is learned from.
+        if among.len() == train.len() {
+            self.leaves_classes([&held_out, &left].map(|places| subset::labels(train, places)))?;
+        }
         Ok((held_out, left))
+    }
+
+    /// Whether the last pictures are no whole class: nothing could be chosen on a class that is not learned. The labels are those
+    /// of the pictures held out and of those left.
+    ///
+    /// # Errors
+    /// [`Error::Evaluation`] that names the class.
+    pub(super) fn leaves_classes(self, [held_out, left]: [HashSet<u32>; 2]) -> Result<()> {
+        let Self::Last(count) = self else { return Ok(()) };
+        match held_out.difference(&left).min() {
+            None => Ok(()),
+            Some(class) => Err(Error::Evaluation(format!(
+                "pictures held out to choose a setting: the last {count} training pictures hold all of class {class} (counted from 0), so \
+                 that none are left to learn it from; files of a folder come class by class; draw them by --held-out {count}, or give \
+                 the data in another order, as a list of paths"
+            ))),
+        }
     }
 
     /// As in a sentence; `drawn` says how, where it was: `10 % held-out training pictures (drawn at random)`.
@@ -224,7 +247,7 @@ mod tests {
             (HeldOut::Share(0.1), [10, 4, 1]),
             (HeldOut::Images(14), [9, 4, 1]),
             (HeldOut::Images(2), [1, 1, 0]),
-            (HeldOut::Last(5), [0, 2, 3]),
+            (HeldOut::Last(2), [0, 0, 2]),
         ] {
             let (chosen_on, left) = held_out.class_balanced(&data, &all(&data), 0).unwrap();
             assert_eq!([0, 1, 2].map(|class| of_class(&chosen_on, class)), expected, "{held_out}");
@@ -239,6 +262,8 @@ mod tests {
             assert!(chosen_on.iter().all(|place| !listed.contains(place)));
         }
         assert!(HeldOut::Images(44).class_balanced(&data, &rest, 0).is_err());
+        let whole_class = HeldOut::Last(5).class_balanced(&data, &all(&data), 0).unwrap_err().to_string();
+        assert!(whole_class.contains("all of class 2") && whole_class.contains("--held-out 5"), "{whole_class}");
         let alone = dataset(&[1, 1, 1]);
         assert!(HeldOut::default().class_balanced(&alone, &all(&alone), 0).is_err());
     }

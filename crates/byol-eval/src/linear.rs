@@ -97,7 +97,7 @@ pub struct LinearReport {
 pub fn evaluate(train: &Features, test: &Features, options: &LinearOptions, device: &Device) -> Result<LinearReport> {
     check(options)?;
     let train_set = Labelled::new(train)?;
-    let [held_out, rest, all] = options.held_out.of_rows(train.len(), options.seed)?;
+    let [held_out, rest, all] = train_set.parts(options)?;
     let options = &options.with_batch_of_at_most(rest.len());
     let fit = |rows: &[usize], rates: &[f64]| {
         let mut samples = epoch_after_epoch(rows, options.seed);
@@ -130,9 +130,9 @@ pub fn evaluate_augmented(
     countdown: &mut Countdown,
 ) -> Result<LinearReport> {
     check(options)?;
-    let [held_out, rest, all] = options.held_out.of_rows(train.len(), options.seed)?;
-    let options = &options.with_batch_of_at_most(rest.len());
     let train_set = Labelled::new(train)?;
+    let [held_out, rest, all] = train_set.parts(options)?;
+    let options = &options.with_batch_of_at_most(rest.len());
     let info = encoder.info.clone();
     let views = augmentation.views(&info)?;
     finish(train, test, options, &held_out, device, |chosen| {
@@ -322,6 +322,14 @@ impl<'a> Labelled<'a> {
         Ok(Self { features, labels: features.required_labels()? })
     }
 
+    /// Rows to choose on, the others, and all.
+    fn parts(&self, options: &LinearOptions) -> Result<[Vec<usize>; 3]> {
+        let parts = options.held_out.of_rows(self.labels.len(), options.seed)?;
+        let classes = |rows: &[usize]| rows.iter().map(|&row| self.labels[row]).collect();
+        options.held_out.leaves_classes([classes(&parts[0]), classes(&parts[1])])?;
+        Ok(parts)
+    }
+
     /// What classifiers of these features and the classes of both parts look like.
     fn shape(&self, test: &Features, rates: &[f64]) -> Result<Shape> {
         let test_labels = test.required_labels()?;
@@ -355,5 +363,17 @@ mod tests {
         first.sort_unstable();
         second.sort_unstable();
         assert_eq!((&first, &second), (&rows, &rows));
+    }
+
+    #[test]
+    fn the_last_pictures_may_not_be_a_whole_class() {
+        let labels = [0, 0, 0, 1, 1, 1].map(Some).to_vec();
+        let features = Features { values: vec![0.5; 6], size: 1, images: (0..6).collect(), labels, bad: vec![] };
+        let parts = |count| {
+            let options = LinearOptions { held_out: HeldOut::Last(count), ..Default::default() };
+            Labelled::new(&features).unwrap().parts(&options)
+        };
+        assert_eq!(parts(2).unwrap()[0], [4, 5]);
+        assert!(parts(3).unwrap_err().to_string().contains("all of class 1"));
     }
 }

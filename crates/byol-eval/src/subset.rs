@@ -1,6 +1,6 @@
 //! Which pictures keep their labels: class-balanced parts by seed, and lists of names.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -154,6 +154,11 @@ fn claims(total: usize, sizes: &[usize], available: &[usize]) -> Vec<f64> {
         }
         newly.into_iter().for_each(|class| exhausted[class] = true);
     }
+}
+
+/// The classes of the pictures at `places`.
+pub(super) fn labels(dataset: &Dataset, places: &[u32]) -> HashSet<u32> {
+    places.iter().filter_map(|&place| dataset.label(place as usize)).collect()
 }
 
 fn label(dataset: &Dataset, place: u32) -> Result<u32> {
