@@ -76,7 +76,7 @@ impl Classifier {
     /// where a picture has one class, else the logistic loss of every class that is not difficult. `None` when the loss did not stay finite.
     ///
     /// # Errors
-    /// Data errors; [`crate::Error::Evaluation`] when a picture has no label.
+    /// Data errors; [`Error::Evaluation`] when a picture has no label.
     pub fn train(
         start: &Encoder,
         dataset: &Arc<Dataset>,

@@ -54,7 +54,7 @@ impl Parts {
     /// Any labelled pictures; `held_out` of the training part, class-balanced and the same for every seed, are for choosing.
     ///
     /// # Errors
-    /// [`crate::Error::Evaluation`] for a picture without label, and when nothing would be left to learn from.
+    /// [`Error::Evaluation`](byol_nn::Error::Evaluation) for a picture without label, and when nothing would be left to learn from.
     pub fn of_labelled(parts: &LabelledParts, metric: Metric, held_out: HeldOut) -> Result<Self> {
         let (train, test) = (&parts.train, &parts.test);
         let all: Vec<u32> = (0..train.len() as u32).collect();
@@ -101,7 +101,7 @@ pub fn protocol(options: &LogisticOptions, parts: &Parts) -> String {
 /// [`Parts::frozen`], `row` names the outcome.
 ///
 /// # Errors
-/// [`crate::Error::Evaluation`] without labels or with options that make no sense.
+/// [`Error::Evaluation`](byol_nn::Error::Evaluation) without labels or with options that make no sense.
 pub fn evaluate(parts: &Parts, features: &[Features], options: &LogisticOptions, row: &str) -> Result<Outcome> {
     let [train, validation, test] = features else { unreachable!("representations of three parts") };
     let known = |dataset: &Arc<Dataset>, features: &Features| parts.truth.of(dataset, &features.images);
