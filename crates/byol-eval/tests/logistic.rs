@@ -51,7 +51,8 @@ fn loss_and_predictions_are_those_of_scikit_learn() {
         let (labels, test_labels) = (classes(&case["train"]["labels"]), classes(&case["test"]["labels"]));
         let samples = Samples { features: &train, size, targets: Targets::Classes(&labels) };
         for expected in case["fits"].as_array().unwrap() {
-            let (l2, loss) = (expected["l2"].as_f64().unwrap(), expected["loss"].as_f64().unwrap());
+            // scikit-learn's program says the precision 1 / C.
+            let (l2, loss) = (expected["l2"].as_f64().unwrap() / 2.0, expected["loss"].as_f64().unwrap());
             let name = format!("{} λ {l2}", case["name"]);
             let usual = fit(samples, count, l2, &LogisticOptions::default(), None).unwrap();
             assert!(usual.converged && usual.iterations < 500, "{name}: {}", usual.iterations);
@@ -77,7 +78,7 @@ fn several_classes_per_picture_are_scikit_learns_binary_regressions() {
     let (features, presences) = (floats(&golden["features"]), presences(&golden["presences"]));
     let samples = Samples { features: &features, size, targets: Targets::Presences(&presences) };
     for expected in golden["fits"].as_array().unwrap() {
-        let (l2, loss) = (expected["l2"].as_f64().unwrap(), expected["loss"].as_f64().unwrap());
+        let (l2, loss) = (expected["l2"].as_f64().unwrap() / 2.0, expected["loss"].as_f64().unwrap());
         let fitted = fit(samples, count, l2, &exact(), None).unwrap();
         assert_loss(fitted.loss, loss, 1e-6, &format!("λ {l2}"));
         let scores = fitted.scores(&features[..3 * size]);

@@ -70,6 +70,8 @@ impl<'a> Objective<'a> {
 
     /// The strength of the regularisation, on which the coordinates depend, too.
     pub(super) fn set_l2(&mut self, l2: f64) {
+        // Kept as the precision of the prior, whose penalty is half of it times the square.
+        let l2 = 2.0 * l2;
         // At least a millionth of the curvature of an even class, for a class that is alone.
         let curvature = |learned: &Learned| (learned.share * (1.0 - learned.share)).max(0.25e-6);
         let unit = |curvature: f64| 1.0 / curvature.sqrt();

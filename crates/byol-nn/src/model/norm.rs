@@ -131,7 +131,9 @@ impl Norm {
 
     fn by_groups(&self, x: Tensor<3>) -> Tensor<3> {
         let [_, _, channels] = x.dims();
-        let groups = (1..=GROUPS.min(channels)).rev().find(|groups| GROUPS % groups == 0 && channels % groups == 0);
+        let groups = (1..=GROUPS.min(channels))
+            .rev()
+            .find(|&groups| GROUPS.is_multiple_of(groups) && channels.is_multiple_of(groups));
         ops::group_norm(x, self.weight.val(), self.bias.val(), groups.unwrap_or(1), EPSILON)
     }
 
