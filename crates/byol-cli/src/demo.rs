@@ -14,6 +14,9 @@ pub struct Arguments {
     /// Run folder to create [default: the first free runs/demo-N]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Where the randomness of the training starts; the pictures are always the same
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 63))]
+    seed: u64,
     /// Print one JSON object with the accuracies on stdout
     #[arg(long)]
     json: bool,
@@ -27,7 +30,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     let out = arguments.out.clone().unwrap_or_else(|| free_numbered("demo"));
     eprintln!("Drawing 5000 pictures of 8 classes that differ in shape and texture but not in mean colour,");
     eprintln!("then pretraining a small ResNet on 4000 of them without their labels.");
-    let Some((report, sheet)) = demo(&out, &device, stop)? else {
+    let Some((report, sheet)) = demo(&out, arguments.seed, &device, stop)? else {
         eprintln!("stopped, and nothing is left behind; a demo is started again, not resumed");
         return Ok(Ending::Interrupted);
     };

@@ -24,9 +24,8 @@ const SIZE_PX: usize = 32;
 const TRAIN_IMAGES: usize = 4000;
 /// Pictures to test on.
 const TEST_IMAGES: usize = 1000;
-/// By how many points of k-NN accuracy pretraining must win. The gain measured is 10 to 14: in so short a run the last bits, which threads and
-/// instruction set decide, grow to several points.
-pub const REQUIRED_GAIN: f64 = 5.0;
+/// By how many points of k-NN accuracy pretraining must win.
+pub const REQUIRED_GAIN: f64 = 10.0;
 
 /// What the demonstration found; accuracies in percent.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -53,14 +52,14 @@ impl DemoReport {
 /// The report and where its files are; `None` when interrupted, which leaves nothing behind.
 pub type DemoResult = Option<(DemoReport, PathBuf)>;
 
-/// Draws, pretrains, evaluates and writes `neighbours.png` into the run folder `out`.
+/// Draws, pretrains by `seed`, evaluates and writes `neighbours.png` into the run folder `out`.
 ///
 /// # Errors
 /// As for any run: an existing `out`, a full disk.
-pub fn demo(out: &Path, device: &Device, stop: &AtomicBool) -> Result<DemoResult> {
+pub fn demo(out: &Path, seed: u64, device: &Device, stop: &AtomicBool) -> Result<DemoResult> {
     let started = Instant::now();
     let (train_set, test_set) = (dataset(TRAIN_IMAGES, 1), dataset(TEST_IMAGES, 2));
-    let config = config()?;
+    let config = config(seed)?;
     let info = RunInfo {
         data: Vec::new(),
         split: None,
@@ -99,9 +98,10 @@ pub fn demo(out: &Path, device: &Device, stop: &AtomicBool) -> Result<DemoResult
     Ok(Some((report, sheet)))
 }
 
-/// The CIFAR recipe with a network, a view size and a length that two cores finish in about a minute and a half; colours
-/// are turned fully, since they mean nothing here, and the target moves faster, as in the reference's shorter presets.
-fn config() -> Result<Config> {
+/// The CIFAR recipe with a network, a view size and a length that two cores finish in about a minute; colours are turned fully, since
+/// they mean nothing here, the target moves faster, as in the reference's shorter presets, and SGD with a high rate takes the place of Adam: in
+/// 375 steps it learns about twice as much.
+fn config(seed: u64) -> Result<Config> {
     let settings = [
         "model.arch=resnet18x0.125",
         "model.projector_hidden=256",
@@ -113,15 +113,18 @@ fn config() -> Result<Config> {
         "views.view2.grayscale_p=0.2",
         "schedule.epochs=6",
         "schedule.warmup_epochs=0.5",
-        "schedule.base_learning_rate=8e-3",
+        "optimizer.kind=sgd",
+        "optimizer.weight_decay=5e-4",
+        "schedule.base_learning_rate=0.4",
         "schedule.target_ema=0.97",
         "train.batch_size=64",
         "train.checkpoints_kept=1",
         // Each measurement costs as much as a seventh of an epoch.
         "eval.every_epochs=3",
-        "eval.probe_rate_factor=10",
+        "eval.probe_rate_factor=1",
     ];
-    Preset::Cifar10.resolve(&settings.map(str::to_owned))
+    let config = Preset::Cifar10.resolve(&settings.map(str::to_owned))?;
+    Ok(Config { seed, ..config })
 }
 
 fn dataset(count: usize, seed: u64) -> Arc<Dataset> {
