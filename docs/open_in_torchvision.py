@@ -39,6 +39,9 @@ def main() -> None:
     weights_file, description_file = sys.argv[1:]
     with open(description_file, encoding="utf-8") as file:
         description = json.load(file)
+    for key, wanted in (("padding", "symmetric"), ("first_group_projection", False), ("norm", "batch")):
+        if description.get(key, wanted) != wanted:
+            sys.exit(f'encoder.json: torchvision has only "{key}" = {json.dumps(wanted)}, got {json.dumps(description[key])}')
     model = build(description["arch"], description["stem"])
     state = load_file(weights_file)
     model.load_state_dict(state, strict=True)

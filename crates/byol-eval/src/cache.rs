@@ -94,8 +94,22 @@ pub fn extract_cached(
 
 /// What the representations depend on, as 32 hexadecimal digits.
 fn key(encoder: &Encoder, dataset: &Dataset) -> String {
-    let EncoderInfo { arch, stem, preprocessing, precision, .. } = &encoder.info;
     // Written out, so that a new key is either here or knowingly not.
+    let EncoderInfo {
+        arch,
+        stem,
+        padding,
+        first_group_projection,
+        norm,
+        preprocessing,
+        precision,
+        interpolation: _,
+        representation_size: _,
+        representation: _,
+        training: _,
+        steps: _,
+        batch_norm_updates: _,
+    } = &encoder.info;
     let DataConfig {
         channels,
         exif_orientation,
@@ -109,7 +123,8 @@ fn key(encoder: &Encoder, dataset: &Dataset) -> String {
         FORMAT,
         env!("CARGO_PKG_VERSION"),
         isa().name(),
-        [json!(arch), json!(stem), json!(preprocessing), json!(precision)],
+        [json!(arch), json!(stem), json!(padding), json!(first_group_projection), json!(norm)],
+        [json!(preprocessing), json!(precision)],
         [dataset.fingerprint(), dataset.len() as u64],
         [json!(channels), json!(exif_orientation), json!(max_bad_fraction)],
         [max_image_pixels, max_file_bytes],

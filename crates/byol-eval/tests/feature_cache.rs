@@ -7,6 +7,7 @@ use std::sync::Arc;
 use byol_data::{DataConfig, Dataset};
 use byol_eval::{CacheUse, Extracted, Features, extract, extract_cached};
 use byol_nn::encoder::Encoder;
+use byol_nn::model::PaddingKind;
 use byol_nn::ops::{Device, Precision};
 use image::{Rgb, RgbImage};
 
@@ -95,6 +96,9 @@ fn another_encoder_preprocessing_or_data_set_is_another_entry() {
     let mut cropped = encoder();
     cropped.info.preprocessing.crop_fraction = 0.5;
     assert!(written(cropped, &dataset));
+    let mut padded = encoder();
+    padded.info.padding = PaddingKind::Same;
+    assert!(written(padded, &dataset), "the same weights are another network");
     let mut coarse = encoder();
     coarse.info.precision = Precision::Bf16;
     assert!(written(coarse, &dataset));

@@ -123,6 +123,7 @@ impl Encoder {
     /// - A 7×7 stem has stride 2 and max pooling; pictures are resized to 256 px, cut to 224 px and normalised with
     ///   ImageNet's mean and deviation. That is torchvision's, but for its bilinear filter: ours is bicubic, antialiased.
     /// - A 3×3 stem has stride 1 and no pooling; the largest square of a picture is resized to 32 px, the rest is the same.
+    /// - Padding is symmetric; a projection shortcut in group 1 of a ResNet-18 or -34 is seen by its names.
     /// - With other than 3 channels, each has mean ½ and deviation ¼.
     ///
     /// What follows the network (`fc`, projectors, queues) and `num_batches_tracked` are left out.
