@@ -1,6 +1,6 @@
 //! Output for people (stderr) and for scripts (stdout).
 
-use byol_eval::Statistic;
+use byol_eval::{Column, Statistic};
 use serde::Serialize;
 
 /// The one JSON object of `--json`.
@@ -26,13 +26,9 @@ pub fn percent(value: f64) -> String {
     format!("{value:.1} %")
 }
 
-/// Mean and, if there is one, the deviation: `59.2 ± 0.3 %`. Accuracies are in percent, ranks and deviations of projections are not.
-pub fn statistic(metric: &str, statistic: &Statistic) -> String {
-    let (digits, unit) = match metric {
-        "rank_me" => (1, ""),
-        "projection_std" => (4, ""),
-        _ => (1, " %"),
-    };
+/// Mean and, if there is one, the deviation: `59.2 ± 0.3 %`.
+pub fn statistic(column: &Column, statistic: &Statistic) -> String {
+    let (digits, unit) = (column.digits, if column.is_percent { " %" } else { "" });
     match statistic.std {
         Some(std) => format!("{:.digits$} ± {std:.digits$}{unit}", statistic.mean),
         None => format!("{:.digits$}{unit}", statistic.mean),

@@ -39,6 +39,8 @@ pub use cache::{CacheUse, Extracted, extract_cached};
 pub use features::{Features, extract};
 pub use held_out::HeldOut;
 pub use progress::{Countdown, duration};
-pub use record::{Evaluation, Network, Outcome, Row, Statistic, read_evaluations, rows, write_evaluations};
+pub use record::{
+    COLUMNS, Column, Evaluation, Network, Outcome, Row, Statistic, read_evaluations, rows, write_evaluations,
+};
 pub use split::{LabelledParts, open_parts};
 pub use truth::{Known, Truth};

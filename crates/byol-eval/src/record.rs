@@ -139,6 +139,36 @@ pub fn rows(network: Network, name: &str, by_seed: Vec<(u64, Vec<Outcome>)>) -> 
     (0..settings).map(row).collect()
 }
 
+/// How a metric of [`Row::numbers`] is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    /// Its key.
+    pub metric: &'static str,
+    /// For the head of a column.
+    pub title: &'static str,
+    /// Digits after the point.
+    pub digits: usize,
+    /// Whether it is in percent.
+    pub is_percent: bool,
+}
+
+const fn percent(metric: &'static str, title: &'static str) -> Column {
+    Column { metric, title, digits: 1, is_percent: true }
+}
+
+/// Every metric there is, in the order of a table's columns.
+pub const COLUMNS: [Column; 9] = [
+    percent("top1", "top-1"),
+    percent("top5", "top-5"),
+    percent("mean_per_class", "mean per class"),
+    percent("map11", "11-point mAP"),
+    percent("linear_top1", "linear top-1"),
+    percent("knn_top1", "k-NN top-1"),
+    Column { metric: "rank_me", title: "RankMe", digits: 1, is_percent: false },
+    Column { metric: "projection_std", title: "projection std", digits: 4, is_percent: false },
+    percent("paper_top1", "paper"),
+];
+
 /// A number over seeds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Statistic {

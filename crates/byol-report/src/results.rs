@@ -1,35 +1,11 @@
 //! Tables of the evaluations, each with the protocol that its numbers belong to.
 
-use std::collections::BTreeSet;
-
-use byol_eval::{Evaluation, Network, Row, Statistic};
+use byol_eval::{COLUMNS, Column, Evaluation, Network, Row, Statistic};
 use serde_json::Value;
 
 use super::confusion;
 use super::html::{cell, escape, folded, head_cell, note, row_head, table};
 use super::runs::RunRecord;
-
-/// Metrics in the order of their columns; others follow by name.
-const METRICS: [(&str, &str); 9] = [
-    ("top1", "top-1"),
-    ("paper_top1", "paper's top-1"),
-    ("top5", "top-5"),
-    ("mean_per_class", "mean per class"),
-    ("map11", "11-point mAP"),
-    ("linear_top1", "linear top-1"),
-    ("knn_top1", "k-NN top-1"),
-    ("rank_me", "RankMe"),
-    ("projection_std", "projection std"),
-];
-
-/// Digits after the point, and the unit of the column.
-fn form(metric: &str) -> (usize, &'static str) {
-    match metric {
-        "rank_me" => (1, ""),
-        "projection_std" => (4, ""),
-        _ => (1, ", %"),
-    }
-}
 
 /// The section.
 pub(super) fn section(runs: &[RunRecord]) -> String {
@@ -65,17 +41,16 @@ fn table_of(group: &[Measured], with_run: bool) -> String {
     let first = group[0].evaluation;
     let rows: Vec<(&str, &Row)> =
         group.iter().flat_map(|measured| measured.evaluation.rows.iter().map(|row| (measured.run, row))).collect();
-    let metrics = metrics_of(&rows);
+    let columns = columns_of(&rows);
     let with_setting = rows.iter().any(|(_, row)| !row.setting.is_empty());
     let mut head = Vec::new();
     head.extend(with_run.then(|| head_cell("run")));
     head.push(head_cell("network"));
     head.extend(with_setting.then(|| head_cell("setting")));
-    head.extend(
-        metrics
-            .iter()
-            .map(|(key, title)| format!("<th scope=\"col\" class=\"n\">{}{}</th>", escape(title), form(key).1)),
-    );
+    head.extend(columns.iter().map(|column| {
+        let unit = if column.is_percent { ", %" } else { "" };
+        format!("<th scope=\"col\" class=\"n\">{}{unit}</th>", escape(column.title))
+    }));
     head.push("<th scope=\"col\" class=\"n\">seeds</th>".to_owned());
     let body: Vec<Vec<String>> = rows
         .iter()
@@ -84,7 +59,7 @@ fn table_of(group: &[Measured], with_run: bool) -> String {
             cells.extend(with_run.then(|| cell(run)));
             cells.push(network(row));
             cells.extend(with_setting.then(|| cell(&row.setting)));
-            cells.extend(metrics.iter().map(|(key, _)| number(key, row.numbers.get(key))));
+            cells.extend(columns.iter().map(|column| number(column, row.numbers.get(column.metric))));
             cells.push(format!("<td class=\"n\">{}</td>", row.seeds.len()));
             cells
         })
@@ -111,14 +86,9 @@ fn protocol_name(eval: &str) -> &str {
     }
 }
 
-fn metrics_of(rows: &[(&str, &Row)]) -> Vec<(String, String)> {
-    let present: BTreeSet<&String> = rows.iter().flat_map(|(_, row)| row.numbers.keys()).collect();
-    let known = METRICS.iter().filter(|(key, _)| present.iter().any(|present| present == key));
-    let others = present.iter().filter(|key| METRICS.iter().all(|(known, _)| known != *key));
-    known
-        .map(|(key, title)| ((*key).to_owned(), (*title).to_owned()))
-        .chain(others.map(|key| ((*key).clone(), (*key).clone())))
-        .collect()
+fn columns_of(rows: &[(&str, &Row)]) -> Vec<Column> {
+    let has = |column: &Column| rows.iter().any(|(_, row)| row.numbers.contains_key(column.metric));
+    COLUMNS.into_iter().filter(has).collect()
 }
 
 fn network(row: &Row) -> String {
@@ -133,8 +103,8 @@ fn network(row: &Row) -> String {
 }
 
 /// Mean ± deviation; the values of all seeds under the pointer.
-fn number(metric: &str, statistic: Option<&Statistic>) -> String {
-    let (digits, _) = form(metric);
+fn number(column: &Column, statistic: Option<&Statistic>) -> String {
+    let digits = column.digits;
     let Some(statistic) = statistic.filter(|statistic| statistic.mean.is_finite()) else {
         return "<td class=\"n\">—</td>".to_owned();
     };

@@ -9,7 +9,7 @@ use byol::run::RunFolder;
 use byol_data::{DataConfig, Dataset};
 use byol_eval::baseline::{self, BaselineOptions};
 use byol_eval::comparison::{Comparison, Frozen};
-use byol_eval::{Evaluation, LabelledParts, Network, Row, open_parts};
+use byol_eval::{COLUMNS, Column, Evaluation, LabelledParts, Network, Row, open_parts};
 use byol_nn::encoder::Encoder;
 use byol_nn::{Error, Result};
 use serde_json::Value;
@@ -207,32 +207,18 @@ pub fn check_labels(dataset: &Arc<Dataset>) -> Result<()> {
 
 /// The numbers as a table, below it what fixes them.
 pub fn print(evaluation: &Evaluation) {
-    const METRICS: [(&str, &str); 9] = [
-        ("top1", "top-1"),
-        ("top5", "top-5"),
-        ("mean_per_class", "mean per class"),
-        ("map11", "11-point mAP"),
-        ("linear_top1", "linear top-1"),
-        ("knn_top1", "k-NN top-1"),
-        ("rank_me", "RankMe"),
-        ("projection_std", "projection std"),
-        ("paper_top1", "paper"),
-    ];
-    let has = |metric: &str| evaluation.rows.iter().any(|row| row.numbers.contains_key(metric));
-    let metrics: Vec<_> = METRICS.into_iter().filter(|(key, _)| has(key)).collect();
+    let has = |column: &Column| evaluation.rows.iter().any(|row| row.numbers.contains_key(column.metric));
+    let columns: Vec<_> = COLUMNS.into_iter().filter(has).collect();
     let with_settings = evaluation.rows.iter().any(|row| !row.setting.is_empty());
     let mut header = vec![format!("{}: network", evaluation.eval)];
     header.extend(with_settings.then(String::new));
-    header.extend(metrics.iter().map(|(_, label)| (*label).to_owned()));
+    header.extend(columns.iter().map(|column| column.title.to_owned()));
     let mut table = vec![header];
     for row in &evaluation.rows {
         let mut cells = vec![row.name.clone()];
         cells.extend(with_settings.then(|| row.setting.clone()));
-        cells.extend(
-            metrics
-                .iter()
-                .map(|(key, _)| row.numbers.get(*key).map_or(String::new(), |number| show::statistic(key, number))),
-        );
+        let number = |column: &Column| row.numbers.get(column.metric).map(|number| show::statistic(column, number));
+        cells.extend(columns.iter().map(|column| number(column).unwrap_or_default()));
         table.push(cells);
     }
     eprintln!();

@@ -226,9 +226,9 @@ mod tests {
         let mut random = byol_data::Random::new(1, byol_data::Stream::Drawing, 0, 0);
         let pixels: Vec<f32> = (0..2 * 8 * 8 * 3).map(|_| random.normal()).collect();
         let both = Tensor::<4>::from_data(burn::tensor::TensorData::new(pixels, [2, 8, 8, 3]), &device);
-        let first = both.clone().slice([0..1]);
+        let first = both.clone().narrow(0, 0, 1);
         let mode = BatchNormMode::Batch { running_weight: 0.1 };
-        let of_both = network.forward(both, mode, Precision::F32).slice([0..1]);
+        let of_both = network.forward(both, mode, Precision::F32).narrow(0, 0, 1);
         let alone = network.forward(first, BatchNormMode::Running, Precision::F32);
         assert!((of_both - alone).abs().max().into_scalar::<f32>() < 1e-5);
     }
