@@ -40,7 +40,7 @@ pub use features::{Features, extract};
 pub use held_out::HeldOut;
 pub use progress::{Countdown, duration};
 pub use record::{
-    COLUMNS, Column, Evaluation, Network, Outcome, Row, Statistic, read_evaluations, rows, write_evaluations,
+    COLUMNS, Column, Evaluation, Network, Outcome, Row, Statistic, percent, read_evaluations, rows, write_evaluations,
 };
 pub use split::{LabelledParts, open_parts};
 pub use truth::{Known, Truth};

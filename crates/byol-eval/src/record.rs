@@ -141,23 +141,24 @@ pub fn rows(network: Network, name: &str, by_seed: Vec<(u64, Vec<Outcome>)>) -> 
 
 /// How a metric of [`Row::numbers`] is shown.
 #[derive(Clone, Copy, Debug)]
-pub struct Column {
+pub struct Column<'a> {
     /// Its key.
-    pub metric: &'static str,
+    pub metric: &'a str,
     /// For the head of a column.
-    pub title: &'static str,
+    pub title: &'a str,
     /// Digits after the point.
     pub digits: usize,
     /// Whether it is in percent.
     pub is_percent: bool,
 }
 
-const fn percent(metric: &'static str, title: &'static str) -> Column {
+/// A column in percent.
+pub const fn percent<'a>(metric: &'a str, title: &'a str) -> Column<'a> {
     Column { metric, title, digits: 1, is_percent: true }
 }
 
-/// Every metric there is, in the order of a table's columns.
-pub const COLUMNS: [Column; 9] = [
+/// Every metric of the protocols here, in the order of a table's columns.
+pub const COLUMNS: [Column<'static>; 9] = [
     percent("top1", "top-1"),
     percent("top5", "top-5"),
     percent("mean_per_class", "mean per class"),

@@ -1,6 +1,8 @@
 //! Tables of the evaluations, each with the protocol that its numbers belong to.
 
-use byol_eval::{COLUMNS, Column, Evaluation, Network, Row, Statistic};
+use std::collections::BTreeSet;
+
+use byol_eval::{COLUMNS, Column, Evaluation, Network, Row, Statistic, percent};
 use serde_json::Value;
 
 use super::confusion;
@@ -86,9 +88,12 @@ fn protocol_name(eval: &str) -> &str {
     }
 }
 
-fn columns_of(rows: &[(&str, &Row)]) -> Vec<Column> {
-    let has = |column: &Column| rows.iter().any(|(_, row)| row.numbers.contains_key(column.metric));
-    COLUMNS.into_iter().filter(has).collect()
+/// Those of the protocols, then others by their names.
+fn columns_of<'a>(rows: &[(&str, &'a Row)]) -> Vec<Column<'a>> {
+    let present: BTreeSet<&str> = rows.iter().flat_map(|(_, row)| row.numbers.keys().map(String::as_str)).collect();
+    let known = COLUMNS.into_iter().filter(|column| present.contains(column.metric));
+    let others = present.iter().filter(|key| COLUMNS.iter().all(|column| column.metric != **key));
+    known.chain(others.map(|key| percent(key, key))).collect()
 }
 
 fn network(row: &Row) -> String {
