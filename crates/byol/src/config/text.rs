@@ -13,7 +13,7 @@ impl Config {
     /// Reads the resolved configuration of a run.
     ///
     /// # Errors
-    /// As for [`Overlays::over`]: someone may have edited it.
+    /// As for [`Overlays::over`](crate::Overlays::over): someone may have edited it.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
         let origin = path.display().to_string();
