@@ -103,6 +103,8 @@ fn the_doctor_estimates_speed_memory_and_time() {
     let settings = "--set train.batch_size=8 --set model.arch=resnet18x0.0625 --set views.size_px=16";
     let output = byol(folder.path(), &format!("doctor data {settings} --json"));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let notes = json_of(&output)["notes"].to_string();
+    assert!(notes.contains("views of 16 px are too small to be blurred"), "{notes}");
     let estimate = &json_of(&output)["estimate"];
     for key in ["images_per_second", "hours_per_epoch", "hours"] {
         assert!(estimate[key].as_f64().unwrap() > 0.0, "{key}: {estimate}");
@@ -143,6 +145,9 @@ fn the_input_benchmark_prints_one_json_object() {
     for stage in ["read", "decode", "crop_resize_flip", "jitter", "blur", "normalise"] {
         assert!(stages[stage].as_f64().unwrap() > 0.0, "{stage}: {report}");
     }
+    let small = byol(folder.path(), "bench input data --size 12 --threads 2 --seconds 1 --json");
+    assert!(json_of(&small)["images_per_second"].as_f64().unwrap() > 0.0);
+    assert!(text(&small.stderr).contains("too small to be blurred"));
 }
 
 #[test]

@@ -98,6 +98,7 @@ impl Overlays {
 mod tests {
     use super::*;
     use crate::config::from_table;
+    use crate::method::PredictorKind;
 
     fn resolve(settings: &[&str]) -> Result<Config> {
         Preset::Cifar10.resolve(&settings.iter().map(|&s| s.to_owned()).collect::<Vec<_>>())
@@ -111,6 +112,14 @@ mod tests {
     }
 
     #[test]
+    fn a_predictor_is_named_or_switched() {
+        let predictor = |value| resolve(&[format!("model.predictor={value}").as_str()]).unwrap().model.predictor;
+        assert_eq!(["mlp", "true"].map(predictor), [PredictorKind::Mlp; 2]);
+        assert_eq!(["none", "false"].map(predictor), [PredictorKind::None; 2]);
+        assert_eq!(predictor("optimal_linear"), PredictorKind::OptimalLinear);
+    }
+
+    #[test]
     fn mistakes_name_the_key_and_what_is_allowed() {
         let cases = [
             ("train.batchsize=3", "batch_size"),
@@ -120,6 +129,11 @@ mod tests {
             ("train.batch_size=1", "2 or more"),
             ("train.accumulation_steps=7", "divisor"),
             ("model.arch=vgg", "resnet18"),
+            ("model.predictor=linear", "optimal_linear"),
+            ("model.predictor=3", "optimal_linear"),
+            ("model.padding=valid", "symmetric"),
+            ("model.loss_normalisation=l1", "layer_norm"),
+            ("optimizer.predictor_rate_factor=-1", "optimizer.predictor_rate_factor"),
             ("schedule.epochs=-2", "from 0 to"),
             ("train.prefetch_batches=1000000000000", "1 to 1024"),
             ("model.projector_hidden=100000", "1 to 65536"),
@@ -144,6 +158,16 @@ mod tests {
         assert!(config.goes_on_from(&table.to_string()));
         table.remove("eval").unwrap();
         table["train"].as_table_mut().unwrap().remove("tensorboard").unwrap();
+        let model = table["model"].as_table_mut().unwrap();
+        for key in ["padding", "first_group_projection", "norm", "initialisation", "head_initialisation"] {
+            model.remove(key).unwrap();
+        }
+        model.remove("loss_normalisation").unwrap();
+        model.insert("predictor".to_owned(), true.into());
+        let optimizer = table["optimizer"].as_table_mut().unwrap();
+        for key in ["projector_rate_factor", "predictor_rate_factor"] {
+            optimizer.remove(key).unwrap();
+        }
         assert!(config.goes_on_from(&table.to_string()));
         table.insert("seed".to_owned(), 5.into());
         assert!(!config.goes_on_from(&table.to_string()) && !config.goes_on_from("no settings"));

@@ -1,9 +1,13 @@
 //! The reference's networks and the paper's variants against the independent program `tests/golden/variants.py`.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use byol::method::{LossNormalisation, optimal_prediction, regression_loss};
+use byol::Preset;
+use byol::method::{Byol, LossNormalisation, ModelConfig, optimal_prediction, regression_loss};
 use byol_kernels::Isa;
-use byol_nn::model::{BatchNormMode, NamedGradients, NormKind, PaddingKind, ResNet, ResNetConfig, Stem, add_gradients};
+use byol_nn::model::{
+    BatchNormMode, Initialisation, NamedGradients, NormKind, PaddingKind, ResNet, ResNetConfig, Role, Stem,
+    add_gradients, visit_tensors,
+};
 use byol_nn::ops::{Precision, choose_isa};
 use byol_nn::weights::{StoredTensors, to_vec};
 
@@ -111,4 +115,30 @@ fn normalisations_of_the_loss_and_the_optimal_predictor_match_pytorch() {
     }
     let rule = LossNormalisation::L2;
     check("optimal", &|z| regression_loss(optimal_prediction(z, &target, rule), target.clone(), rule));
+}
+
+#[test]
+fn first_weights_of_encoder_and_heads_follow_their_own_keys() {
+    let device = Device::flex();
+    let mut config = Preset::Cifar10.config().model;
+    config.arch = "resnet18x0.0625".parse().unwrap();
+    (config.projector_hidden, config.predictor_hidden, config.projection_size) = (16, 16, 8);
+    let weights = |config: &ModelConfig| {
+        let mut weights = Vec::new();
+        visit_tensors(&Byol::new(config, 3, Precision::F32, 0, &device).online, |tensor| {
+            if tensor.role == Role::Weight {
+                weights.push((tensor.name.to_owned(), norm(&to_vec(tensor.values))));
+            }
+        });
+        weights
+    };
+    let lecun = weights(&config);
+    for (encoder, heads) in [(1.0, 2f64.sqrt()), (2f64.sqrt(), 1.0)] {
+        let rule = |ratio: f64| if ratio > 1.0 { Initialisation::He } else { Initialisation::Lecun };
+        (config.initialisation, config.head_initialisation) = (rule(encoder), rule(heads));
+        for ((name, he), (_, lecun)) in weights(&config).iter().zip(&lecun) {
+            let expected = if name.starts_with("encoder.") { encoder } else { heads };
+            assert!((he / lecun - expected).abs() < 1e-4, "{name}: {he} {lecun}");
+        }
+    }
 }

@@ -189,3 +189,42 @@ impl Optimizer {
 fn take_moment(moments: &mut BTreeMap<String, Tensor<1>>, name: &str, p: &Tensor<1>) -> Tensor<1> {
     moments.remove(name).unwrap_or_else(|| p.zeros_like())
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::module::Param;
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::weights::to_vec;
+
+    #[derive(Module, Debug)]
+    struct Networks {
+        encoder: Param<Tensor<1>>,
+        projector: Param<Tensor<1>>,
+        predictor: Param<Tensor<1>>,
+    }
+
+    #[test]
+    fn heads_learn_at_their_own_multiple_of_the_rate() {
+        let device = Device::flex();
+        for kind in [OptimizerKind::Lars, OptimizerKind::Sgd, OptimizerKind::Adam] {
+            let zero = || Param::from_tensor(Tensor::<1>::zeros([1], &device));
+            let mut networks = Networks { encoder: zero(), projector: zero(), predictor: zero() };
+            let config = OptimizerConfig {
+                kind,
+                weight_decay: 0.0,
+                projector_rate_factor: 0.0,
+                predictor_rate_factor: 10.0,
+                ..OptimizerConfig::default()
+            };
+            let gradient = |name: &str| (name.to_owned(), Tensor::<1>::ones([1], &device));
+            let gradients = NamedGradients::from(["encoder", "projector", "predictor"].map(gradient));
+            Optimizer::new(config).step(&mut networks, gradients, 0.01);
+            let Networks { encoder, projector, predictor } = networks;
+            let [encoder, projector, predictor] = [encoder, projector, predictor].map(|p| to_vec(p.val())[0]);
+            assert!(encoder < 0.0 && (predictor / encoder - 10.0).abs() < 1e-4, "{kind:?}: {predictor} {encoder}");
+            assert_eq!(projector, 0.0, "{kind:?}");
+        }
+    }
+}
