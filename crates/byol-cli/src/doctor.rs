@@ -1,8 +1,9 @@
 //! `byol doctor`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use byol::doctor::{Diagnosis, DoctorOptions, Estimate, examine};
+use byol::doctor::{Diagnosis, DoctorOptions, examine};
 use byol::recipe::RecipeRequest;
 use byol_nn::Result;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -33,7 +34,8 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments) -> Result<Ending> {
     let device = arguments.compute.open()?;
-    let recipe = RecipeRequest::from(arguments.recipe).open()?;
+    let data = arguments.recipe.data.clone();
+    let recipe = RecipeRequest::from(arguments.recipe).open(&device)?;
     let options = DoctorOptions {
         sample: arguments.sample.map(|sample| sample as usize),
         estimate: !arguments.no_estimate,
@@ -48,14 +50,14 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
-    print(&diagnosis);
+    print(&diagnosis, &data);
     if arguments.json {
         show::json(&diagnosis);
     }
     Ok(if diagnosis.problems.is_empty() { Ending::Done } else { Ending::BarMissed })
 }
 
-fn print(diagnosis: &Diagnosis) {
+fn print(diagnosis: &Diagnosis, data: &[PathBuf]) {
     let row = |name: &str, value: String| eprintln!("{name:<12}{value}");
     row("data", diagnosis.description.clone());
     if diagnosis.inspected < diagnosis.images {
@@ -81,7 +83,10 @@ fn print(diagnosis: &Diagnosis) {
     }
     row("preset", format!("{}: {}", diagnosis.preset, diagnosis.preset_reason));
     if let Some(estimate) = &diagnosis.estimate {
-        print_estimate(estimate);
+        show::cost(estimate);
+    }
+    if let Some(shorter) = &diagnosis.shorter {
+        show::shorter(shorter, data);
     }
     eprintln!();
     for problem in &diagnosis.problems {
@@ -92,40 +97,6 @@ fn print(diagnosis: &Diagnosis) {
     }
     if diagnosis.problems.is_empty() {
         eprintln!("nothing found that would spoil a run");
-    }
-}
-
-fn print_estimate(estimate: &Estimate) {
-    let row = |name: &str, value: String| eprintln!("{name:<12}{value}");
-    let Estimate { arch, size_px, batch_size, .. } = estimate;
-    row(
-        "speed",
-        format!(
-            "{:.0} images/s here with {arch} at {size_px} px (loading alone {:.0}, steps alone {:.0})",
-            estimate.images_per_second, estimate.input_images_per_second, estimate.step_images_per_second
-        ),
-    );
-    row(
-        "time",
-        format!(
-            "{} per epoch, {} for {} epochs",
-            duration(estimate.hours_per_epoch),
-            duration(estimate.hours),
-            estimate.epochs
-        ),
-    );
-    let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
-    if let (Some(needed), Some(free)) = (estimate.memory_bytes, estimate.available_memory_bytes) {
-        row("memory", format!("about {} for steps of {batch_size}, {} free", gib(needed), gib(free)));
-    }
-}
-
-fn duration(hours: f64) -> String {
-    match hours {
-        hours if hours < 1.0 / 60.0 => format!("{:.0} seconds", hours * 3600.0),
-        hours if hours < 1.5 => format!("{:.0} minutes", hours * 60.0),
-        hours if hours < 72.0 => format!("{hours:.1} hours"),
-        hours => format!("{:.1} days", hours / 24.0),
     }
 }
 

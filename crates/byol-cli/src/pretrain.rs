@@ -2,10 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use byol::config::Config;
+use byol::cost;
+use byol::fit::Choice;
 use byol::pretrain::{PreparedRun, PretrainRequest};
+use byol::recipe::{Recipe, RecipeRequest, Shorter};
 use byol::run::StepMetrics;
 use byol::train::{COLLAPSE_SHARE, Outcome, TrainReport, train};
 use byol_nn::Result;
+use byol_nn::ops::Device;
 
 use crate::device::Compute;
 use crate::recipe::RecipeArguments;
@@ -18,6 +23,9 @@ pub struct PretrainArguments {
     /// Run folder to create [default: the first free runs/NAME-N]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Print the settings that the run would have, as TOML on stdout, and what it would cost; nothing is written
+    #[arg(long)]
+    dry_run: bool,
     /// Print one JSON object with the result on stdout
     #[arg(long)]
     json: bool,
@@ -40,15 +48,23 @@ pub struct ResumeArguments {
 }
 
 pub fn run(arguments: PretrainArguments) -> Result<Ending> {
-    let device = arguments.compute.open()?;
-    let request =
-        PretrainRequest { recipe: arguments.recipe.into(), out: arguments.out, device: arguments.compute.device };
+    let PretrainArguments { recipe, out, dry_run, json, compute } = arguments;
+    let device = compute.open()?;
+    let request = PretrainRequest { recipe: recipe.into(), out, device: compute.device };
     let stop = interrupt::install()?;
-    let prepared = request.prepare()?;
-    introduce(&prepared);
+    let recipe = request.open(&device)?;
+    introduce_recipe(&recipe);
+    if dry_run {
+        return dry_run_of(&recipe, &device, json);
+    }
+    if recipe.images_per_second.is_some() || !recipe.is_asked_for {
+        announce_length(&recipe, &request.recipe, &device)?;
+    }
+    let prepared = request.create(recipe, &device)?;
+    introduce_run(&prepared);
     let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), &device, stop)
         .inspect_err(|error| prepared.clean_up_after(error))?;
-    conclude(&prepared, &report, arguments.json)
+    conclude(&prepared, &report, json)
 }
 
 pub fn resume(arguments: &ResumeArguments) -> Result<Ending> {
@@ -58,19 +74,28 @@ pub fn resume(arguments: &ResumeArguments) -> Result<Ending> {
     if let Some(threads) = arguments.loader_threads {
         prepared.config.train.loader_threads = usize::from(threads);
     }
-    introduce(&prepared);
+    eprintln!("data        {}", prepared.dataset.description());
+    introduce(&prepared.config, prepared.dataset.len());
+    introduce_run(&prepared);
     let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), &device, stop)?;
     conclude(&prepared, &report, arguments.json)
 }
 
-fn introduce(prepared: &PreparedRun) {
-    let config = &prepared.config;
-    let schedule = config.schedule(prepared.dataset.len());
-    let batch = config.train.batch_size;
-    eprintln!("data        {}", prepared.dataset.description());
-    if let Some(preset) = &prepared.preset {
-        eprintln!("preset      {preset}");
+fn introduce_recipe(recipe: &Recipe) {
+    eprintln!("data        {}", recipe.dataset.description());
+    eprintln!("preset      {}", recipe.preset_sentence());
+    for Choice { key, value, reason } in &recipe.choices {
+        eprintln!("chosen      {key} {value}: {reason}");
     }
+    for adapted in &recipe.adapted {
+        eprintln!("adapted     {adapted}");
+    }
+    introduce(&recipe.config, recipe.dataset.len());
+}
+
+fn introduce(config: &Config, images: usize) {
+    let schedule = config.schedule(images);
+    let batch = config.train.batch_size;
     eprintln!("encoder     {} ({:?} stem), {} px", config.model.arch, config.model.stem, config.views.size_px);
     eprintln!("compute     {} on {}", config.precision, byol_nn::ops::isa());
     eprintln!(
@@ -86,7 +111,36 @@ fn introduce(prepared: &PreparedRun) {
         "rate        peak {:.5} = base {} × batch {batch} / 256, {:?}",
         schedule.peak_learning_rate, config.schedule.base_learning_rate, config.optimizer.kind
     );
+}
+
+fn introduce_run(prepared: &PreparedRun) {
     eprintln!("run folder  {} (all settings in config.toml)", prepared.folder.path().display());
+}
+
+/// How long it will take; where nobody chose that, a shorter run is offered before the machine is busy for days.
+fn announce_length(recipe: &Recipe, request: &RecipeRequest, device: &Device) -> Result<()> {
+    let hours = recipe.hours(device)?;
+    eprintln!("time        about {} on this machine, timed just now", show::duration(hours));
+    if let Some(shorter) = Shorter::than(hours, recipe, device)? {
+        eprintln!("note        {} is made for accelerators", recipe.preset);
+        show::shorter(&shorter, &request.data);
+    }
+    Ok(())
+}
+
+fn dry_run_of(recipe: &Recipe, device: &Device, json: bool) -> Result<Ending> {
+    let Recipe { dataset, config, preset, reason, choices, adapted, .. } = recipe;
+    let cost = cost::measure(dataset, config, config.train.loader_threads, device)?;
+    show::cost(&cost);
+    if json {
+        show::json(&serde_json::json!({
+            "preset": preset.name(), "reason": reason, "choices": choices, "adapted": adapted, "config": config, "cost": cost,
+        }));
+    } else {
+        print!("{}", config.to_toml());
+    }
+    eprintln!("a dry run: nothing was written. Leave out --dry-run to train");
+    Ok(Ending::Done)
 }
 
 fn conclude(prepared: &PreparedRun, report: &TrainReport, json: bool) -> Result<Ending> {

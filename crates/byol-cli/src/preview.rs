@@ -26,7 +26,8 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments) -> Result<Ending> {
     check_free(&arguments.out, &arguments.recipe.data)?;
-    let recipe = RecipeRequest::from(arguments.recipe).open()?;
+    let recipe =
+        RecipeRequest::from(arguments.recipe).open(&byol_nn::ops::open_device("cpu").expect("every build has it"))?;
     eprintln!("data    {}", recipe.dataset.description());
     eprintln!("preset  {}", recipe.preset_sentence());
     let options = PreviewOptions {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use byol::Preset;
 use byol::recipe::RecipeRequest;
+use byol_nn::model::Arch;
 
 /// Pictures and what to do with them.
 #[derive(clap::Args, Clone)]
@@ -20,13 +21,40 @@ pub struct RecipeArguments {
     /// Part of the data to use [default: train if there is one, else everything]
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
+    /// Fit the recipe to the pictures and to so many minutes of this machine, which is timed for some seconds; with --preset, only
+    /// its length
+    #[arg(long, value_name = "M", value_parser = minutes)]
+    minutes: Option<f64>,
+    /// Passes over the pictures; short for --set schedule.epochs=N
+    #[arg(long, value_name = "N")]
+    epochs: Option<f64>,
+    /// Pictures per step; short for --set train.batch_size=N
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Side of the views in pixels; short for --set views.size_px=PX
+    #[arg(long, value_name = "PX")]
+    size: Option<usize>,
+    /// Encoder, for example resnet18x0.5; short for --set model.arch=ARCH
+    #[arg(long, value_name = "ARCH")]
+    arch: Option<Arch>,
+    /// Start from these weights: a run folder, a .safetensors or PyTorch file (torchvision's, without Python)
+    #[arg(long, value_name = "WEIGHTS")]
+    init: Option<String>,
+}
+
+/// A year is more than any run, and less than what times can hold.
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(minutes) if (0.1..=527_040.0).contains(&minutes) => Ok(minutes),
+        _ => Err("expected minutes, 0.1 to 527040".to_owned()),
+    }
 }
 
 /// A preset and what lies over it.
 #[derive(clap::Args, Clone)]
 pub struct SettingsFlags {
-    /// Recipe: imagenet-40, -100, -300, -1000, imagenette-128 or cifar10 [default: as the config file says, else by the
-    /// size of the pictures]
+    /// Recipe: imagenet-40, -100, -300, -1000, imagenette-128, cifar10 or small [default: as the config file says, else by the
+    /// size of the pictures and the length of the run]
     #[arg(long, value_name = "NAME")]
     preset: Option<Preset>,
     /// TOML file with settings over the preset
@@ -39,10 +67,17 @@ pub struct SettingsFlags {
 
 impl From<RecipeArguments> for RecipeRequest {
     fn from(arguments: RecipeArguments) -> Self {
-        let RecipeArguments { data, settings, seed, split } = arguments;
+        let RecipeArguments { data, settings, seed, split, minutes, epochs, batch_size, size, arch, init } = arguments;
         let mut request = settings.request(data);
-        request.settings.extend(seed.map(|seed| format!("seed={seed}")));
-        Self { split, ..request }
+        let named = [
+            ("seed", seed.map(|seed| seed.to_string())),
+            ("schedule.epochs", epochs.map(|epochs| format!("{epochs:?}"))),
+            ("train.batch_size", batch_size.map(|images| images.to_string())),
+            ("views.size_px", size.map(|size_px| size_px.to_string())),
+            ("model.arch", arch.map(|arch| arch.to_string())),
+        ];
+        request.settings.extend(named.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))));
+        Self { split, minutes, init, ..request }
     }
 }
 
@@ -50,6 +85,6 @@ impl SettingsFlags {
     /// These settings for the pictures of `data`.
     pub fn request(self, data: Vec<PathBuf>) -> RecipeRequest {
         let Self { preset, config, settings } = self;
-        RecipeRequest { data, split: None, preset, config, settings }
+        RecipeRequest { data, preset, config, settings, ..RecipeRequest::default() }
     }
 }

@@ -232,6 +232,7 @@ pub(super) mod tests {
             input: "test".to_owned(),
             device: "cpu".to_owned(),
             version: "0.0.0".to_owned(),
+            warm_start: None,
         };
         let path = folder.join(name);
         RunFolder::create(&path, &config, &info).unwrap();

@@ -1,29 +1,23 @@
 //! A look at the data before hours of training depend on it: what is there, what is broken, how long it will take.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
 
 use burn::tensor::Device;
 use byol_data::inspect::{Inspection, inspect};
-use byol_data::views::{Views, blur_taps};
-use byol_data::{BadImage, Dataset, throughput};
-use byol_kernels::{available_memory_bytes, peak_memory_bytes, reset_peak_memory};
-use byol_nn::{Error, Result};
+use byol_data::views::blur_taps;
+use byol_data::{BadImage, Dataset};
+use byol_nn::Result;
 use serde::Serialize;
 
-use crate::bench::{Workload, step_of};
 use crate::config::Config;
-use crate::recipe::Recipe;
+use crate::cost::{self, Cost};
+use crate::recipe::{Recipe, Shorter};
 
 /// Share of equal pictures from which a run would see less than it seems to.
 const MANY_EQUAL: f64 = 0.1;
 
 /// Share of pictures smaller than a view from which most views are enlarged.
 const MANY_SMALL: f64 = 0.5;
-
-/// Share of the free memory that a run may plan with.
-const MEMORY_SHARE: f64 = 0.8;
 
 /// What to do.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +70,9 @@ pub struct Diagnosis {
     /// Why.
     pub preset_reason: String,
     /// Speed, memory and time; absent if not asked for.
-    pub estimate: Option<Estimate>,
+    pub estimate: Option<Cost>,
+    /// A recipe for an hour of this machine, where the whole one was not asked for and takes long.
+    pub shorter: Option<Shorter>,
     /// What would spoil a run: exit code 1.
     pub problems: Vec<String>,
     /// What one should know.
@@ -90,35 +86,6 @@ pub struct SharedPictures {
     pub equal: Vec<[String; 2]>,
     /// That look the same.
     pub similar: Vec<[String; 2]>,
-}
-
-/// What a run would cost on this machine, measured.
-#[derive(Clone, Debug, Serialize)]
-pub struct Estimate {
-    /// Encoder.
-    pub arch: String,
-    /// Side of a view in pixels.
-    pub size_px: usize,
-    /// Pictures per step.
-    pub batch_size: usize,
-    /// Pictures per second that the loader delivers with all cores.
-    pub input_images_per_second: f64,
-    /// Pictures per second that training steps take with all cores.
-    pub step_images_per_second: f64,
-    /// Both together, sharing the cores.
-    pub images_per_second: f64,
-    /// Hours per epoch.
-    pub hours_per_epoch: f64,
-    /// Epochs of the recipe.
-    pub epochs: f64,
-    /// Hours of the whole run.
-    pub hours: f64,
-    /// Memory of a training step, in bytes, extrapolated from two small ones; unknown where the system does not tell.
-    pub memory_bytes: Option<u64>,
-    /// Memory that is free now, in bytes.
-    pub available_memory_bytes: Option<u64>,
-    /// The smallest `train.accumulation_steps` with which a step fits, if the recipe's does not.
-    pub accumulation_steps: Option<usize>,
 }
 
 /// Looks at the data of `recipe`; `progress` is told (done, of how many).
@@ -163,12 +130,15 @@ pub fn examine(
         preset: recipe.preset.to_string(),
         preset_reason: recipe.reason.clone(),
         estimate: None,
+        shorter: None,
         problems: Vec::new(),
         notes: Vec::new(),
     };
     // With more broken pictures than a run accepts, its loader would end with an error instead of a speed.
     if options.estimate && bad_share(&diagnosis) <= config.data.max_bad_fraction {
-        diagnosis.estimate = Some(estimate(dataset, config, options.threads, device)?);
+        let cost = cost::measure(dataset, config, options.threads, device)?;
+        diagnosis.shorter = Shorter::than(cost.hours, recipe, device)?;
+        diagnosis.estimate = Some(cost);
     }
     judge(&mut diagnosis, config);
     Ok(diagnosis)
@@ -199,55 +169,6 @@ fn shared(here: &Dataset, ours: &Inspection, there: &Dataset, theirs: &Inspectio
         pairs.iter().map(|&(a, b)| [here.name(a as usize), there.name(b as usize)]).collect::<Vec<_>>()
     };
     SharedPictures { equal: names(&overlap.equal), similar: names(&overlap.similar) }
-}
-
-/// Times the loader on the data and two small training steps of the recipe's networks.
-fn estimate(dataset: &Dataset, config: &Config, threads: usize, device: &Device) -> Result<Estimate> {
-    let views = Views::new(config.views.clone()).map_err(Error::from)?;
-    let input = throughput::measure(&Arc::new(dataset.clone()), &views, threads, Duration::from_secs(2))?;
-    let size_px = config.views.size_px;
-    // Enough pixels for the kernels to reach their speed.
-    let small = (8 * 96 * 96 / (size_px * size_px)).clamp(4, 64);
-    let workload = |batch_size| Workload {
-        arch: config.model.arch,
-        size_px,
-        batch_size,
-        precision: config.precision,
-        iterations: 2,
-    };
-    reset_peak_memory();
-    step_of(&config.model, &workload(small), device);
-    let first = peak_memory_bytes();
-    let timed = step_of(&config.model, &workload(2 * small), device);
-    let memory_of = |batch: usize| {
-        let (first, second) = (first? as f64, peak_memory_bytes()? as f64);
-        Some(second + (second - first) / small as f64 * (batch as f64 - 2.0 * small as f64).max(0.0))
-    };
-    let available = available_memory_bytes();
-    let fits = |batch| match (memory_of(batch), available) {
-        (Some(needed), Some(available)) => needed <= available as f64 * MEMORY_SHARE,
-        _ => true,
-    };
-    let batch_size = config.train.batch_size;
-    let more = (config.train.accumulation_steps..=batch_size / 2)
-        .filter(|&steps| batch_size.is_multiple_of(steps))
-        .find(|&steps| fits(batch_size / steps));
-    let seconds_per_image = 1.0 / input.images_per_second + 1.0 / timed.images_per_second;
-    let hours_per_epoch = seconds_per_image * dataset.len() as f64 / 3600.0;
-    Ok(Estimate {
-        arch: config.model.arch.to_string(),
-        size_px,
-        batch_size,
-        input_images_per_second: input.images_per_second,
-        step_images_per_second: timed.images_per_second,
-        images_per_second: 1.0 / seconds_per_image,
-        hours_per_epoch,
-        epochs: config.schedule.epochs,
-        hours: hours_per_epoch * config.schedule.epochs,
-        memory_bytes: memory_of(config.micro_batch_size()).map(|bytes| bytes as u64),
-        available_memory_bytes: available,
-        accumulation_steps: more.filter(|&steps| steps != config.train.accumulation_steps),
-    })
 }
 
 fn bad_share(diagnosis: &Diagnosis) -> f64 {

@@ -7,6 +7,7 @@
 //! demo   ablate   doctor   bench    whole jobs
 //!   pretrain                        a request → a run folder, all of it checked before
 //!     train   recipe                the loop · DATA and settings → pictures and a complete configuration
+//!       cost  fit                   what a run costs here · rules that fit a recipe to pictures and time
 //!       run     overlays            the run folder · a preset, a file and --set, one over the other
 //!         preset                    named recipes
 //!           config                  the tree of settings
@@ -19,9 +20,11 @@ pub mod ablate;
 pub mod bench;
 mod canvas;
 pub mod config;
+pub mod cost;
 pub mod demo;
 pub mod doctor;
 pub mod export;
+pub mod fit;
 pub mod method;
 mod overlays;
 mod preset;
@@ -31,8 +34,10 @@ pub mod recipe;
 pub mod run;
 pub mod sheet;
 pub mod train;
+mod warm_start;
 
 pub use byol_nn::{Error, Result};
 
 pub use overlays::Overlays;
 pub use preset::Preset;
+pub use warm_start::WarmStart;

@@ -62,6 +62,23 @@ impl Overlays {
         Ok(overlays)
     }
 
+    /// Whether the file or a setting gives the value of `key`.
+    pub(crate) fn sets(&self, key: &str) -> bool {
+        let has = |table: &Table| {
+            let mut parts = key.split('.');
+            let first = parts.next().and_then(|part| table.get(part));
+            parts.try_fold(first?, |value, part| value.get(part)).map(|_| ())
+        };
+        self.tables.iter().any(|(_, table)| has(table).is_some())
+    }
+
+    /// These, over `key=value` settings that rules have chosen.
+    pub(crate) fn above(&self, chosen: impl Iterator<Item = String>) -> Result<Self> {
+        let chosen = chosen.map(|setting| Ok((format!("the rule's {setting}"), parse_setting(&setting)?)));
+        let tables = chosen.chain(self.tables.iter().cloned().map(Ok)).collect::<Result<_>>()?;
+        Ok(Self { preset: self.preset, tables })
+    }
+
     /// The preset that the file names.
     pub fn preset(&self) -> Option<Preset> {
         self.preset

@@ -29,17 +29,20 @@ pub enum Preset {
     Imagenette128,
     /// CIFAR-10 with Adam (Ermolov et al. 2021).
     Cifar10,
+    /// Few pictures, an evening, a CPU (`docs/recipes.md`).
+    Small,
 }
 
 impl Preset {
     /// All presets.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Imagenet40,
         Self::Imagenet100,
         Self::Imagenet300,
         Self::Imagenet1000,
         Self::Imagenette128,
         Self::Cifar10,
+        Self::Small,
     ];
 
     /// The name on the command line.
@@ -51,6 +54,7 @@ impl Preset {
             Self::Imagenet1000 => "imagenet-1000",
             Self::Imagenette128 => "imagenette-128",
             Self::Cifar10 => "cifar10",
+            Self::Small => "small",
         }
     }
 
@@ -65,6 +69,7 @@ impl Preset {
             Self::Cifar10 => {
                 "ResNet-18 CIFAR stem, 32 px, 1000 epochs, batch 512, Adam (Ermolov et al. 2021, cosine decay)"
             }
+            Self::Small => "ResNet-18 of a quarter of the width, 48 px, 100 epochs, batch 64, SGD (docs/recipes.md)",
         }
     }
 
@@ -77,6 +82,7 @@ impl Preset {
             Self::Imagenet1000 => imagenet(1000.0, 0.2, 1.5e-6, 0.996),
             Self::Imagenette128 => imagenette(),
             Self::Cifar10 => cifar10(),
+            Self::Small => small(),
         }
     }
 
@@ -201,6 +207,29 @@ fn cifar10() -> Config {
     config
 }
 
+/// Our own, for a few thousand pictures and hours of a CPU: many small steps of a narrow network (`docs/recipes.md`). The views
+/// are those of [`cifar10`].
+fn small() -> Config {
+    let mut config = cifar10();
+    config.model = ModelConfig {
+        arch: arch("resnet18x0.25"),
+        projector_hidden: 512,
+        predictor_hidden: 512,
+        projection_size: 64,
+        ..config.model
+    };
+    config.optimizer = OptimizerConfig {
+        kind: OptimizerKind::Sgd,
+        weight_decay: 2e-3,
+        exclude_bias_and_norm: false,
+        ..OptimizerConfig::default()
+    };
+    config.schedule = ScheduleConfig { epochs: 100.0, warmup_epochs: 5.0, base_learning_rate: 0.06, target_ema: 0.97 };
+    config.train.batch_size = 64;
+    config.views.size_px = 48;
+    config
+}
+
 fn arch(name: &str) -> Arch {
     name.parse().expect("presets name known architectures")
 }
@@ -221,6 +250,7 @@ mod tests {
             (Preset::Imagenet1000, "resnet50", 224, 4096, 1000.0, 10.0, 0.2, 1.5e-6, 0.996, lars, 4096, 256),
             (Preset::Imagenette128, "resnet18", 128, 256, 1000.0, 10.0, 2.0, 1e-6, 0.996, lars, 4096, 256),
             (Preset::Cifar10, "resnet18", 32, 512, 1000.0, 5.12, 1.5e-3, 1e-6, 0.99, OptimizerKind::Adam, 1024, 64),
+            (Preset::Small, "resnet18x0.25", 48, 64, 100.0, 5.0, 0.06, 2e-3, 0.97, OptimizerKind::Sgd, 512, 64),
         ];
         for (preset, arch, px, batch, epochs, warmup, base, decay, tau, kind, hidden, projection) in rows {
             let Config { model, optimizer, schedule, train, views, .. } = preset.config();

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use burn::tensor::Device;
 use byol_data::Dataset;
 use byol_nn::{Error, Result};
 
 use crate::config::Config;
 use crate::recipe::{Recipe, RecipeRequest};
 use crate::run::{RunFolder, RunInfo};
-use crate::train::checkpoints;
+use crate::train::last_checkpoint_step;
 
 /// What the person asked for.
 #[derive(Clone, Debug, Default)]
@@ -36,19 +37,28 @@ pub struct PreparedRun {
 }
 
 impl PretrainRequest {
-    /// Opens the data, resolves the configuration, checks both, and only then creates the run folder.
+    /// Opens the data and resolves the configuration, and checks both. Nothing is written.
     ///
     /// # Errors
-    /// Whatever makes the run impossible; then nothing was written.
-    pub fn prepare(&self) -> Result<PreparedRun> {
+    /// Whatever makes the run impossible.
+    pub fn open(&self, device: &Device) -> Result<Recipe> {
         // A mistake in a flag is reported before a large archive is read.
         if let Some(out) = &self.out {
             RunFolder::check_free(out, &self.recipe.data)?;
         }
-        let recipe = self.recipe.open()?;
+        let recipe = self.recipe.open(device)?;
+        check_against(&recipe.config, recipe.dataset.len())?;
+        Ok(recipe)
+    }
+
+    /// Creates the run folder of a recipe that [`Self::open`] gave; with a warm start, its first checkpoint, too.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, or the weights to start from are of another network; then nothing is left behind.
+    pub fn create(&self, recipe: Recipe, device: &Device) -> Result<PreparedRun> {
         let preset = recipe.preset_sentence();
-        let Recipe { config, dataset, .. } = recipe;
-        check_against(&config, dataset.len())?;
+        let Recipe { config, dataset, warm_start, .. } = recipe;
+        let start = warm_start.map(|start| start.state(&config, dataset.classes().len(), device)).transpose()?;
         let absolute = |path: &PathBuf| path.canonicalize().map_err(Error::io("resolve", path));
         let info = RunInfo {
             data: dataset.roots().iter().map(absolute).collect::<Result<_>>()?,
@@ -58,9 +68,13 @@ impl PretrainRequest {
             input: byol_data::FIDELITY.to_owned(),
             device: self.device.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            warm_start: start.as_ref().map(|(_, record)| record.clone()),
         };
         let out = self.out.clone().unwrap_or_else(|| free_numbered(&self.recipe.data_name()));
         let folder = RunFolder::create(&out, &config, &info)?;
+        if let Some((state, _)) = start {
+            state.save(&folder.checkpoints(), &config).inspect_err(|_| folder.discard())?;
+        }
         Ok(PreparedRun { folder, config, dataset: Arc::new(dataset), preset: Some(preset) })
     }
 }
@@ -69,7 +83,8 @@ impl PreparedRun {
     /// Removes a run that was just created when its training ended in `error` because the data cannot be used and there
     /// is no checkpoint to go on from. Whatever else may have stopped it, the folder stays.
     pub fn clean_up_after(&self, error: &Error) {
-        let started = checkpoints(&self.folder.checkpoints()).is_ok_and(|checkpoints| !checkpoints.is_empty());
+        // The checkpoint of a warm start is of step 0.
+        let started = last_checkpoint_step(&self.folder.checkpoints()).is_ok_and(|step| step > Some(0));
         if matches!(error, Error::Data(_)) && !started {
             self.folder.discard();
         }

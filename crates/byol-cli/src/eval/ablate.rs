@@ -48,7 +48,7 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     let stop = interrupt::install()?;
     let recipe = settings.request(data.clone());
     let request = AblationRequest { table, recipe, out, seeds: (0..seeds as u64).collect(), device: compute.device };
-    let config = request.recipe.open()?.config;
+    let config = request.recipe.open(&device)?.config;
     let Rows { variants, refused } = Rows::new(table, &config).only(&rows)?;
     for (row, reason) in refused {
         eprintln!("left out: row {row}: {reason}");

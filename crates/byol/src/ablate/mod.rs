@@ -144,7 +144,7 @@ impl AblationRequest {
             for &seed in &self.seeds {
                 let path = run_folder(&folder, variant, seed);
                 say(&format!("row {} of {}: {}", place + 1, variants.len(), path.display()));
-                let prepared = self.prepare(variant, seed, &path)?;
+                let prepared = self.prepare(variant, seed, &path, device)?;
                 if !is_finished(&prepared)? {
                     let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), device, stop);
                     match report {
@@ -169,15 +169,15 @@ impl AblationRequest {
     }
 
     /// A new run, or the one that is there if it is of this recipe.
-    fn prepare(&self, variant: &Variant, seed: u64, path: &Path) -> Result<PreparedRun> {
+    fn prepare(&self, variant: &Variant, seed: u64, path: &Path, device: &Device) -> Result<PreparedRun> {
         let mut recipe = self.recipe.clone();
         recipe.settings.extend(variant.settings.iter().cloned());
         recipe.settings.push(format!("seed={seed}"));
         if !path.exists() {
             let request = PretrainRequest { recipe, out: Some(path.to_owned()), device: self.device.clone() };
-            return request.prepare();
+            return request.create(request.open(device)?, device);
         }
-        let (there, wanted) = (PreparedRun::reopen(path)?, recipe.open()?.config);
+        let (there, wanted) = (PreparedRun::reopen(path)?, recipe.open(device)?.config);
         if there.config.identity() != wanted.identity() {
             let problem = "a run of another recipe is there; give another --out, or the flags of that time";
             return Err(Error::path(path, problem));

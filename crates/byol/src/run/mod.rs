@@ -44,6 +44,24 @@ pub struct RunInfo {
     pub device: String,
     /// Version of this program.
     pub version: String,
+    /// The weights it started from, if not from random ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_start: Option<WarmStartRecord>,
+}
+
+/// What `run.json` keeps of a warm start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarmStartRecord {
+    /// As given: a run folder or a file.
+    pub from: String,
+    /// How those weights were trained, as far as they say.
+    pub training: String,
+    /// Which networks were taken: `encoder`, or `encoder, projector, predictor, target`.
+    pub networks: String,
+    /// Channels of the first layer [there, here], where they differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapted_channels: Option<[usize; 2]>,
 }
 
 impl RunFolder {

@@ -77,7 +77,7 @@ pub fn train(
     let mut state = match TrainState::load_latest(&run.checkpoints(), config, classes, device)? {
         Some(state) => {
             // A process that died between checkpoint and encoder left an old encoder behind.
-            encoder(config, &schedule, &state).save(run.path())?;
+            encoder(run, config, &schedule, &state)?.save(run.path())?;
             state
         }
         None => TrainState::new(config, classes, device),
@@ -257,13 +257,15 @@ fn next_batch(loader: &mut PairLoader, bad_images: &mut BadImageLog) -> Result<B
 
 fn save(run: &RunFolder, config: &Config, schedule: &Schedule, state: &TrainState) -> Result<()> {
     state.save(&run.checkpoints(), config)?;
-    encoder(config, schedule, state).save(run.path())
+    encoder(run, config, schedule, state)?.save(run.path())
 }
 
 /// The online encoder as it is handed over.
-fn encoder(config: &Config, schedule: &Schedule, state: &TrainState) -> Encoder {
+fn encoder(run: &RunFolder, config: &Config, schedule: &Schedule, state: &TrainState) -> Result<Encoder> {
+    let start =
+        run.info()?.warm_start.map_or(String::new(), |start| format!(", from {} ({})", start.from, start.training));
     let training = format!(
-        "BYOL, step {} of {} ({} epochs), batch {}, seed {}",
+        "BYOL, step {} of {} ({} epochs), batch {}, seed {}{start}",
         state.step, schedule.total_steps, config.schedule.epochs, config.train.batch_size, config.seed
     );
     let info = EncoderInfo::new(
@@ -274,7 +276,7 @@ fn encoder(config: &Config, schedule: &Schedule, state: &TrainState) -> Encoder 
         state.step,
         state.passes,
     );
-    Encoder { network: state.byol.online.encoder.valid(), info }
+    Ok(Encoder { network: state.byol.online.encoder.valid(), info })
 }
 
 fn norm(gradients: &NamedGradients) -> f32 {

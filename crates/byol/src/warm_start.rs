@@ -1,0 +1,189 @@
+//! A run that starts from weights that are there, instead of random ones.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use byol_nn::encoder::{Encoder, EncoderInfo};
+use byol_nn::model::ResNetConfig;
+use byol_nn::weights::{self, StoredTensor, StoredTensors, Values};
+use byol_nn::{Error, Result};
+
+use crate::config::Config;
+use crate::fit::Choice;
+use crate::overlays::Overlays;
+use crate::preset::Preset;
+use crate::run::{RunFolder, WarmStartRecord};
+use crate::train::{TrainState, checkpoints};
+
+/// Opened weights to start from.
+#[derive(Clone, Debug)]
+pub struct WarmStart {
+    from: String,
+    info: EncoderInfo,
+    encoder: StoredTensors,
+    /// Settings and tensors (`online.…`, `target.…`) of a run.
+    run: Option<(Config, StoredTensors)>,
+}
+
+impl WarmStart {
+    /// Opens a run folder, one of our encoders or a state dict of another program, as [`Encoder::open`] does.
+    ///
+    /// # Errors
+    /// As of [`Encoder::open`]; [`Error::Flag`] for `random:…`, which every run starts from anyway.
+    pub fn open(from: &str, device: &Device) -> Result<Self> {
+        if from.starts_with("random:") {
+            let expected =
+                "weights: a run folder, a .safetensors or PyTorch file; without --init a run starts from random ones";
+            return Err(Error::Flag { flag: "--init", expected: expected.to_owned(), got: from.to_owned() });
+        }
+        let Encoder { network, info } = Encoder::open(from, device)?;
+        let mut encoder = StoredTensors::new();
+        weights::collect(&network, "", &mut encoder);
+        let run = match RunFolder::open(Path::new(from)) {
+            Ok(folder) => match checkpoints(&folder.checkpoints())?.pop() {
+                Some(newest) => Some((folder.config()?, weights::load(&newest)?.0)),
+                None => None,
+            },
+            Err(_) => None,
+        };
+        Ok(Self { from: from.to_owned(), info, encoder, run })
+    }
+
+    /// What the weights say of the settings, beneath those that the person gave, and which of it the person did not.
+    pub(crate) fn beneath(&self, asked: &Overlays) -> Result<(Overlays, Vec<Choice>)> {
+        let channels = asked.merged_over(Preset::Small)?.data.channels;
+        let choices: Vec<Choice> =
+            self.choices(channels).into_iter().filter(|choice| !asked.sets(choice.key)).collect();
+        Ok((asked.above(choices.iter().map(Choice::setting))?, choices))
+    }
+
+    /// The network, and how pictures are normalised for it.
+    fn choices(&self, channels: usize) -> Vec<Choice> {
+        let reason = || format!("that of {}", self.from);
+        let text = |value: &dyn std::fmt::Debug| format!("{value:?}");
+        let named = |value: toml::Value| value.to_string();
+        let toml = |value: &dyn Fn() -> std::result::Result<toml::Value, toml::ser::Error>| {
+            named(value().expect("a name has a TOML form"))
+        };
+        let EncoderInfo { arch, stem, padding, first_group_projection, norm, preprocessing, .. } = &self.info;
+        let mut choices = vec![
+            ("model.arch", text(&arch.to_string())),
+            ("model.stem", toml(&|| toml::Value::try_from(stem))),
+            ("model.padding", toml(&|| toml::Value::try_from(padding))),
+            ("model.first_group_projection", first_group_projection.to_string()),
+            ("model.norm", toml(&|| toml::Value::try_from(norm))),
+        ];
+        if channels == self.info.channels() {
+            choices.push(("views.mean", text(&preprocessing.mean)));
+            choices.push(("views.std", text(&preprocessing.std)));
+        }
+        if let Some((config, _)) = &self.run {
+            let model = &config.model;
+            choices.push(("model.projector_hidden", model.projector_hidden.to_string()));
+            choices.push(("model.predictor_hidden", model.predictor_hidden.to_string()));
+            choices.push(("model.projection_size", model.projection_size.to_string()));
+        }
+        choices.into_iter().map(|(key, value)| Choice { key, value, reason: reason() }).collect()
+    }
+
+    /// The state before the first step: the encoder's weights in both networks; projector, predictor and target of a run where
+    /// their shapes are the same, else random heads, the same in both networks.
+    ///
+    /// # Errors
+    /// [`Error::Path`] when the settings ask for another network than the weights are of.
+    pub fn state(&self, config: &Config, classes: usize, device: &Device) -> Result<(TrainState, WarmStartRecord)> {
+        let path = Path::new(&self.from);
+        self.check(&config.model.resnet())?;
+        let mut state = TrainState::new(config, classes, device);
+        let channels = config.data.channels;
+        let byol = &mut state.byol;
+        if let Some((_, tensors)) = self.run.as_ref().filter(|(of, _)| has_same_networks(of, config)) {
+            byol.online = weights::fill(byol.online.clone(), "online.", tensors, path)?;
+            byol.target = weights::fill(byol.target.clone(), "target.", tensors, path)?;
+        } else {
+            let encoder = with_channels(&self.encoder, channels);
+            byol.online.encoder = weights::fill(byol.online.encoder.clone(), "", &encoder, path)?;
+            byol.target.encoder = weights::fill(byol.target.encoder.clone(), "", &encoder, path)?;
+            let mut projector = StoredTensors::new();
+            weights::collect(&byol.online.projector, "", &mut projector);
+            byol.target.projector = weights::fill(byol.target.projector.clone(), "", &projector, path)?;
+        }
+        let networks = match self.run.as_ref().is_some_and(|(of, _)| has_same_networks(of, config)) {
+            true => "encoder, projector, predictor, target",
+            false => "encoder",
+        };
+        let record = WarmStartRecord {
+            from: self.from.clone(),
+            training: self.info.training.clone(),
+            networks: networks.to_owned(),
+            adapted_channels: (channels != self.info.channels()).then_some([self.info.channels(), channels]),
+        };
+        Ok((state, record))
+    }
+
+    fn check(&self, wanted: &ResNetConfig) -> Result<()> {
+        let there = self.info.resnet();
+        if there == *wanted {
+            return Ok(());
+        }
+        let problem = format!(
+            "these weights are of {} ({:?} stem, {:?} padding), and the settings ask for {} ({:?} stem, {:?} padding); leave \
+             model.arch, stem, padding, norm and first_group_projection to --init",
+            there.arch, there.stem, there.padding, wanted.arch, wanted.stem, wanted.padding
+        );
+        Err(Error::path(Path::new(&self.from), problem))
+    }
+}
+
+/// Whether every tensor of a run of `one` has its place in a run of `other`.
+fn has_same_networks(one: &Config, other: &Config) -> bool {
+    let shape = |config: &Config| {
+        let model = config.model.clone();
+        let heads = [model.projector_hidden, model.predictor_hidden, model.projection_size];
+        let layers = [model.projector_layers, model.predictor_layers];
+        (model.resnet(), heads, layers, model.predictor, config.data.channels)
+    };
+    shape(one) == shape(other)
+}
+
+/// The first layer for pictures with `channels`: each of them weighs as the mean of those that were there, times there / here, so
+/// that equal channels add up to what they did.
+fn with_channels(encoder: &StoredTensors, channels: usize) -> StoredTensors {
+    const FIRST: &str = "conv1.weight";
+    let mut adapted = encoder.clone();
+    if let Some(StoredTensor { shape, values: Values::F32(values) }) = adapted.get_mut(FIRST)
+        && let &[outputs, there, height, width] = shape.as_slice()
+        && there != channels
+    {
+        let window = height * width;
+        let mut first = Vec::with_capacity(outputs * channels * window);
+        for filter in values.chunks_exact(there * window) {
+            let mean_of = |at: usize| filter.iter().skip(at).step_by(window).sum::<f32>() / channels as f32;
+            let mean: Vec<f32> = (0..window).map(mean_of).collect();
+            (0..channels).for_each(|_| first.extend(&mean));
+        }
+        *values = first;
+        *shape = vec![outputs, channels, height, width];
+    }
+    adapted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_that_are_equal_give_what_they_gave_before() {
+        // One filter of 1×2 over three channels.
+        let values = Values::F32(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let encoder =
+            StoredTensors::from([("conv1.weight".to_owned(), StoredTensor { shape: vec![1, 3, 1, 2], values })]);
+        let first = |channels| match with_channels(&encoder, channels).remove("conv1.weight").unwrap() {
+            StoredTensor { shape, values: Values::F32(values) } => (shape, values),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(first(1), (vec![1, 1, 1, 2], vec![9.0, 12.0]));
+        assert_eq!(first(2), (vec![1, 2, 1, 2], vec![4.5, 6.0, 4.5, 6.0]));
+        assert_eq!(first(3).1, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    }
+}
