@@ -51,6 +51,32 @@ pub enum Error {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// A file of ours is not what was written: cut short, or with other bits.
+    #[error("{path}: {problem}; restore it from a copy (`byol resume` writes the encoder of a run again)", path = path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// There is no room for what a run will write next; nothing was trained.
+    #[error("disk full: {shortage}; {remedy}")]
+    NoRoom {
+        /// What needs how much room, how much there is, and where.
+        shortage: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A run that waited for room on its disk was stopped.
+    #[error("stopped while the disk was full ({shortage}). {saved}; free some space, then go on with `byol resume {run}`", run = run.display())]
+    DiskFull {
+        /// What needs how much room, how much there is, and where.
+        shortage: String,
+        /// What was saved last.
+        saved: String,
+        /// The run folder.
+        run: PathBuf,
+    },
     /// The operating system refused a file operation.
     #[error("cannot {action} {path}: {source}; {remedy}", path = path.display(), remedy = remedy(source.kind()))]
     Io {

@@ -1,26 +1,81 @@
-//! Writing files so that no reader ever sees half of one.
+//! Writing files so that no reader ever sees half of one, and what a disk has room for.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// Writes `path` through a temporary neighbour that is flushed to disk and renamed over it.
-pub fn write_atomically(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> Result<()> {
+/// Writes `path` through a temporary neighbour that is flushed to disk and renamed over it; then the folder is flushed, so
+/// that the new name outlives a power failure, too.
+///
+/// # Errors
+/// [`Error::Io`]; the old file, if there is one, is as it was.
+pub fn write_atomically(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
     let temporary = temporary(path);
     let result = (|| {
         let mut writer = BufWriter::new(File::create(&temporary)?);
         write(&mut writer)?;
         writer.flush()?;
         writer.get_ref().sync_all()?;
-        fs::rename(&temporary, path)
+        fs::rename(&temporary, path)?;
+        flush_folder(path)
     })();
     result.map_err(|error| {
         // The write already failed; a leftover temporary file is the lesser problem.
         let _ = fs::remove_file(&temporary);
         Error::io("write", path)(error)
     })
+}
+
+/// Flushes the folder that `path` is in: without that, a rename may be forgotten when the power fails.
+#[cfg(unix)]
+fn flush_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match File::open(folder)?.sync_all() {
+        // Some network file systems cannot flush folders, and keep names safe by themselves.
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        done => done,
+    }
+}
+
+/// Elsewhere folders cannot be opened; the system flushes them.
+#[cfg(not(unix))]
+fn flush_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Appends `bytes` as a whole: what a disk has taken of them before it was full is cut off again.
+///
+/// # Errors
+/// Those of the system.
+pub fn append_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    let before = file.metadata()?.len();
+    let written = file.write_all(bytes);
+    if written.is_err() {
+        // The write already failed; readers drop a line that is cut short.
+        let _ = file.set_len(before);
+    }
+    written
+}
+
+/// Bytes that may still be written to the disk of `folder`; `None` where the system does not say.
+#[cfg(unix)]
+pub fn free_bytes(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    // Some file systems have no size of their own and say 0 to everything.
+    (disk.f_blocks > 0).then(|| disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Elsewhere nobody is asked; a write that fails says it.
+#[cfg(not(unix))]
+pub fn free_bytes(_: &Path) -> Option<u64> {
+    None
+}
+
+/// Whether a write failed for want of room, be it the disk's or a person's share of it.
+pub fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// Checks that [`write_atomically`] could write `path`, and leaves nothing behind: for results that take hours to make.
@@ -75,6 +130,26 @@ mod tests {
         assert!(failed.unwrap_err().to_string().contains("full"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_line_is_appended_as_a_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        fs::write(&path, b"first\n").unwrap();
+        append_whole(&mut fs::OpenOptions::new().append(true).open(&path).unwrap(), b"second\n").unwrap();
+        assert!(append_whole(&mut File::open(&path).unwrap(), b"third\n").is_err(), "opened for reading");
+        assert_eq!(fs::read(&path).unwrap(), b"first\nsecond\n");
+        let full = io::Error::from(ErrorKind::StorageFull);
+        assert!(is_disk_full(&full) && !is_disk_full(&io::Error::from(ErrorKind::ReadOnlyFilesystem)));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_room_on_a_disk_is_known_and_that_of_no_disk_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(free_bytes(folder.path()).is_some_and(|free| free > 0));
+        assert_eq!(free_bytes(&folder.path().join("missing")), None);
     }
 
     #[test]

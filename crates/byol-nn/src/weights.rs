@@ -1,8 +1,10 @@
 //! Networks to and from safetensors, by name; the weights of other programs in [`state_dict`].
 
+mod checksum;
 mod state_dict;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 
@@ -121,7 +123,11 @@ pub fn flat(prefix: &str, from: &StoredTensors, device: &Device) -> BTreeMap<Str
     named.collect()
 }
 
-/// Writes `tensors` and `metadata` as one safetensors file, atomically; equal ones give equal files.
+/// Writes `tensors` and `metadata` as one safetensors file, atomically; equal ones give equal files. A checksum of the whole
+/// file joins the metadata.
+///
+/// # Errors
+/// [`Error::Io`] when the disk refuses; an older file of that name is then as it was.
 pub fn save(path: &Path, tensors: &StoredTensors, metadata: BTreeMap<String, String>) -> Result<()> {
     let bytes: Vec<(Dtype, Vec<u8>)> = tensors
         .values()
@@ -135,7 +141,10 @@ pub fn save(path: &Path, tensors: &StoredTensors, metadata: BTreeMap<String, Str
         (name, view)
     });
     let file = safetensors::serialize(views, None).expect("names and shapes are well formed");
-    let (header, data) = with_metadata(&file, &metadata);
+    let mut metadata = metadata;
+    metadata.insert(checksum::KEY.to_owned(), checksum::BLANK.to_owned());
+    let (mut header, data) = with_metadata(&file, &metadata);
+    checksum::seal(&mut header, data);
     write_atomically(path, |writer| {
         writer.write_all(&header)?;
         writer.write_all(data)
@@ -155,21 +164,21 @@ fn with_metadata<'a>(file: &'a [u8], metadata: &BTreeMap<String, String>) -> (Ve
     ((json.len() as u64).to_le_bytes().into_iter().chain(json.into_bytes()).collect(), data)
 }
 
-/// Reads a safetensors file of f32 and i64 tensors, with its metadata.
+/// Reads a safetensors file of f32 and i64 tensors, with its metadata. Its checksum is compared, if it has one: files of other
+/// programs and of older versions have none.
 ///
 /// # Errors
-/// [`Error::Io`] when it cannot be read, [`Error::Path`] when it is no such file.
+/// [`Error::Io`] when it cannot be read, [`Error::Damaged`] when it is no such file or not as it was written, [`Error::Path`]
+/// when it holds other types.
 pub fn load(path: &Path) -> Result<(StoredTensors, BTreeMap<String, String>)> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    let malformed = |error| {
-        let problem = format!(
-            "expected a complete safetensors file, got a damaged one or something else ({error}); restore it from a copy \
-             (a damaged checkpoint may be deleted: the run goes on from the one before)"
-        );
-        Error::path(path, problem)
+    let malformed = |error: Box<dyn Display>| {
+        let problem = format!("expected a complete safetensors file, got a damaged one or something else ({error})");
+        Error::Damaged { path: path.to_owned(), problem }
     };
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(malformed)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(malformed)?;
+    checksum::verify(&bytes).map_err(|problem| malformed(Box::new(problem)))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| malformed(Box::new(error)))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| malformed(Box::new(error)))?;
     let mut tensors = StoredTensors::new();
     for (name, view) in file.iter() {
         let values = match view.dtype() {
@@ -179,5 +188,7 @@ pub fn load(path: &Path) -> Result<(StoredTensors, BTreeMap<String, String>)> {
         };
         tensors.insert(name.to_owned(), StoredTensor { shape: view.shape().to_vec(), values });
     }
-    Ok((tensors, header.metadata().clone().into_iter().flatten().collect()))
+    let mut metadata: BTreeMap<String, String> = header.metadata().clone().into_iter().flatten().collect();
+    metadata.remove(checksum::KEY);
+    Ok((tensors, metadata))
 }
