@@ -8,9 +8,9 @@ use byol::fit::Choice;
 use byol::pretrain::{PreparedRun, PretrainRequest};
 use byol::recipe::{Recipe, RecipeRequest, Shorter};
 use byol::run::StepMetrics;
-use byol::train::{COLLAPSE_SHARE, Outcome, TrainReport, train};
-use byol_nn::Result;
+use byol::train::{COLLAPSE_SHARE, Outcome, TrainReport, last_checkpoint_step, train};
 use byol_nn::ops::Device;
+use byol_nn::{Error, Result};
 
 use crate::device::Compute;
 use crate::recipe::RecipeArguments;
@@ -63,7 +63,8 @@ pub fn run(arguments: PretrainArguments) -> Result<Ending> {
     let prepared = request.create(recipe, &device)?;
     introduce_run(&prepared);
     let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), &device, stop)
-        .inspect_err(|error| prepared.clean_up_after(error))?;
+        .inspect_err(|error| prepared.clean_up_after(error))
+        .inspect_err(|error| say_what_is_saved(&prepared, error))?;
     conclude(&prepared, &report, json)
 }
 
@@ -77,7 +78,8 @@ pub fn resume(arguments: &ResumeArguments) -> Result<Ending> {
     eprintln!("data        {}", prepared.dataset.description());
     introduce(&prepared.config, prepared.dataset.len());
     introduce_run(&prepared);
-    let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), &device, stop)?;
+    let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), &device, stop)
+        .inspect_err(|error| say_what_is_saved(&prepared, error))?;
     conclude(&prepared, &report, arguments.json)
 }
 
@@ -170,6 +172,16 @@ fn conclude(prepared: &PreparedRun, report: &TrainReport, json: bool) -> Result<
     let data: String = prepared.folder.info()?.data.iter().map(|data| format!(" --data {}", data.display())).collect();
     eprintln!("  byol eval knn {}{data}", path.display());
     Ok(Ending::Done)
+}
+
+/// After a disk that refused: what of the run is safe.
+fn say_what_is_saved(prepared: &PreparedRun, error: &Error) {
+    if let Error::Io { .. } = error
+        && let Ok(Some(step)) = last_checkpoint_step(&prepared.folder.checkpoints())
+    {
+        let path = prepared.folder.path().display();
+        eprintln!("saved up to step {step}; when the disk is well again, go on with:\n  byol resume {path}");
+    }
 }
 
 fn warn_of_collapse(last: &StepMetrics, healthy: f32) {

@@ -349,7 +349,8 @@ const CASES: &[Case] = &[
             "step-00000003.safetensors",
             "expected a complete safetensors file",
             "got a damaged one",
-            "deleted",
+            "there is no older one to go back to",
+            "start a new run",
         ],
     },
     Case {

@@ -145,6 +145,7 @@ fn imagenet(epochs: f64, base_learning_rate: f64, weight_decay: f64, target_ema:
             accumulation_steps: 1,
             log_every_steps: 10,
             checkpoint_every_steps: 500,
+            checkpoint_every_minutes: 10.0,
             checkpoints_kept: 2,
             loader_threads: 0,
             prefetch_batches: 2,

@@ -80,12 +80,12 @@ impl PretrainRequest {
 }
 
 impl PreparedRun {
-    /// Removes a run that was just created when its training ended in `error` because the data cannot be used and there
-    /// is no checkpoint to go on from. Whatever else may have stopped it, the folder stays.
+    /// Removes a run that was just created when its training ended in `error` because the data cannot be used or the disk has
+    /// no room, and there is no checkpoint to go on from. Whatever else may have stopped it, the folder stays.
     pub fn clean_up_after(&self, error: &Error) {
         // The checkpoint of a warm start is of step 0.
         let started = last_checkpoint_step(&self.folder.checkpoints()).is_ok_and(|step| step > Some(0));
-        if matches!(error, Error::Data(_)) && !started {
+        if matches!(error, Error::Data(_) | Error::NoRoom { .. }) && !started {
             self.folder.discard();
         }
     }

@@ -129,6 +129,67 @@ fn a_killed_run_goes_on_from_a_checkpoint_older_than_its_log() {
     let steps: Vec<u64> = online_lines(&path).iter().map(|line| line["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, [0, 4, 7, 10, 12], "each is there once");
     assert_eq!(std::fs::read(path.join("encoder.safetensors")).unwrap(), encoder);
+    assert!(names_in(&checkpoints).iter().all(|name| !name.ends_with(".partial")));
+}
+
+/// Names in the folder of checkpoints, sorted.
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = entries.collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_damaged_checkpoint_is_set_aside_and_the_steps_since_the_one_before_are_trained_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&["train.checkpoint_every_steps=5", "train.checkpoints_kept=3"]);
+    let path = folder.path().join("run");
+    let whole = run(&path, &config);
+    let checkpoints = path.join("checkpoints");
+    let file = |step: u64| checkpoints.join(format!("step-{step:08}.safetensors"));
+    let good: Vec<Vec<u8>> = [5, 10, 12].map(|step| std::fs::read(file(step)).unwrap()).into();
+    let turned = |bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        bytes
+    };
+    std::fs::write(file(12), turned(&good[2])).unwrap();
+    std::fs::write(file(10), &good[1][..good[1].len() / 2]).unwrap();
+    let again = RunFolder::open(&path).unwrap();
+    let go_on = || train(&again, &config, dataset(), &Device::flex(), &AtomicBool::new(false));
+    assert_eq!(go_on().unwrap().outcome, Outcome::Finished);
+    assert_eq!(trajectory(&read_metrics(&again.metrics()).unwrap()), trajectory(&whole));
+    for (step, bytes) in [5, 10, 12].into_iter().zip(&good) {
+        assert!(std::fs::read(file(step)).unwrap() == *bytes, "step {step}");
+    }
+    let damaged = |name: &&String| name.ends_with(".damaged");
+    let aside: Vec<String> = names_in(&checkpoints).iter().filter(damaged).cloned().collect();
+    assert_eq!(aside, ["step-00000010.safetensors.damaged", "step-00000012.safetensors.damaged"]);
+
+    let encoder = std::fs::read(path.join("encoder.safetensors")).unwrap();
+    for (step, bytes) in [5, 10, 12].into_iter().zip(&good) {
+        std::fs::write(file(step), turned(bytes)).unwrap();
+    }
+    let (before, error) = (names_in(&checkpoints), go_on().unwrap_err().to_string());
+    assert!(error.contains("step-00000012") && error.contains("checksum"), "{error}");
+    assert!(error.contains("the 2 older one(s) are damaged, too") && error.contains("Restore one"), "{error}");
+    assert_eq!(names_in(&checkpoints), before, "a run that cannot go on is left as it is");
+    assert!(std::fs::read(path.join("encoder.safetensors")).unwrap() == encoder);
+}
+
+#[test]
+fn checkpoints_by_time_change_no_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let [never, always] = ["0", "1e-7"].map(|minutes| {
+        let minutes = format!("train.checkpoint_every_minutes={minutes}");
+        let path = folder.path().join(&minutes);
+        let metrics = run(&path, &config(&[&minutes, "train.checkpoints_kept=100"]));
+        (trajectory(&metrics), online_lines(&path), last_weights(&path), names_in(&path.join("checkpoints")).len())
+    });
+    assert_eq!((never.3, always.3), (1, 12), "at the end only, and after every step");
+    assert_eq!((never.0, never.1, never.2), (always.0, always.1, always.2));
 }
 
 #[test]
@@ -140,7 +201,8 @@ fn a_run_does_not_go_on_with_other_settings_or_beside_another_process() {
     go_on(&first).unwrap();
     let error = go_on(&config(&["optimizer.weight_decay=0.5"])).unwrap_err().to_string();
     assert!(error.contains("config.toml was changed"), "{error}");
-    go_on(&config(&["train.loader_threads=2", "train.checkpoints_kept=5"])).unwrap();
+    go_on(&config(&["train.loader_threads=2", "train.checkpoints_kept=5", "train.checkpoint_every_minutes=0"]))
+        .unwrap();
     let held = std::fs::File::open(run.path().join("run.json")).unwrap();
     held.lock().unwrap();
     let error = go_on(&first).unwrap_err().to_string();
@@ -322,7 +384,9 @@ fn a_run_of_a_version_without_probe_and_its_settings_goes_on() {
     let without = |text: &str| {
         let mut table: toml::Table = text.parse().unwrap();
         table.remove("eval").unwrap();
-        table["train"].as_table_mut().unwrap().remove("tensorboard").unwrap();
+        for key in ["tensorboard", "checkpoint_every_minutes"] {
+            table["train"].as_table_mut().unwrap().remove(key).unwrap();
+        }
         table.to_string()
     };
     metadata.insert("config".to_owned(), without(&metadata["config"]));

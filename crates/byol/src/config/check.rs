@@ -60,6 +60,13 @@ impl Config {
         )?;
         let every = self.train.checkpoint_every_steps;
         check(every > 0, "train.checkpoint_every_steps", "a whole number above 0", every)?;
+        let every = self.train.checkpoint_every_minutes;
+        check(
+            (0.0..=1e6).contains(&every),
+            "train.checkpoint_every_minutes",
+            "a number from 0 (off) to 1000000",
+            every,
+        )?;
         positive("train.checkpoints_kept", self.train.checkpoints_kept)?;
         let prefetch = self.train.prefetch_batches;
         check((1..=1024).contains(&prefetch), "train.prefetch_batches", "1 to 1024", prefetch)?;

@@ -33,6 +33,7 @@ impl Config {
         let free = TrainConfig {
             log_every_steps: 1,
             checkpoint_every_steps: 1,
+            checkpoint_every_minutes: 0.0,
             checkpoints_kept: 1,
             loader_threads: 0,
             prefetch_batches: 1,

@@ -72,6 +72,9 @@ pub struct TrainConfig {
     pub log_every_steps: u64,
     /// A checkpoint every so many steps, besides the one at the end.
     pub checkpoint_every_steps: u64,
+    /// A checkpoint also when the last one is so many minutes old; 0 switches that off. Changes no result.
+    #[serde(default = "ten")]
+    pub checkpoint_every_minutes: f64,
     /// Checkpoints kept; older ones are deleted.
     pub checkpoints_kept: usize,
     /// Threads that decode and augment; 0 means one per core. Changes no result.
@@ -81,6 +84,11 @@ pub struct TrainConfig {
     /// Whether the numbers go to TensorBoard's event files, too.
     #[serde(default = "yes")]
     pub tensorboard: bool,
+}
+
+/// Minutes between checkpoints where a file, or a run of an older version, does not name them.
+fn ten() -> f64 {
+    10.0
 }
 
 /// For switches that are on where a file does not name them.

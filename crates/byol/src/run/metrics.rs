@@ -1,10 +1,10 @@
 //! `metrics.jsonl`: one line per logged step.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use byol_nn::files::write_atomically;
+use byol_nn::files::{append_whole, write_atomically};
 use byol_nn::ops::Precision;
 use byol_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -74,34 +74,58 @@ impl MetricsLog {
     /// Opens the log of a run that continues at `step`; lines of steps at or after it are dropped, since these steps will
     /// be taken again.
     pub fn continue_at(path: &Path, step: u64) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let text = read_text(path)?;
         let mut kept = text.lines().filter(|line| is_kept(line, step));
         write_atomically(path, |writer| kept.try_for_each(|line| writeln!(writer, "{line}")))?;
         Self::open(path)
     }
 
-    /// Opens an existing log to append to it.
+    /// Opens an existing log to append to it. After a line that was cut short a new one begins.
     pub fn open(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().append(true).open(path).map_err(Error::io("write", path))?;
-        Ok(Self { file, path: path.to_owned() })
+        let mut log = Self { file, path: path.to_owned() };
+        if ends_within_a_line(path)? {
+            log.write("\n")?;
+        }
+        Ok(log)
     }
 
-    /// Appends one line.
+    /// Appends one line, or nothing where the disk is full.
     pub fn append(&mut self, metrics: &impl Serialize) -> Result<()> {
         let line = serde_json::to_string(metrics).expect("plain fields have a JSON form") + "\n";
-        self.file.write_all(line.as_bytes()).map_err(Error::io("write", &self.path))
+        self.write(&line)
     }
+
+    fn write(&mut self, text: &str) -> Result<()> {
+        append_whole(&mut self.file, text.as_bytes()).map_err(Error::io("write", &self.path))
+    }
+}
+
+/// A log as text; a line that was cut short may end in the middle of a character.
+fn read_text(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Whether the last line of a log has no end: the process that wrote it was killed.
+pub(super) fn ends_within_a_line(path: &Path) -> Result<bool> {
+    let mut last = [b'\n'];
+    let result = File::open(path).and_then(|mut file| match file.seek(SeekFrom::End(0))? {
+        0 => Ok(()),
+        _ => file.seek(SeekFrom::End(-1)).and_then(|_| file.read_exact(&mut last)),
+    });
+    result.map(|()| last != *b"\n").map_err(Error::io("read", path))
 }
 
 /// All step lines of a log.
 pub fn read(path: &Path) -> Result<Vec<StepMetrics>> {
-    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let text = read_text(path)?;
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
 /// The step of the last measurement of the run on itself.
 pub fn last_online(path: &Path) -> Result<Option<u64>> {
-    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let text = read_text(path)?;
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     Ok(lines.filter(|line| line["eval"] == "online").filter_map(|line| line["step"].as_u64()).next_back())
 }
@@ -122,6 +146,19 @@ fn is_kept(line: &str, step: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_after_one_that_was_cut_short_stands_for_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let torn = "{\"eval\":\"knn\"}\n{\"data\":\"Größ".as_bytes();
+        fs::write(&path, &torn[..torn.len() - 1]).unwrap();
+        MetricsLog::open(&path).unwrap().append(&serde_json::json!({"eval": "online", "step": 3})).unwrap();
+        assert_eq!(last_online(&path).unwrap(), Some(3));
+        MetricsLog::continue_at(&path, 5).unwrap();
+        let kept = "{\"eval\":\"knn\"}\n{\"eval\":\"online\",\"step\":3}\n";
+        assert_eq!(fs::read_to_string(&path).unwrap(), kept);
+    }
 
     #[test]
     fn continuing_drops_later_steps_and_torn_lines_but_keeps_evaluations() {

@@ -5,7 +5,7 @@ mod bad_images;
 mod metrics;
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use byol_eval::{Evaluation, read_evaluations, write_evaluations};
@@ -116,7 +116,9 @@ impl RunFolder {
             return Ok(run);
         }
         let got = match path.symlink_metadata() {
-            Ok(_) if path.is_dir() => "a folder that lacks one or both",
+            Ok(_) if path.is_dir() => {
+                "a folder that lacks one or both (of a run that was killed as it began: delete it)"
+            }
             Ok(_) => "a file",
             Err(_) => "nothing at this path",
         };
@@ -128,10 +130,11 @@ impl RunFolder {
 
     fn fill(&self, config: &Config, info: &RunInfo) -> Result<()> {
         fs::create_dir(self.checkpoints()).map_err(Error::io("create", &self.checkpoints()))?;
+        fs::File::create(self.metrics()).map(drop).map_err(Error::io("create", &self.metrics()))?;
         write_atomically(&self.config_path(), |writer| writer.write_all(config.to_toml().as_bytes()))?;
         let json = serde_json::to_string_pretty(info).expect("plain fields have a JSON form");
-        write_atomically(&self.info_path(), |writer| writeln!(writer, "{json}"))?;
-        fs::File::create(self.metrics()).map(drop).map_err(Error::io("create", &self.metrics()))
+        // The last one: a folder with it is a whole run, whenever this process is killed.
+        write_atomically(&self.info_path(), |writer| writeln!(writer, "{json}"))
     }
 
     /// Reads `run.json`.
@@ -157,6 +160,21 @@ impl RunFolder {
             }
             Err(fs::TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
         }
+    }
+
+    /// Flushes the lists of steps and of bad pictures to the disk. Done before a checkpoint, so that a power failure leaves no
+    /// hole in what is logged of the steps before it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn flush_logs(&self) -> Result<()> {
+        for path in [self.metrics(), self.bad_images()] {
+            match fs::OpenOptions::new().append(true).open(&path).and_then(|log| log.sync_data()) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io("write", &path)(error)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Reads `config.toml`.

@@ -1,8 +1,10 @@
 //! The training loop, written out.
 
+mod checkpoints;
 mod monitor;
 mod probe;
 mod progress;
+mod saving;
 mod state;
 mod tensorboard;
 
@@ -24,11 +26,13 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::method::{Losses, positive_cosine, projection_std};
 use crate::run::{BadImageLog, MetricsLog, RunFolder, Session, SessionLine, StepMetrics, last_online, read_metrics};
+pub use checkpoints::{checkpoints, last_checkpoint_step};
 pub use monitor::{Monitor, OnlineLine, OnlineNumbers};
 use probe::Lesson;
 pub use probe::Probe;
 use progress::Progress;
-pub use state::{TrainState, checkpoints, last_checkpoint_step};
+use saving::Saving;
+pub use state::TrainState;
 use tensorboard::EventFile;
 
 /// How a run ended.
@@ -58,11 +62,13 @@ pub struct TrainReport {
 /// Below this share of 1/√size the projections count as collapsed.
 pub const COLLAPSE_SHARE: f32 = 0.1;
 
-/// Trains from the newest checkpoint of `run`, or from the start, until the schedule ends or `stop` is set.
+/// Trains from the newest good checkpoint of `run`, or from the start, until the schedule ends or `stop` is set. Where the disk
+/// is full it waits.
 ///
 /// # Errors
-/// Data errors, file errors, a run that another process trains, and [`Error::NonFinite`] when the loss or a weight is NaN
-/// or infinite.
+/// Data errors, file errors, a run that another process trains, [`Error::NonFinite`] when the loss or a weight is NaN
+/// or infinite, [`Error::NoRoom`] when the next checkpoint would not fit, and [`Error::DiskFull`] when it is stopped while it
+/// waits for room.
 pub fn train(
     run: &RunFolder,
     config: &Config,
@@ -74,14 +80,18 @@ pub fn train(
     let _lock = run.lock()?;
     let schedule = config.schedule(dataset.len());
     let classes = dataset.classes().len();
-    let mut state = match TrainState::load_latest(&run.checkpoints(), config, classes, device)? {
-        Some(state) => {
-            // A process that died between checkpoint and encoder left an old encoder behind.
-            encoder(run, config, &schedule, &state)?.save(run.path())?;
-            state
-        }
-        None => TrainState::new(config, classes, device),
-    };
+    let found = checkpoints::load_newest(&run.checkpoints(), config, classes, device)?;
+    let is_resumed = found.is_some();
+    let mut state = found.unwrap_or_else(|| TrainState::new(config, classes, device));
+    let mut progress = Progress::start(state.step, schedule.total_steps);
+    let mut saving = Saving::start(run, config, &state, stop);
+    if state.step < schedule.total_steps {
+        saving.check_room(&state, config, &progress).inspect_err(|_| progress.finish())?;
+    }
+    if is_resumed {
+        // A process that died between checkpoint and encoder left an old encoder behind.
+        encoder(run, config, &schedule, &state)?.save(run.path())?;
+    }
     let mut log = MetricsLog::continue_at(&run.metrics(), state.step)?;
     let (mut events, mut monitor) = (None, None);
     if state.step < schedule.total_steps {
@@ -93,13 +103,12 @@ pub fn train(
     let mut measured_at = last_online(&run.metrics())?;
     let mut bad_images = BadImageLog::open(&run.bad_images())?;
     let mut loader = start_loader(config, &dataset, &schedule, state.step)?;
-    let mut progress = Progress::start(state.step, schedule.total_steps);
     let mut stopwatch = Stopwatch::start();
     let mut last = read_metrics(&run.metrics())?.pop();
     let first_step = state.step;
     // Steps already taken are not lost because the data went away.
-    let rescue = |state: &TrainState, error| match state.step > first_step {
-        true => save(run, config, &schedule, state).err().unwrap_or(error),
+    let rescue = |saving: &mut Saving, progress: &Progress, state: &TrainState, error| match state.step > first_step {
+        true => saving.save(state.step, progress, || save(run, config, &schedule, state)).err().unwrap_or(error),
         false => error,
     };
 
@@ -109,9 +118,11 @@ pub fn train(
             && (is_done || monitor.is_due(state.step))
             && measured_at != Some(state.step)
         {
-            let line = monitor.measure(&state, config, device).map_err(|error| rescue(&state, error))?;
-            log.append(&line)?;
-            append_events(&mut events, "online", line.step, &line.numbers)?;
+            let line = monitor
+                .measure(&state, config, device)
+                .map_err(|error| rescue(&mut saving, &progress, &state, error))?;
+            saving.log("metrics.jsonl", &progress, || log.append(&line))?;
+            saving.log("tensorboard", &progress, || append_events(&mut events, "online", line.step, &line.numbers))?;
             progress.show_online(&line);
             stopwatch.skip(line.numbers.seconds);
             measured_at = Some(line.step);
@@ -129,7 +140,8 @@ pub fn train(
         for _ in 0..config.train.accumulation_steps {
             let batch = stopwatch
                 .waiting(|| next_batch(&mut loader, &mut bad_images))
-                .map_err(|error| rescue(&state, error))?;
+                .map_err(|error| rescue(&mut saving, &progress, &state, error))?;
+            saving.log("bad_images.jsonl", &progress, || bad_images.append(&batch.bad))?;
             let losses = backward(&mut state, config, &batch, device, &mut gradients);
             measured.add(&losses, config.train.accumulation_steps);
             if let (Some(probe), Some(monitor)) = (&state.probe, &monitor) {
@@ -139,7 +151,7 @@ pub fn train(
         }
         if !measured.loss.is_finite() {
             progress.finish();
-            return Err(state::non_finite("the loss", state.step, &run.checkpoints()));
+            return Err(checkpoints::non_finite("the loss", state.step, &run.checkpoints()));
         }
 
         let probe_rate = learning_rate * config.eval.probe_rate_factor;
@@ -166,16 +178,19 @@ pub fn train(
         progress.advance(state.step);
 
         if let Some(metrics) = metrics {
-            log.append(&metrics)?;
-            append_events(&mut events, "train", metrics.step, &metrics)?;
+            saving.log("metrics.jsonl", &progress, || log.append(&metrics))?;
+            saving.log("tensorboard", &progress, || append_events(&mut events, "train", metrics.step, &metrics))?;
             progress.show(&metrics);
             stopwatch.restart(state.step);
             last = Some(metrics);
         }
         let stopping = stop.load(Ordering::Relaxed);
-        if stopping || is_last || state.step.is_multiple_of(config.train.checkpoint_every_steps) {
-            save(run, config, &schedule, &state)?;
+        if stopping || is_last || saving.is_due(state.step) {
+            saving.save(state.step, &progress, || save(run, config, &schedule, &state))?;
         }
+        let waited = saving.waited();
+        stopwatch.skip(waited.as_secs_f64());
+        progress.skip(waited);
         if stopping && !is_last {
             break;
         }
@@ -239,23 +254,17 @@ fn start_loader(config: &Config, dataset: &Arc<Dataset>, schedule: &Schedule, st
     Ok(PairLoader::start(dataset.clone(), views, options))
 }
 
-/// The next batch, with its unreadable pictures on the list; so are those of a run that ends because of them.
+/// The next batch. The unreadable pictures that end a run come on the list here, those of a batch with it.
 fn next_batch(loader: &mut PairLoader, bad_images: &mut BadImageLog) -> Result<Batch> {
-    match loader.next().expect("the loader holds every sample of the schedule") {
-        Ok(batch) => {
-            bad_images.append(&batch.bad)?;
-            Ok(batch)
-        }
-        Err(error) => {
-            if let DataError::TooManyBad { bad, .. } = &error {
-                bad_images.append(bad)?;
-            }
-            Err(Error::from(error))
-        }
+    let batch = loader.next().expect("the loader holds every sample of the schedule");
+    if let Err(DataError::TooManyBad { bad, .. }) = &batch {
+        bad_images.append(bad)?;
     }
+    batch.map_err(Error::from)
 }
 
 fn save(run: &RunFolder, config: &Config, schedule: &Schedule, state: &TrainState) -> Result<()> {
+    run.flush_logs()?;
     state.save(&run.checkpoints(), config)?;
     encoder(run, config, schedule, state)?.save(run.path())
 }
@@ -325,9 +334,9 @@ impl Stopwatch {
         value
     }
 
-    /// Leaves out time that was spent on something else.
+    /// Leaves out time that was spent on something else, as far as it lies within this window.
     fn skip(&mut self, seconds: f64) {
-        self.since += Duration::from_secs_f64(seconds);
+        self.since = (self.since + Duration::from_secs_f64(seconds)).min(Instant::now());
     }
 
     /// Steps up to `step` per second; the first window of a process holds one step.

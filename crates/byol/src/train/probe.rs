@@ -10,6 +10,7 @@ use byol_nn::ops::{self, Precision};
 use byol_nn::optim::{Optimizer, OptimizerConfig};
 use byol_nn::weights::{self, StoredTensor, StoredTensors, Values, to_vec};
 
+use super::state::stored_bytes;
 use crate::config::Config;
 
 /// Softmax classifier on representations `y`, with its optimiser: the rule and constants of the run, so that with LARS the
@@ -116,6 +117,13 @@ impl Probe {
         let logits = self.layer.forward(y, Precision::F32);
         let count = logits.shape().num_elements();
         to_vec(logits.reshape([count]))
+    }
+
+    /// What the layer takes in a file, in bytes.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        let mut bytes = 0;
+        visit_tensors(&self.layer, |tensor| bytes += stored_bytes(&tensor));
+        bytes
     }
 
     /// Adds weights, moments and steps for a checkpoint, as `probe.*`.

@@ -21,6 +21,12 @@ pub struct Progress {
     online: String,
 }
 
+/// One line on stderr.
+pub fn line(message: &str) {
+    // A reader that went away must not end a training.
+    let _ = writeln!(std::io::stderr(), "{message}");
+}
+
 /// Plain lines come no faster than this.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -66,7 +72,7 @@ impl Progress {
     /// Shows what the run measured on itself, here and in the lines of the steps that follow; its time is not counted.
     pub fn show_online(&mut self, line: &OnlineLine) {
         let OnlineNumbers { rank_me, knn_top1, linear_probe_top1, alignment, uniformity, seconds } = line.numbers;
-        self.started += Duration::from_secs_f64(seconds);
+        self.skip(Duration::from_secs_f64(seconds));
         let percent =
             |name: &str, top1: Option<f64>| top1.map_or(String::new(), |top1| format!("  {name} {top1:.1} %"));
         self.online =
@@ -81,9 +87,21 @@ impl Progress {
     fn print(&mut self, done: u64, message: &str) {
         if self.last_line.is_none_or(|at| at.elapsed() >= LINE_INTERVAL) || done == self.total_steps {
             self.last_line = Some(Instant::now());
-            // A reader that went away must not end a training.
-            let _ = writeln!(std::io::stderr(), "step {done}/{}  {message}", self.total_steps);
+            line(&format!("step {done}/{}  {message}", self.total_steps));
         }
+    }
+
+    /// Shows a message, above the bar if there is one.
+    pub fn say(&self, message: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| line(message)),
+            None => line(message),
+        }
+    }
+
+    /// Leaves time out that was spent on something else than steps.
+    pub fn skip(&mut self, time: Duration) {
+        self.started += time;
     }
 
     /// Removes the bar.

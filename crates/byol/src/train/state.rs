@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use byol_nn::model::{BatchNormMode, running_weight};
-use byol_nn::optim::Optimizer;
+use byol_nn::model::{BatchNormMode, NamedTensor, running_weight, visit_tensors};
+use byol_nn::optim::{Optimizer, OptimizerKind};
 use byol_nn::weights::{self, StoredTensors};
 use byol_nn::{Error, Result};
 
+use super::checkpoints::{checkpoints, non_finite};
 use super::probe::Probe;
 use crate::config::Config;
 use crate::method::{Byol, PassModes};
@@ -29,6 +30,14 @@ pub struct TrainState {
     pub passes: u64,
 }
 
+/// More than settings and the frame of a file take.
+const HEADER_BYTES: u64 = 64 << 10;
+
+/// What a tensor takes in a file, with more than its line in the header.
+pub(super) fn stored_bytes(tensor: &NamedTensor) -> u64 {
+    4 * tensor.shape.iter().product::<usize>() as u64 + 256
+}
+
 impl TrainState {
     /// The state before the first step, for data of so many `classes` (0 without labels).
     pub fn new(config: &Config, classes: usize, device: &Device) -> Self {
@@ -46,6 +55,25 @@ impl TrainState {
         let mode = |pass| BatchNormMode::Batch { running_weight: running_weight(decay, pass) };
         self.passes += 2;
         PassModes { first: mode(self.passes - 1), second: mode(self.passes) }
+    }
+
+    /// Upper bound of the bytes of a checkpoint, from the numbers of values: known before the first step has made moments.
+    pub(super) fn checkpoint_bytes(&self, config: &Config) -> u64 {
+        let moments = match config.optimizer.kind {
+            OptimizerKind::Lars | OptimizerKind::Sgd => 1,
+            OptimizerKind::Adam | OptimizerKind::Adamw => 2,
+        };
+        let mut bytes = HEADER_BYTES;
+        visit_tensors(&self.byol.online, |tensor| bytes += (1 + moments) * stored_bytes(&tensor));
+        visit_tensors(&self.byol.target, |tensor| bytes += stored_bytes(&tensor));
+        bytes + self.probe.as_ref().map_or(0, |probe| (1 + moments) * probe.stored_bytes())
+    }
+
+    /// The same for the encoder that is handed over.
+    pub(super) fn encoder_bytes(&self) -> u64 {
+        let mut bytes = HEADER_BYTES;
+        visit_tensors(&self.byol.online.encoder, |tensor| bytes += stored_bytes(&tensor));
+        bytes
     }
 
     /// Writes `step-NNNNNNNN.safetensors` into `folder`, then deletes all but the newest `train.checkpoints_kept`
@@ -72,27 +100,24 @@ impl TrainState {
         ]);
         let path = folder.join(format!("step-{:08}.safetensors", self.step));
         weights::save(&path, &tensors, metadata)?;
+        // The new one is safe on the disk, with its name.
         for old in checkpoints(folder)?.into_iter().rev().skip(config.train.checkpoints_kept) {
             fs::remove_file(&old).map_err(Error::io("delete", &old))?;
         }
         Ok(path)
     }
 
-    /// Reads the newest checkpoint in `folder`; `None` when there is none. One without a probe (it was off, or the version is
-    /// older) gets a fresh one.
-    pub fn load_latest(folder: &Path, config: &Config, classes: usize, device: &Device) -> Result<Option<Self>> {
-        match checkpoints(folder)?.pop() {
-            Some(path) => Self::load(&path, config, classes, device).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn load(path: &Path, config: &Config, classes: usize, device: &Device) -> Result<Self> {
+    /// Reads one checkpoint. One without a probe (it was off, or the version is older) gets a fresh one.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when the file is not as it was written, [`Error::Path`] when it is of another run.
+    pub(super) fn load(path: &Path, config: &Config, classes: usize, device: &Device) -> Result<Self> {
         let (tensors, metadata) = weights::load(path)?;
         let number = |key: &str| {
             let value = metadata.get(key).and_then(|value| value.parse::<u64>().ok());
             value.ok_or_else(|| {
-                Error::path(path, format!("not a checkpoint of a run: `{key}` is missing from its header"))
+                let problem = format!("not a checkpoint of a run: `{key}` is missing from its header");
+                Error::Damaged { path: path.to_owned(), problem }
             })
         };
         let (step, passes) = (number("step")?, number("passes")?);
@@ -110,33 +135,4 @@ impl TrainState {
         let probe = Probe::restore(config, classes, &tensors, path, device)?;
         Ok(Self { byol, optimizer, probe, step, passes })
     }
-}
-
-/// The error for `what`, with the newest checkpoint in `folder`: every checkpoint was finite when it was written.
-pub(super) fn non_finite(what: &str, step: u64, folder: &Path) -> Error {
-    let newest = checkpoints(folder).unwrap_or_default().pop();
-    let kept = newest.map_or("none yet (no checkpoint was due)".to_owned(), |path| path.display().to_string());
-    Error::NonFinite { what: what.to_owned(), step, kept }
-}
-
-/// Checkpoints in `folder`, oldest first.
-pub fn checkpoints(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).map_err(Error::io("read", folder))?;
-    let mut found: Vec<(u64, PathBuf)> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter_map(|path| Some((step_of(path.file_name()?.to_str()?)?, path)))
-        .collect();
-    found.sort();
-    Ok(found.into_iter().map(|(_, path)| path).collect())
-}
-
-/// The step of the newest checkpoint in `folder`; `None` when there is none.
-pub fn last_checkpoint_step(folder: &Path) -> Result<Option<u64>> {
-    let newest = checkpoints(folder)?.pop();
-    Ok(newest.and_then(|path| step_of(path.file_name()?.to_str()?)))
-}
-
-/// The step in `step-NNNNNNNN.safetensors`; other files are not ours.
-fn step_of(name: &str) -> Option<u64> {
-    name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
 }

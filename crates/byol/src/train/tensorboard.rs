@@ -8,10 +8,10 @@
 //! Written here because `tboard` needs `protoc` to build, and `tensorboard-rs` a second `image` and `protobuf` of long ago.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use byol_nn::files::append_whole;
 use byol_nn::{Error, Result};
 use crc::{CRC_32_ISCSI, Crc, Table};
 use serde::Serialize;
@@ -57,7 +57,7 @@ impl EventFile {
     }
 
     fn write(&mut self, event: &Event) -> Result<()> {
-        self.file.write_all(&record(&event.encode())).map_err(Error::io("write", &self.path))
+        append_whole(&mut self.file, &record(&event.encode())).map_err(Error::io("write", &self.path))
     }
 }
 
