@@ -323,6 +323,50 @@ fn ctrl_c_saves_and_resume_ends_where_an_uninterrupted_run_does() {
     }
 }
 
+/// `timeout` and batch systems send their signal to the process and once more to its group.
+#[cfg(unix)]
+#[test]
+fn a_doubled_signal_is_one_request_and_a_second_one_later_stops_at_once() {
+    // One step of minutes: 45 passes of a large network.
+    const SLOW: &str = "TINY --set model.arch=resnet50x2 --set views.size_px=64 --set train.batch_size=90 \
+        --set train.accumulation_steps=45 --set eval.every_epochs=0";
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(&at.join("data"));
+    let start = |arguments: &str| command(at, arguments).stderr(Stdio::piped()).spawn().unwrap();
+    let signal = |child: &std::process::Child, name: &str| {
+        assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+    };
+    let wait_for_lines = |run: &str, lines: usize| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while fs::read_to_string(at.join(run).join("metrics.jsonl")).unwrap_or_default().lines().count() < lines {
+            assert!(Instant::now() < deadline, "training did not start");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+
+    let twice = start("pretrain data --out twice TINY --set schedule.epochs=200");
+    wait_for_lines("twice", 4);
+    signal(&twice, "-TERM");
+    signal(&twice, "-TERM");
+    let output = twice.wait_with_output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("everything is saved"), "{stderr}");
+    assert_eq!(stderr.matches("stopping after this step").count(), 1, "{stderr}");
+
+    let hasty = start(&format!("pretrain data --out hasty {SLOW}"));
+    wait_for_lines("hasty", 1);
+    signal(&hasty, "-INT");
+    std::thread::sleep(Duration::from_millis(1200));
+    signal(&hasty, "-INT");
+    let output = hasty.wait_with_output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("stopping after this step") && !stderr.contains("saved"), "{stderr}");
+    assert!(fs::read_dir(at.join("hasty/checkpoints")).unwrap().next().is_none(), "it did not wait for the step");
+}
+
 fn write_data(data: &Path) {
     for (class, name) in CLASSES.iter().enumerate() {
         write_class(&data.join("train").join(name), class, TRAIN_PER_CLASS);
