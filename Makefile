@@ -3,7 +3,7 @@
 GOLDEN_VENV ?= $(HOME)/.cache/byol-golden
 BENCH_VENV ?= $(HOME)/.cache/byol-bench
 
-.PHONY: check test asan golden bench-vs-pytorch
+.PHONY: check test torture asan golden bench-vs-pytorch
 
 check:
 	cargo fmt --all --check
@@ -12,6 +12,10 @@ check:
 
 test:
 	cargo test --release --workspace
+
+# Kills, full and read-only disks and damaged checkpoints at random, see docs/reliability.md. As root, since disks are mounted.
+torture:
+	cargo test --release --workspace --test torture torture -- --ignored --exact --nocapture
 
 # The kernels' tests under the address sanitizer, which stable Rust has but does not offer. Blocks that a test's allocator keeps are no leaks.
 asan:
