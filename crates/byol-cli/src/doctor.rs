@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::device::Compute;
 use crate::recipe::RecipeArguments;
-use crate::{Ending, show};
+use crate::{Ending, cost, show};
 
 /// Names of a kind that people are shown; `--json` has all.
 const SHOWN: usize = 5;
@@ -83,10 +83,10 @@ fn print(diagnosis: &Diagnosis, data: &[PathBuf]) {
     }
     row("preset", format!("{}: {}", diagnosis.preset, diagnosis.preset_reason));
     if let Some(estimate) = &diagnosis.estimate {
-        show::cost(estimate);
+        cost::print(estimate);
     }
     if let Some(shorter) = &diagnosis.shorter {
-        show::shorter(shorter, data);
+        cost::shorter(shorter, data);
     }
     eprintln!();
     for problem in &diagnosis.problems {

@@ -4,6 +4,7 @@
 //! Exit codes: 0 done, 1 finished but a stated bar failed, 2 could not run, 130 interrupted.
 
 mod bench;
+mod cost;
 mod demo;
 mod device;
 mod doctor;

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use byol::config::Config;
-use byol::cost;
 use byol::fit::Choice;
 use byol::pretrain::{PreparedRun, PretrainRequest};
 use byol::recipe::{Recipe, RecipeRequest, Shorter};
@@ -14,7 +13,7 @@ use byol_nn::{Error, Result};
 
 use crate::device::Compute;
 use crate::recipe::RecipeArguments;
-use crate::{Ending, interrupt, show};
+use crate::{Ending, cost, interrupt, show};
 
 #[derive(clap::Args)]
 pub struct PretrainArguments {
@@ -122,21 +121,21 @@ fn introduce_run(prepared: &PreparedRun) {
 /// How long it will take; where nobody chose that, a shorter run is offered before the machine is busy for days.
 fn announce_length(recipe: &Recipe, request: &RecipeRequest, device: &Device) -> Result<()> {
     let hours = recipe.hours(device)?;
-    eprintln!("time        about {} on this machine, timed just now", show::duration(hours));
+    eprintln!("time        about {} on this machine, timed just now", cost::duration(hours));
     if let Some(shorter) = Shorter::than(hours, recipe, device)? {
         eprintln!("note        {} is made for accelerators", recipe.preset);
-        show::shorter(&shorter, &request.data);
+        cost::shorter(&shorter, &request.data);
     }
     Ok(())
 }
 
 fn dry_run_of(recipe: &Recipe, device: &Device, json: bool) -> Result<Ending> {
     let Recipe { dataset, config, preset, reason, choices, adapted, .. } = recipe;
-    let cost = cost::measure(dataset, config, config.train.loader_threads, device)?;
-    show::cost(&cost);
+    let measured = byol::cost::measure(dataset, config, config.train.loader_threads, device)?;
+    cost::print(&measured);
     if json {
         show::json(&serde_json::json!({
-            "preset": preset.name(), "reason": reason, "choices": choices, "adapted": adapted, "config": config, "cost": cost,
+            "preset": preset.name(), "reason": reason, "choices": choices, "adapted": adapted, "config": config, "cost": measured,
         }));
     } else {
         print!("{}", config.to_toml());

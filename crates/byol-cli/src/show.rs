@@ -1,15 +1,62 @@
 //! Output for people (stderr) and for scripts (stdout).
 
-use std::path::PathBuf;
+use std::io::IsTerminal;
 
-use byol::cost::Cost;
-use byol::recipe::Shorter;
 use byol_eval::{Column, Statistic};
 use serde::Serialize;
 
 /// The one JSON object of `--json`.
 pub fn json(value: &impl Serialize) {
     println!("{}", serde_json::to_string(value).expect("results have a JSON form"));
+}
+
+/// What stderr can show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// Columns that tables must fit into.
+    pub columns: usize,
+    /// Whether sentences are broken at that width; a file keeps them whole, so that they are found.
+    pub wraps: bool,
+    /// Whether bold letters are understood and wanted.
+    pub bold: bool,
+}
+
+impl Screen {
+    /// That of stderr: the terminal's width, bold unless `NO_COLOR` is set; 80 columns of plain text elsewhere.
+    pub fn of_stderr() -> Self {
+        let is_terminal = std::io::stderr().is_terminal();
+        let size = terminal_size::terminal_size_of(std::io::stderr());
+        let columns = size.map_or(80, |(width, _)| usize::from(width.0)).max(40);
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { columns, wraps: is_terminal, bold: is_terminal && !no_color }
+    }
+
+    /// A sentence with its first line and the others indented, broken between words.
+    pub fn sentence(self, text: &str, first: &str, rest: &str) -> String {
+        let mut lines = vec![first.to_owned()];
+        let mut width = first.chars().count();
+        let mut is_empty = true;
+        for word in text.split(' ') {
+            let word_width = word.chars().count();
+            if self.wraps && !is_empty && width + 1 + word_width > self.columns {
+                lines.push(rest.to_owned());
+                (width, is_empty) = (rest.chars().count(), true);
+            }
+            let line = lines.last_mut().expect("there is a first line");
+            if !is_empty {
+                line.push(' ');
+                width += 1;
+            }
+            line.push_str(word);
+            (width, is_empty) = (width + word_width, false);
+        }
+        lines.join("\n")
+    }
+
+    /// `text` in bold where that is understood.
+    pub fn strong(self, text: &str) -> String {
+        if self.bold { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+    }
 }
 
 /// A table with a header, columns padded to the widest cell.
@@ -30,55 +77,25 @@ pub fn percent(value: f64) -> String {
     format!("{value:.1} %")
 }
 
-/// Mean and, if there is one, the deviation: `59.2 ± 0.3 %`.
+/// Mean and, if there is one, the deviation: `59.2 ± 0.3`; the unit stands in the head of the column.
 pub fn statistic(column: &Column, statistic: &Statistic) -> String {
-    let (digits, unit) = (column.digits, if column.is_percent { " %" } else { "" });
+    let digits = column.digits;
     match statistic.std {
-        Some(std) => format!("{:.digits$} ± {std:.digits$}{unit}", statistic.mean),
-        None => format!("{:.digits$}{unit}", statistic.mean),
+        Some(std) => format!("{:.digits$} ± {std:.digits$}", statistic.mean),
+        None => format!("{:.digits$}", statistic.mean),
     }
 }
 
-/// Hours in the unit that people would use.
-pub fn duration(hours: f64) -> String {
-    match hours {
-        hours if hours < 1.0 / 60.0 => format!("{:.0} seconds", hours * 3600.0),
-        hours if hours < 1.5 => format!("{:.0} minutes", hours * 60.0),
-        hours if hours < 72.0 => format!("{hours:.1} hours"),
-        hours => format!("{:.1} days", hours / 24.0),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// What a run would cost here.
-pub fn cost(estimate: &Cost) {
-    let row = |name: &str, value: String| eprintln!("{name:<12}{value}");
-    let Cost { arch, size_px, batch_size, .. } = estimate;
-    row(
-        "speed",
-        format!(
-            "{:.0} images/s here with {arch} at {size_px} px (loading alone {:.0}, steps alone {:.0})",
-            estimate.images_per_second, estimate.speed.input_images_per_second, estimate.speed.step_images_per_second
-        ),
-    );
-    row(
-        "time",
-        format!(
-            "{} per epoch, {} for {} epochs",
-            duration(estimate.hours_per_epoch),
-            duration(estimate.hours),
-            estimate.epochs
-        ),
-    );
-    let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
-    if let (Some(needed), Some(free)) = (estimate.memory_bytes, estimate.available_memory_bytes) {
-        row("memory", format!("about {} for steps of {batch_size}, {} free", gib(needed), gib(free)));
+    #[test]
+    fn sentences_are_broken_on_a_terminal_only() {
+        let narrow = Screen { columns: 12, wraps: true, bold: false };
+        assert_eq!(narrow.sentence("one two three four", "  ", "    "), "  one two\n    three\n    four");
+        assert_eq!(narrow.sentence("incomprehensibilities one", "", " "), "incomprehensibilities\n one");
+        let file = Screen { wraps: false, ..narrow };
+        assert_eq!(file.sentence("one two three four", "  ", "    "), "  one two three four");
     }
-}
-
-/// The offer of a run that fits a shorter time.
-pub fn shorter(shorter: &Shorter, data: &[PathBuf]) {
-    let Shorter { minutes, arch, size_px, batch_size, epochs } = shorter;
-    let data: Vec<String> = data.iter().map(|data| data.display().to_string()).collect();
-    eprintln!("instead     in {minutes} minutes: {arch}, {size_px} px, {epochs} epochs of batch {batch_size}:");
-    eprintln!("            byol pretrain {} --minutes {minutes}", data.join(" "));
 }

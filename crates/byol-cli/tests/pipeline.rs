@@ -141,6 +141,7 @@ fn check_evaluations(at: &Path) {
         "classes",
         "protocol",
         "rows",
+        "largest_class",
     ];
     let frozen = ["encoder", "random"];
     let trained = ["encoder", "supervised"];

@@ -12,7 +12,7 @@ use byol_data::Dataset;
 use byol_nn::encoder::{Encoder, EncoderInfo};
 use byol_nn::{Error, Result};
 
-use super::progress::Countdown;
+use super::progress::{Countdown, Stop};
 use super::supervised::{Classifier, Fixed, Setting, steps};
 use super::truth::Truth;
 
@@ -48,13 +48,14 @@ impl BaselineOptions {
 /// trained and kept. One of other pictures or another length is never used.
 ///
 /// # Errors
-/// Data errors, file errors, and [`Error::Evaluation`] when the loss diverges.
+/// Data errors, file errors, [`Error::Interrupted`], and [`Error::Evaluation`] when the loss diverges.
 pub fn supervised(
     info: &EncoderInfo,
     train: &Arc<Dataset>,
     seeds: &[u64],
     options: Option<&BaselineOptions>,
     folder: Option<&Path>,
+    stop: Stop,
     device: &Device,
 ) -> Result<Vec<(u64, Encoder)>> {
     let fingerprint = train.fingerprint();
@@ -62,7 +63,7 @@ pub fn supervised(
     for &seed in seeds {
         let [start, end] = [format!("{fingerprint:016x}-"), format!("-epochs-seed-{seed}")];
         let kept = match (folder, options) {
-            (Some(folder), Some(options)) => Some(folder.join(format!("{start}{}{end}", options.epochs))),
+            (Some(folder), Some(options)) => Some(folder.join(name(fingerprint, options.epochs, seed))),
             (Some(folder), None) => longest(folder, &start, &end)?,
             (None, _) => None,
         };
@@ -71,7 +72,7 @@ pub fn supervised(
             continue;
         }
         let Some(options) = options else { continue };
-        let encoder = train_baseline(info, train, options, seed, device)?;
+        let encoder = train_baseline(info, train, options, seed, stop, device)?;
         if let Some(path) = kept {
             fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
             encoder.save(&path)?;
@@ -79,6 +80,20 @@ pub fn supervised(
         found.push((seed, encoder));
     }
     Ok(found)
+}
+
+/// Pictures that pass in the trainings which [`supervised`] would do for what `folder` lacks.
+pub fn pictures_to_train(train: &Dataset, seeds: &[u64], options: &BaselineOptions, folder: Option<&Path>) -> u64 {
+    let setting = options.setting(train.len());
+    let is_missing = |seed: &&u64| {
+        folder.is_none_or(|folder| !is_complete(&folder.join(name(train.fingerprint(), options.epochs, **seed))))
+    };
+    seeds.iter().filter(is_missing).count() as u64 * setting.steps * setting.batch_size as u64
+}
+
+/// The folder of a baseline.
+fn name(fingerprint: u64, epochs: f64, seed: u64) -> String {
+    format!("{fingerprint:016x}-{epochs}-epochs-seed-{seed}")
 }
 
 /// The kept baseline with the most epochs, of those whose names are `start`, epochs, `end`.
@@ -106,12 +121,13 @@ fn train_baseline(
     train: &Arc<Dataset>,
     options: &BaselineOptions,
     seed: u64,
+    stop: Stop,
     device: &Device,
 ) -> Result<Encoder> {
     let setting = options.setting(train.len());
     let fixed = Fixed { crop_area_min: options.crop_area_min, batch_norm_decay: 0.9, seed };
     let start = Encoder::random_like(info, seed, device);
-    let mut countdown = Countdown::start(setting.steps * setting.batch_size as u64);
+    let mut countdown = Countdown::start(setting.steps * setting.batch_size as u64).stopped_by(stop);
     countdown.begin(format!("supervised baseline, seed {seed}"));
     let trained = Classifier::train(&start, train, &Truth::Labels, &setting, &fixed, device, &mut countdown)?;
     let trained = trained.ok_or_else(|| {

@@ -23,7 +23,8 @@ use byol_nn::{Error, Result};
 use serde_json::{Value, json};
 use twox_hash::xxhash3_128;
 
-use super::{Features, extract};
+use super::progress::Countdown;
+use super::{Features, extract_watched};
 
 /// Version of the entries and of what is computed: to be raised when representations of the same weights change.
 const FORMAT: &str = "byol features 1";
@@ -70,8 +71,24 @@ pub fn extract_cached(
     threads: usize,
     device: &Device,
 ) -> Result<Extracted> {
+    extract_cached_watched(encoder, dataset, folder, threads, device, &mut Countdown::silent())
+}
+
+/// As [`extract_cached`]; `countdown` goes down by every picture, or is told that none need be done.
+///
+/// # Errors
+/// As [`extract_cached`], and [`Error::Interrupted`], after which nothing of this part is kept.
+pub fn extract_cached_watched(
+    encoder: &mut Encoder,
+    dataset: &Arc<Dataset>,
+    folder: Option<&Path>,
+    threads: usize,
+    device: &Device,
+    countdown: &mut Countdown,
+) -> Result<Extracted> {
     let Some(folder) = folder else {
-        return Ok(Extracted { features: extract(encoder, dataset, threads, device)?, cache: CacheUse::Off });
+        let features = extract_watched(encoder, dataset, threads, device, countdown)?;
+        return Ok(Extracted { features, cache: CacheUse::Off });
     };
     let key = key(encoder, dataset);
     let path = folder.join(format!("{key}.safetensors"));
@@ -79,9 +96,10 @@ pub fn extract_cached(
         && features.size == encoder.info.representation_size
         && features.len() + features.bad.len() == dataset.len()
     {
+        countdown.leave_out(dataset.len() as u64);
         return Ok(Extracted { features, cache: CacheUse::Hit });
     }
-    let features = extract(encoder, dataset, threads, device)?;
+    let features = extract_watched(encoder, dataset, threads, device, countdown)?;
     let written = fs::create_dir_all(folder)
         .map_err(Error::io("create", folder))
         .and_then(|()| write_atomically(&path, |to| write(&features, &key, to)));
@@ -90,6 +108,22 @@ pub fn extract_cached(
         Err(error) => CacheUse::NotWritten(error),
     };
     Ok(Extracted { features, cache })
+}
+
+/// Where [`extract_cached`] keeps the representations of `dataset` in its folder: there already, or to be computed.
+pub fn entry_name(encoder: &Encoder, dataset: &Dataset) -> String {
+    format!("{}.safetensors", key(encoder, dataset))
+}
+
+/// Names an encoder by all that its representations depend on but the machine and the pictures: weights, architecture and
+/// preprocessing, as 32 hexadecimal digits.
+pub fn fingerprint(encoder: &Encoder) -> String {
+    let EncoderInfo { arch, stem, padding, first_group_projection, norm, preprocessing, precision, .. } = &encoder.info;
+    let described = json!([arch, stem, padding, first_group_projection, norm, preprocessing, precision]);
+    let mut hash = xxhash3_128::Hasher::new();
+    hash.write(described.to_string().as_bytes());
+    hash_weights(encoder, &mut hash);
+    format!("{:032x}", hash.finish_128())
 }
 
 /// What the representations depend on, as 32 hexadecimal digits.
@@ -131,13 +165,17 @@ fn key(encoder: &Encoder, dataset: &Dataset) -> String {
     ]);
     let mut hash = xxhash3_128::Hasher::new();
     hash.write(circumstances.to_string().as_bytes());
+    hash_weights(encoder, &mut hash);
+    format!("{:032x}", hash.finish_128())
+}
+
+fn hash_weights(encoder: &Encoder, hash: &mut xxhash3_128::Hasher) {
     visit_tensors(&encoder.network, |tensor| {
         hash.write(json!([tensor.name, tensor.shape]).to_string().as_bytes());
         for values in to_vec(tensor.values).chunks(CHUNK_BYTES / 4) {
             hash.write(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
         }
     });
-    format!("{:032x}", hash.finish_128())
 }
 
 /// The header of an entry: a safetensors file of `values [images, size]`, `images` and `labels`, the rest as metadata.

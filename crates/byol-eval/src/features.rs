@@ -8,6 +8,8 @@ use byol_nn::encoder::{Encoder, EncoderInfo};
 use byol_nn::weights::to_vec;
 use byol_nn::{Error, Result};
 
+use super::progress::Countdown;
+
 /// Pictures per forward pass.
 const BATCH_SIZE: usize = 256;
 
@@ -88,9 +90,23 @@ impl Features {
 /// # Errors
 /// Data errors, among them too many unreadable pictures.
 pub fn extract(encoder: &mut Encoder, dataset: &Arc<Dataset>, threads: usize, device: &Device) -> Result<Features> {
+    extract_watched(encoder, dataset, threads, device, &mut Countdown::silent())
+}
+
+/// As [`extract`]; `countdown` goes down by every picture.
+///
+/// # Errors
+/// As [`extract`], and [`Error::Interrupted`].
+pub fn extract_watched(
+    encoder: &mut Encoder,
+    dataset: &Arc<Dataset>,
+    threads: usize,
+    device: &Device,
+    countdown: &mut Countdown,
+) -> Result<Features> {
     let info = encoder.info.clone();
     let represent = |images| encoder.represent(images);
-    extract_by(represent, info.representation_size, &info, dataset, threads, device)
+    extract_by(represent, info.representation_size, &info, dataset, threads, device, countdown)
 }
 
 /// What `forward` makes of every readable picture of `dataset`, prepared as `info` says: `[batch, height, width, channels]` →
@@ -102,12 +118,14 @@ pub(super) fn extract_by(
     dataset: &Arc<Dataset>,
     threads: usize,
     device: &Device,
+    countdown: &mut Countdown,
 ) -> Result<Features> {
     let (side, channels) = (info.preprocessing.size_px, info.channels());
     let mut features = Features { values: Vec::new(), size, images: vec![], labels: vec![], bad: vec![] };
     let loader = EvaluationLoader::start(dataset.clone(), info.preprocessing.clone(), BATCH_SIZE, threads);
     for batch in loader {
         let batch = batch?;
+        countdown.advance((batch.images.len() + batch.bad.len()) as u64)?;
         features.bad.extend(batch.bad);
         if batch.images.is_empty() {
             continue;

@@ -13,6 +13,7 @@ use byol_nn::encoder::Encoder;
 use byol_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use super::edge;
 use super::held_out::HeldOut;
 use super::metrics::Metric;
 use super::progress::Countdown;
@@ -54,9 +55,12 @@ impl Default for FinetuneOptions {
 /// `count` numbers from `low` to `high` with equal ratios.
 pub fn log_spaced(low: f64, high: f64, count: usize) -> Vec<f64> {
     let step = (high / low).ln() / (count.max(2) - 1) as f64;
-    // Twelve digits: what is written down is then what was used.
-    let rounded = |value: f64| format!("{value:.11e}").parse().unwrap_or(value);
-    (0..count).map(|place| rounded(low * (step * place as f64).exp())).collect()
+    (0..count).map(|place| twelve_digits(low * (step * place as f64).exp())).collect()
+}
+
+/// What is written down is then what was used.
+fn twelve_digits(value: f64) -> f64 {
+    format!("{value:.11e}").parse().unwrap_or(value)
 }
 
 impl FinetuneOptions {
@@ -173,7 +177,12 @@ pub fn evaluate(
         let last = search.choose(start, [&parts.all, &parts.validation], best, &again, countdown)?;
         Choice { scores: choice.scores, ..last }
     };
-    search.test(&mut choice, row, &parts.test)
+    let mut outcome = search.test(&mut choice, row, &parts.test)?;
+    // Of the grid, not as they were divided by the rate.
+    let decay = |setting: &Setting| twelve_digits(setting.weight_decay * setting.learning_rate);
+    let edges = [choice.edge("learning_rate", |setting| setting.learning_rate), choice.edge("weight_decay", decay)];
+    edge::note(&mut outcome.chosen, edges);
+    Ok(outcome)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! `exp(cosine / T)`.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use byol_data::Dataset;
 use byol_nn::{Error, Result};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -27,6 +28,14 @@ impl Default for KnnOptions {
     fn default() -> Self {
         Self { ks: vec![200], temperatures: vec![0.1] }
     }
+}
+
+/// Pictures of the smallest class that has any; 0 without labels. A k above it lets other classes outvote it whatever its pictures
+/// look like.
+pub fn smallest_class(dataset: &Dataset) -> usize {
+    let mut counts = vec![0; dataset.classes().len()];
+    (0..dataset.len()).filter_map(|place| dataset.label(place)).for_each(|label| counts[label as usize] += 1);
+    counts.into_iter().filter(|&count| count > 0).min().unwrap_or(0)
 }
 
 impl KnnOptions {
@@ -193,4 +202,16 @@ fn votes(neighbours: &[Neighbour], labels: &[u32], classes: usize, temperature: 
         votes[labels[neighbour.row] as usize] += f64::from((neighbour.cosine - 1.0) / temperature).exp();
     }
     votes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::smallest_class;
+    use crate::subset::tests::dataset;
+
+    #[test]
+    fn the_smallest_class_is_the_smallest_that_has_pictures() {
+        assert_eq!(smallest_class(&dataset(&[40, 7, 100])), 7);
+        assert_eq!(smallest_class(&dataset(&[40, 0, 100])), 40);
+    }
 }

@@ -2,28 +2,33 @@
 //!
 //! ```text
 //! transfer                          by logistic regression, or by fine-tuning
+//!   pace                            what all of it will take
 //!   semi   finetune   baseline      all weights are trained
 //!     search   supervised           choosing a setting on held-out pictures · training with labels
 //!       held_out   subset           which pictures those are · class-balanced parts and lists
-//!   knn   linear   logistic         frozen representations
+//!   knn   linear   logistic         frozen representations · classifier: a linear one, handed over
 //!     comparison                    the networks of one table, over seeds
-//!       cache   features            representations of a data set, kept on disk
-//!         record   metrics   truth  what is said, counted and known
+//!       kept   cache   features     finished outcomes and representations of a data set, on disk
+//!         record   metrics   truth  what is said, counted and known · edge: a choice at the end of its grid
 //! ```
 //!
 //! No training loop of the method is known here: encoders come from [`byol_nn::encoder`].
 
 pub mod baseline;
 mod cache;
+pub mod classifier;
 pub mod comparison;
+mod edge;
 mod features;
 pub mod finetune;
 pub mod geometry;
 mod held_out;
+mod kept;
 pub mod knn;
 pub mod linear;
 pub mod logistic;
 pub mod metrics;
+pub mod pace;
 mod progress;
 mod record;
 pub mod search;
@@ -35,12 +40,15 @@ pub mod supervised;
 pub mod transfer;
 mod truth;
 
-pub use cache::{CacheUse, Extracted, extract_cached};
-pub use features::{Features, extract};
+pub use cache::{CacheUse, Extracted, entry_name, extract_cached, extract_cached_watched, fingerprint};
+pub use edge::{Edge, End};
+pub use features::{Features, extract, extract_watched};
 pub use held_out::HeldOut;
-pub use progress::{Countdown, duration};
+pub use kept::KeptOutcomes;
+pub use progress::{Countdown, Stop, duration};
 pub use record::{
-    COLUMNS, Column, Evaluation, Network, Outcome, Row, Statistic, percent, read_evaluations, rows, write_evaluations,
+    COLUMNS, Column, Evaluation, Gain, LargestClass, Network, Outcome, Row, Statistic, best, gains, main_column,
+    percent, read_evaluations, rows, write_evaluations,
 };
 pub use split::{LabelledParts, open_parts};
 pub use truth::{Known, Truth};

@@ -20,13 +20,14 @@ use byol_nn::{Error, Result};
 use serde::Serialize;
 use serde_json::json;
 
+use super::edge::{self, Edge};
 use super::features::Features;
 use super::held_out::HeldOut;
 use super::metrics::{confusion, mean_per_class, predictions, top_k};
 use super::progress::Countdown;
 use super::record::Outcome;
-pub use super::softmax::LogitRegularisation;
 use super::softmax::{Classifiers, Shape, Training};
+pub use super::softmax::{LinearWeights, LogitRegularisation};
 use super::supervised::{crop_and_flip, images, label_tensor, steps};
 use super::truth::{Known, Truth};
 
@@ -95,15 +96,30 @@ pub struct LinearReport {
 /// # Errors
 /// [`Error::Evaluation`] without labels, with options that make no sense, or with too few pictures to hold some out.
 pub fn evaluate(train: &Features, test: &Features, options: &LinearOptions, device: &Device) -> Result<LinearReport> {
+    Ok(fit(train, test, options, device, &mut Countdown::silent())?.0)
+}
+
+/// As [`evaluate`], with the classifier that was tested; `countdown` goes down by [`fitted_pictures`].
+///
+/// # Errors
+/// As [`evaluate`], and [`Error::Interrupted`].
+pub fn fit(
+    train: &Features,
+    test: &Features,
+    options: &LinearOptions,
+    device: &Device,
+    countdown: &mut Countdown,
+) -> Result<(LinearReport, LinearWeights)> {
     check(options)?;
     let train_set = Labelled::new(train)?;
     let [held_out, rest, all] = train_set.parts(options)?;
     let options = &options.with_batch_of_at_most(rest.len());
-    let fit = |rows: &[usize], rates: &[f64]| {
+    let mut fit = |rows: &[usize], rates: &[f64]| {
         let mut samples = epoch_after_epoch(rows, options.seed);
         let training = options.training(rates, options.steps(rows.len()));
         Classifiers::train(train_set.shape(test, rates)?, &training, device, |_| {
             let batch: Vec<usize> = samples.by_ref().take(options.batch_size).collect();
+            countdown.advance(batch.len() as u64)?;
             Ok(train_set.select(&batch, device))
         })
     };
@@ -129,6 +145,25 @@ pub fn evaluate_augmented(
     device: &Device,
     countdown: &mut Countdown,
 ) -> Result<LinearReport> {
+    let fitted = fit_augmented(encoder, dataset, train, test, augmentation, options, device, countdown);
+    fitted.map(|(report, _)| report)
+}
+
+/// As [`evaluate_augmented`], with the classifier that was tested.
+///
+/// # Errors
+/// As [`evaluate_augmented`].
+#[expect(clippy::too_many_arguments, reason = "what a protocol consists of")]
+pub fn fit_augmented(
+    encoder: &mut Encoder,
+    dataset: &Arc<Dataset>,
+    train: &Features,
+    test: &Features,
+    augmentation: &Augmentation,
+    options: &LinearOptions,
+    device: &Device,
+    countdown: &mut Countdown,
+) -> Result<(LinearReport, LinearWeights)> {
     check(options)?;
     let train_set = Labelled::new(train)?;
     let [held_out, rest, all] = train_set.parts(options)?;
@@ -153,18 +188,18 @@ pub fn evaluate_augmented(
                 Known::Presences(_) => unreachable!("labels are one class per picture"),
             };
             let representation = encoder.represent(images(&batch, &info, device));
-            countdown.advance(batch.images.len() as u64);
+            countdown.advance(batch.images.len() as u64)?;
             loader.recycle(batch);
             Ok((representation, labels))
         })
     })
 }
 
-/// Pictures that pass through the encoder in [`evaluate_augmented`].
+/// Pictures that pass in both trainings of an evaluation, through the encoder in [`evaluate_augmented`].
 ///
 /// # Errors
 /// [`Error::Evaluation`] with too few pictures to hold some out.
-pub fn augmented_pictures(options: &LinearOptions, train_images: usize) -> Result<u64> {
+pub fn fitted_pictures(options: &LinearOptions, train_images: usize) -> Result<u64> {
     let rest = train_images - options.held_out.count(train_images)?;
     let options = options.with_batch_of_at_most(rest);
     Ok([rest, train_images].map(|images| (options.steps(images) * options.batch_size) as u64).iter().sum())
@@ -178,7 +213,7 @@ fn finish(
     held_out: &[usize],
     device: &Device,
     mut fit: impl FnMut(Option<f64>) -> Result<Classifiers>,
-) -> Result<LinearReport> {
+) -> Result<(LinearReport, LinearWeights)> {
     let (train_set, test_set) = (Labelled::new(train)?, Labelled::new(test)?);
     let sweep = fit(None)?;
     let held_out_labels: Vec<u32> = held_out.iter().map(|&row| train_set.labels[row]).collect();
@@ -193,7 +228,7 @@ fn finish(
     let classes = chosen.shape.classes;
     let scores: Vec<f64> = scores.into_iter().map(f64::from).collect();
     let confusion = confusion(&test_set.labels, &predictions(&scores, classes), classes);
-    Ok(LinearReport {
+    let report = LinearReport {
         top1: top_k(&scores, &test_set.labels, classes, 1),
         top5: top_k(&scores, &test_set.labels, classes, 5),
         mean_per_class: mean_per_class(&confusion),
@@ -202,21 +237,25 @@ fn finish(
         held_out_top1: options.base_learning_rates.iter().copied().zip(held_out_top1).collect(),
         batch_size: options.batch_size,
         steps: chosen.steps,
-    })
+    };
+    Ok((report, chosen.weights()))
 }
 
 impl From<LinearReport> for Outcome {
     fn from(report: LinearReport) -> Self {
         let numbers = [("top1", report.top1), ("top5", report.top5), ("mean_per_class", report.mean_per_class)];
+        let mut chosen = json!({
+            "base_learning_rate": report.base_learning_rate,
+            "batch_size": report.batch_size,
+            "steps": report.steps,
+            "held_out": report.held_out_top1,
+        });
+        let edge = Edge::of("base_learning_rate", report.base_learning_rate, &report.held_out_top1);
+        edge::note(&mut chosen, [edge]);
         Self {
             setting: String::new(),
             numbers: numbers.map(|(metric, value)| (metric.to_owned(), value)).into(),
-            chosen: json!({
-                "base_learning_rate": report.base_learning_rate,
-                "batch_size": report.batch_size,
-                "steps": report.steps,
-                "held_out": report.held_out_top1,
-            }),
+            chosen,
             confusion: Some(report.confusion),
         }
     }
@@ -244,6 +283,15 @@ impl LinearOptions {
             self.base_learning_rates,
             self.held_out.in_words("drawn at random")
         )
+    }
+
+    /// The same, or with so many more epochs that the last training on `images` pictures takes at least `steps` steps: small
+    /// collections would otherwise end far from what their classifier can be.
+    pub fn with_steps_of_at_least(self, steps: usize, images: usize) -> Result<Self> {
+        let rest = images - self.held_out.count(images)?;
+        let batch_size = self.batch_size.min(rest);
+        let epochs = (steps * batch_size).div_ceil(images);
+        Ok(Self { epochs: self.epochs.max(epochs), ..self })
     }
 
     /// Over all epochs: a batch may span two of them, so that every epoch shows every picture (reference, `configs/eval.py`).
@@ -363,6 +411,17 @@ mod tests {
         first.sort_unstable();
         second.sort_unstable();
         assert_eq!((&first, &second), (&rows, &rows));
+    }
+
+    #[test]
+    fn few_pictures_pass_so_often_that_the_steps_are_enough() {
+        let options = LinearOptions::default();
+        for (images, epochs, steps) in [(90, 900, 1000), (2700, 380, 1001), (50_000, 80, 3906)] {
+            let raised = options.clone().with_steps_of_at_least(1000, images).unwrap();
+            let rest = images - options.held_out.count(images).unwrap();
+            assert_eq!((raised.epochs, raised.with_batch_of_at_most(rest).steps(images)), (epochs, steps), "{images}");
+        }
+        assert!(options.with_steps_of_at_least(1000, 1).is_err(), "none is left to learn from");
     }
 
     #[test]

@@ -1,18 +1,50 @@
 //! What the person sees while a protocol trains: a bar on a terminal, a line now and then elsewhere. Always on stderr.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use byol_nn::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// Whether the person asked to stop; by default nobody can.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stop(Option<&'static AtomicBool>);
+
+impl Stop {
+    /// Asked for by `flag`.
+    pub fn on(flag: &'static AtomicBool) -> Self {
+        Self(Some(flag))
+    }
+
+    /// To be called wherever work may end.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] once the flag is set.
+    pub fn check(self) -> Result<()> {
+        match self.0 {
+            Some(flag) if flag.load(Ordering::Relaxed) => Err(Error::Interrupted),
+            _ => Ok(()),
+        }
+    }
+}
 
 /// Counts the pictures of all trainings of a protocol down.
 pub struct Countdown {
-    bar: Option<ProgressBar>,
+    display: Display,
     total: u64,
     done: u64,
     what: String,
     started: Instant,
     last_line: Instant,
+    stop: Stop,
+}
+
+/// Where progress is seen.
+enum Display {
+    Bar(ProgressBar),
+    Lines,
+    Nothing,
 }
 
 /// Plain lines come no faster than this.
@@ -21,23 +53,56 @@ const LINE_INTERVAL: Duration = Duration::from_secs(15);
 impl Countdown {
     /// Starts counting `total` pictures.
     pub fn start(total: u64) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:30} {msg}").expect("the template is well formed");
-            ProgressBar::new(total).with_style(style)
-        });
-        Self { bar, total, done: 0, what: String::new(), started: Instant::now(), last_line: Instant::now() }
+        let display = match std::io::stderr().is_terminal() {
+            true => {
+                let style = ProgressStyle::with_template("{bar:20} {wide_msg}").expect("the template is well formed");
+                Display::Bar(ProgressBar::new(total).with_style(style))
+            }
+            false => Display::Lines,
+        };
+        Self::shown(total, display)
     }
 
-    /// Says what is being trained from here on.
+    /// Counts without a word.
+    pub fn silent() -> Self {
+        Self::shown(0, Display::Nothing)
+    }
+
+    /// Ends the work at the next [`advance`](Self::advance) once `stop` says so.
+    pub fn stopped_by(mut self, stop: Stop) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    fn shown(total: u64, display: Display) -> Self {
+        let now = Instant::now();
+        Self { display, total, done: 0, what: String::new(), started: now, last_line: now, stop: Stop::default() }
+    }
+
+    /// Says what is being done from here on.
     pub fn begin(&mut self, what: String) {
         self.what = what;
         self.show(true);
     }
 
+    /// As [`begin`](Self::begin), to be seen when something is done.
+    pub fn name(&mut self, what: String) {
+        self.what = what;
+    }
+
     /// `pictures` more are done.
-    pub fn advance(&mut self, pictures: u64) {
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when the person asked to stop.
+    pub fn advance(&mut self, pictures: u64) -> Result<()> {
         self.done += pictures;
         self.show(false);
+        self.stop.check()
+    }
+
+    /// `pictures` need not be done after all.
+    pub fn leave_out(&mut self, pictures: u64) {
+        self.total = self.total.saturating_sub(pictures);
     }
 
     /// Pictures still to come.
@@ -46,23 +111,31 @@ impl Countdown {
     }
 
     fn show(&mut self, now: bool) {
+        if matches!(self.display, Display::Nothing) {
+            return;
+        }
         let left = self.started.elapsed().as_secs_f64() / self.done.max(1) as f64 * self.left() as f64;
         let left = if self.done == 0 { String::new() } else { format!("  left {}", duration(left)) };
         let message = format!("{:3.0} %{left}  {}", 100.0 * self.done as f64 / self.total.max(1) as f64, self.what);
-        if let Some(bar) = &self.bar {
-            bar.set_position(self.done);
-            bar.set_message(message);
-        } else if now || self.last_line.elapsed() >= LINE_INTERVAL {
-            self.last_line = Instant::now();
-            // A reader that went away must not end an evaluation.
-            let _ = writeln!(std::io::stderr(), "{message}");
+        match &self.display {
+            Display::Bar(bar) => {
+                bar.set_length(self.total);
+                bar.set_position(self.done);
+                bar.set_message(message);
+            }
+            Display::Lines if now || self.last_line.elapsed() >= LINE_INTERVAL => {
+                self.last_line = Instant::now();
+                // A reader that went away must not end an evaluation.
+                let _ = writeln!(std::io::stderr(), "{message}");
+            }
+            Display::Lines | Display::Nothing => {}
         }
     }
 }
 
 impl Drop for Countdown {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
+        if let Display::Bar(bar) = &self.display {
             bar.finish_and_clear();
         }
     }
@@ -81,7 +154,7 @@ pub fn duration(secs: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::duration;
+    use super::*;
 
     #[test]
     fn durations_read_well() {
@@ -89,5 +162,15 @@ mod tests {
         for (secs, text) in cases {
             assert_eq!(duration(secs), text);
         }
+    }
+
+    #[test]
+    fn a_countdown_ends_the_work_once_it_is_asked_to() {
+        static ASKED: AtomicBool = AtomicBool::new(false);
+        let mut countdown = Countdown::silent().stopped_by(Stop::on(&ASKED));
+        assert!(countdown.advance(1).is_ok() && Countdown::silent().advance(1).is_ok());
+        ASKED.store(true, Ordering::Relaxed);
+        assert!(matches!(countdown.advance(1), Err(Error::Interrupted)));
+        assert!(Countdown::silent().advance(1).is_ok(), "nobody can stop this one");
     }
 }

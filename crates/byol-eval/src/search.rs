@@ -8,6 +8,7 @@ use byol_nn::encoder::Encoder;
 use byol_nn::{Error, Result};
 use serde_json::json;
 
+use super::edge::Edge;
 use super::metrics::{self, Metric};
 use super::progress::Countdown;
 use super::record::Outcome;
@@ -34,6 +35,14 @@ pub struct Choice {
     pub classifier: Classifier,
     /// What every setting scored on the held-out pictures, in percent; 0 if its loss was not finite. Empty if there was no choice.
     pub scores: Vec<(Setting, f64)>,
+}
+
+impl Choice {
+    /// Whether the chosen value of a setting lies at the edge of its grid.
+    pub fn edge(&self, name: &str, value: impl Fn(&Setting) -> f64) -> Option<Edge> {
+        let scored: Vec<(f64, f64)> = self.scores.iter().map(|(setting, score)| (value(setting), *score)).collect();
+        Edge::of(name, value(&self.setting), &scored)
+    }
 }
 
 impl Search<'_> {

@@ -14,6 +14,7 @@ use byol_nn::encoder::Encoder;
 use byol_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use super::edge;
 use super::held_out::{HeldOut, percent};
 use super::metrics::Metric;
 use super::progress::Countdown;
@@ -44,6 +45,8 @@ pub struct SemiOptions {
     pub epochs: Vec<f64>,
     /// Pictures per step, at most the labelled ones.
     pub batch_size: usize,
+    /// Steps of each training at least, however few pictures are labelled; 1 leaves the epochs as they are.
+    pub least_steps: u64,
     /// Smallest area of the random crops.
     pub crop_area_min: f32,
     /// Training pictures to choose on.
@@ -58,6 +61,7 @@ impl Default for SemiOptions {
             learning_rates: vec![0.01, 0.02, 0.05, 0.1, 0.005],
             epochs: vec![30.0, 50.0],
             batch_size: 1024,
+            least_steps: 1,
             crop_area_min: 0.08,
             held_out: HeldOut::default(),
         }
@@ -140,9 +144,13 @@ impl SemiOptions {
                 self.held_out.in_words("class-balanced")
             ),
         };
+        let least = match self.least_steps {
+            1 => String::new(),
+            steps => format!(" and at least {steps} steps"),
+        };
         let kept = lists.map_or(String::new(), |folder| format!("; labelled pictures listed in {}", folder.display()));
         format!(
-            "all weights fine-tuned with a linear classifier on the labelled part, SGD Nesterov 0.9, batch {} at most, no \
+            "all weights fine-tuned with a linear classifier on the labelled part, SGD Nesterov 0.9, batch {} at most{least}, no \
              regularisation, cosine decay, random crop (area from {}) and flip; {choice}{kept}",
             self.batch_size, self.crop_area_min
         )
@@ -159,11 +167,15 @@ impl SemiOptions {
             self.epochs.iter().map(move |&epochs| Setting {
                 learning_rate,
                 weight_decay: 0.0,
-                steps: steps(epochs, part.labelled.len(), batch_size),
+                steps: self.steps(epochs, part, batch_size),
                 batch_size,
             })
         };
         self.learning_rates.iter().flat_map(of_rate).collect()
+    }
+
+    fn steps(&self, epochs: f64, part: &Part, batch_size: usize) -> u64 {
+        steps(epochs, part.labelled.len(), batch_size).max(self.least_steps)
     }
 
     fn check(&self) -> Result<()> {
@@ -204,7 +216,14 @@ pub fn evaluate(
     let what = format!("{what}, {}", part.name);
     let parts = [&part.labelled, &part.validation];
     let mut choice = search.choose(start, parts, &options.settings(part), &what, countdown)?;
-    search.test(&mut choice, &part.name, test)
+    let mut outcome = search.test(&mut choice, &part.name, test)?;
+    let epochs = |setting: &Setting| {
+        let of_steps = |&&epochs: &&f64| options.steps(epochs, part, setting.batch_size) == setting.steps;
+        options.epochs.iter().find(of_steps).copied().unwrap_or_default()
+    };
+    let edges = [choice.edge("learning_rate", |setting| setting.learning_rate), choice.edge("epochs", epochs)];
+    edge::note(&mut outcome.chosen, edges);
+    Ok(outcome)
 }
 
 #[cfg(test)]
@@ -231,5 +250,18 @@ mod tests {
             assert_eq!(names[..2], ["1 % of the labels (500 pictures)", "10 % of the labels (5000 pictures)"]);
             assert_eq!(names[2], format!("100 % of the labels ({left} pictures, all that are not held out)"));
         }
+    }
+
+    #[test]
+    fn a_handful_of_labels_still_gets_the_least_steps() {
+        let data = dataset(&[300; 10]);
+        let options =
+            SemiOptions { learning_rates: vec![0.1], epochs: vec![30.0], batch_size: 32, ..Default::default() };
+        let steps = |least_steps| {
+            let options = SemiOptions { least_steps, ..options.clone() };
+            let parts = options.parts(&data, 0, None).unwrap();
+            parts.iter().map(|part| options.settings(part)[0].steps).collect::<Vec<_>>()
+        };
+        assert_eq!((steps(1), steps(200)), (vec![30, 281], vec![200, 281]));
     }
 }

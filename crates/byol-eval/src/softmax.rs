@@ -35,6 +35,15 @@ pub(super) struct Shape {
     pub rates: usize,
 }
 
+/// One classifier, out of the program's tensors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinearWeights {
+    /// `[classes, size]`, row-major.
+    pub weight: Vec<f32>,
+    /// `[classes]`.
+    pub bias: Vec<f32>,
+}
+
 /// How they are trained.
 pub(super) struct Training {
     /// Of the first step, batch scaling included, one per classifier.
@@ -100,6 +109,26 @@ impl Classifiers {
             this.steps += 1;
         }
         Ok(this)
+    }
+
+    /// The one that `weights` describe; `size` is that of a representation.
+    pub fn of(weights: &LinearWeights, size: usize, device: &Device) -> Self {
+        let classes = weights.bias.len();
+        let column = |place: usize| (0..classes).map(move |class| weights.weight[class * size + place]);
+        let weight = TensorData::new((0..size).flat_map(column).collect::<Vec<f32>>(), [size, classes]);
+        let bias = TensorData::new(weights.bias.clone(), [1, classes]);
+        let shape = Shape { size, classes, rates: 1 };
+        Self { weight: Tensor::from_data(weight, device), bias: Tensor::from_data(bias, device), shape, steps: 0 }
+    }
+
+    /// The first of them.
+    pub fn weights(&self) -> LinearWeights {
+        let Shape { size, classes, rates } = self.shape;
+        let all = to_vec(self.weight.clone().reshape([size * rates * classes]));
+        let row = |class: usize| (0..size).map(move |place| place * rates * classes + class);
+        let weight = (0..classes).flat_map(row).map(|place| all[place]).collect();
+        let bias = to_vec(self.bias.clone().reshape([rates * classes])).into_iter().take(classes).collect();
+        LinearWeights { weight, bias }
     }
 
     /// `[batch, rates, classes]`.

@@ -107,12 +107,12 @@ impl Classifier {
             let mut gradients = NamedGradients::new();
             add_gradients(&network, &mut loss.backward(), 1.0, &mut gradients);
             if !loss.without_autodiff().into_scalar::<f32>().is_finite() {
-                countdown.advance((setting.steps - step) * setting.batch_size as u64);
+                countdown.advance((setting.steps - step) * setting.batch_size as u64)?;
                 return Ok(None);
             }
             optimizer.step(&mut network, gradients, learning_rate);
             loader.recycle(batch);
-            countdown.advance(setting.batch_size as u64);
+            countdown.advance(setting.batch_size as u64)?;
         }
         Ok(Some(Self { network: network.valid(), info: start.info.clone(), classes }))
     }
@@ -121,7 +121,7 @@ impl Classifier {
     pub fn logits(&mut self, dataset: &Arc<Dataset>, device: &Device) -> Result<Features> {
         let precision = self.info.precision;
         let forward = |images| self.network.forward(images, BatchNormMode::Running, precision);
-        extract_by(forward, self.classes, &self.info, dataset, 0, device)
+        extract_by(forward, self.classes, &self.info, dataset, 0, device, &mut Countdown::silent())
     }
 
     /// The encoder alone, as it was trained.

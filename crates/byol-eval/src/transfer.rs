@@ -12,10 +12,12 @@ use byol_data::{DataConfig, Dataset};
 use byol_nn::Result;
 use serde_json::json;
 
+use super::edge::{self, Edge};
 use super::features::Features;
 use super::finetune::Parts;
 use super::held_out::HeldOut;
 use super::logistic::{self, LogisticOptions, Samples};
+use super::progress::Countdown;
 use super::record::Outcome;
 use super::split::LabelledParts;
 use super::truth::Truth;
@@ -103,19 +105,30 @@ pub fn protocol(options: &LogisticOptions, parts: &Parts) -> String {
 /// # Errors
 /// [`Error::Evaluation`](byol_nn::Error::Evaluation) without labels or with options that make no sense.
 pub fn evaluate(parts: &Parts, features: &[Features], options: &LogisticOptions, row: &str) -> Result<Outcome> {
+    evaluate_watched(parts, features, options, row, &mut Countdown::silent())
+}
+
+/// As [`evaluate`]; `countdown` goes down by one for every value of ℓ2.
+///
+/// # Errors
+/// As [`evaluate`], and [`Error::Interrupted`](byol_nn::Error::Interrupted).
+pub fn evaluate_watched(
+    parts: &Parts,
+    features: &[Features],
+    options: &LogisticOptions,
+    row: &str,
+    countdown: &mut Countdown,
+) -> Result<Outcome> {
     let [train, validation, test] = features else { unreachable!("representations of three parts") };
     let known = |dataset: &Arc<Dataset>, features: &Features| parts.truth.of(dataset, &features.images);
     let (train_known, validation_known) = (known(&parts.train, train)?, known(&parts.validation, validation)?);
     let train_samples = Samples::new(train, train_known.targets());
     let validation_samples = Samples::new(validation, validation_known.targets());
     let classes = parts.truth.classes(&parts.test).len();
-    let sweep = logistic::sweep(train_samples, validation_samples, classes, parts.metric, options)?;
+    let sweep = logistic::sweep_watched(train_samples, validation_samples, classes, parts.metric, options, countdown)?;
     let last = logistic::retrain(train_samples, validation_samples, classes, &sweep, options)?;
     let (numbers, confusion) = known(&parts.test, test)?.judge(&last.scores(&test.values), classes);
-    Ok(Outcome {
-        setting: row.to_owned(),
-        numbers,
-        chosen: json!({"l2": sweep.chosen, "held_out": sweep.by_l2}),
-        confusion,
-    })
+    let mut chosen = json!({"l2": sweep.chosen, "held_out": sweep.by_l2});
+    edge::note(&mut chosen, [Edge::of("l2", sweep.chosen, &sweep.by_l2)]);
+    Ok(Outcome { setting: row.to_owned(), numbers, chosen, confusion })
 }

@@ -140,7 +140,7 @@ fn linear_evaluation_takes_the_whole_batches_of_all_epochs_together() {
     assert_eq!(linear::evaluate(&train, &test, &options, &device).unwrap().steps, 9);
 
     let augmentation = Augmentation::CropFlip(0.5);
-    let pictures = linear::augmented_pictures(&options, train.len()).unwrap();
+    let pictures = linear::fitted_pictures(&options, train.len()).unwrap();
     assert_eq!(pictures, (8 + 9) * 40, "81 pictures while the rate is chosen, then 90");
     let mut countdown = Countdown::start(pictures + 1);
     let set = &labelled.train;

@@ -101,6 +101,9 @@ pub enum Error {
         /// Where the last good checkpoint is, or that there is none yet.
         kept: String,
     },
+    /// The person asked to stop; what was complete by then is kept.
+    #[error("interrupted")]
+    Interrupted,
     /// Labels are needed and there are none, or an evaluation cannot be set up.
     #[error("{0}")]
     Evaluation(String),

@@ -7,7 +7,7 @@ use byol_eval::open_parts;
 use byol_nn::Result;
 
 use super::numbers::whole_number;
-use super::session;
+use super::{session, table as evaluation_table};
 use crate::device::Compute;
 use crate::recipe::SettingsFlags;
 use crate::{Ending, interrupt, show};
@@ -61,7 +61,7 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
         eprintln!("stopped; everything is saved. The same command goes on");
         return Ok(Ending::Interrupted);
     };
-    session::print(&evaluation);
+    evaluation_table::print(&evaluation);
     if json {
         show::json(&evaluation);
     }

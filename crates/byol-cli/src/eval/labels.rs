@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
 
-use byol_data::benchmarks::Metric;
+use byol_data::Dataset;
+use byol_eval::comparison::{Origin, ToDo};
 use byol_eval::finetune::{self, FinetuneOptions, Parts};
+use byol_eval::pace::Pace;
 use byol_eval::semi::{self, Labelled, Part, SemiOptions};
-use byol_eval::{Countdown, Evaluation, HeldOut, Row};
+use byol_eval::{Countdown, Evaluation, HeldOut};
 use byol_nn::Result;
 
 use super::numbers::{HeldOutFlag, not_negative, positive, share, whole_number};
-use super::session::{Common, Session};
+use super::plan::Measurement;
+use super::session::{Common, Grids, Session, grid_in_words};
 
 #[derive(clap::Args)]
 pub struct FinetuneArguments {
@@ -25,16 +30,16 @@ pub struct FinetuneArguments {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Fine-tuning")]
 pub struct FinetuneFlags {
-    /// Steps of each training
-    #[arg(long, value_name = "N", default_value_t = 20_000)]
-    pub finetune_steps: u64,
-    /// Pictures per step
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = whole_number)]
-    pub finetune_batch_size: usize,
-    /// Rates to choose from [default: 7 from 1e-4 to 1e-1]
+    /// Steps of each training [default: 10 epochs, 300 to 20000; with --paper 20000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub finetune_steps: Option<u64>,
+    /// Pictures per step [default: 64; with --paper 256]
+    #[arg(long, value_name = "N", value_parser = whole_number)]
+    pub finetune_batch_size: Option<usize>,
+    /// Rates to choose from [default: 0.01, 0.03, 0.1; with --paper 7 from 1e-4 to 1e-1]
     #[arg(long, value_name = "RATE,…", value_delimiter = ',', value_parser = positive::<f64>)]
     pub finetune_rates: Vec<f64>,
-    /// Weight decays to choose from, each divided by the rate [default: 0 and 7 from 1e-6 to 1e-3]
+    /// Weight decays to choose from, each divided by the rate [default: 0; with --paper 0 and 7 from 1e-6 to 1e-3]
     #[arg(long, value_name = "DECAY,…", value_delimiter = ',', value_parser = not_negative)]
     pub finetune_decays: Vec<f64>,
 }
@@ -58,26 +63,39 @@ pub struct SemiFlags {
     /// Text file with the names of the labelled pictures, one per line, as SimCLR's; instead of --labels, may be repeated
     #[arg(long, value_name = "FILE", conflicts_with = "labels")]
     pub label_list: Vec<PathBuf>,
-    /// Rates to choose from
-    #[arg(long, value_name = "RATE,…", value_delimiter = ',', default_values_t = [0.01, 0.02, 0.05, 0.1, 0.005], value_parser = positive::<f64>)]
+    /// Rates to choose from [default: 0.01, 0.03, 0.1; with --paper 0.01, 0.02, 0.05, 0.1, 0.005]
+    #[arg(long, value_name = "RATE,…", value_delimiter = ',', value_parser = positive::<f64>)]
     pub semi_rates: Vec<f64>,
-    /// Numbers of passes over the labelled pictures to choose from
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [30.0, 50.0], value_parser = positive::<f64>)]
+    /// Numbers of passes over the labelled pictures to choose from [default: 30, and more where those are fewer than 200 steps; with
+    /// --paper 30, 50]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = positive::<f64>)]
     pub semi_epochs: Vec<f64>,
-    /// Pictures per step, at most the labelled ones
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = whole_number)]
-    pub semi_batch_size: usize,
+    /// Pictures per step, at most the labelled ones [default: 32; with --paper 1024]
+    #[arg(long, value_name = "N", value_parser = whole_number)]
+    pub semi_batch_size: Option<usize>,
 }
 
+/// Epochs of a narrow fine-tuning, and the bounds of its steps.
+const FINETUNE_EPOCHS: usize = 10;
+const FINETUNE_STEPS: std::ops::RangeInclusive<u64> = 300..=20_000;
+
+/// Steps at least on the labelled part in a narrow semi-supervised evaluation.
+const LEAST_SEMI_STEPS: u64 = 200;
+
 impl FinetuneFlags {
-    /// The paper's grid where no flag says otherwise.
-    pub fn options(&self, crop_area_min: f32) -> FinetuneOptions {
-        let mut options = FinetuneOptions {
-            steps: self.finetune_steps,
-            batch_size: self.finetune_batch_size,
-            crop_area_min,
-            ..Default::default()
-        };
+    /// The grid that `grids` says where no flag says otherwise, for so many training pictures.
+    fn options(&self, grids: Grids, crop_area_min: f32, images: usize) -> FinetuneOptions {
+        let mut options = FinetuneOptions { crop_area_min, ..Default::default() };
+        if grids == Grids::Narrow {
+            let batch_size = self.finetune_batch_size.unwrap_or(64);
+            let steps = (FINETUNE_EPOCHS * images / batch_size) as u64;
+            options.batch_size = batch_size;
+            options.steps = steps.clamp(*FINETUNE_STEPS.start(), *FINETUNE_STEPS.end());
+            options.learning_rates = vec![0.01, 0.03, 0.1];
+            options.weight_decays = vec![0.0];
+        }
+        options.steps = self.finetune_steps.unwrap_or(options.steps);
+        options.batch_size = self.finetune_batch_size.unwrap_or(options.batch_size);
         if !self.finetune_rates.is_empty() {
             options.learning_rates.clone_from(&self.finetune_rates);
         }
@@ -86,50 +104,189 @@ impl FinetuneFlags {
         }
         options
     }
+
+    fn names_a_grid(&self) -> bool {
+        !self.finetune_rates.is_empty() || !self.finetune_decays.is_empty()
+    }
+}
+
+impl SemiFlags {
+    fn options(&self, grids: Grids, crop_area_min: f32, held_out: HeldOut) -> SemiOptions {
+        let labelled = match &self.label_list[..] {
+            [] => self.labels.iter().copied().map(Labelled::Share).collect(),
+            lists => lists.iter().cloned().map(Labelled::List).collect(),
+        };
+        let mut options = SemiOptions { labelled, crop_area_min, held_out, ..Default::default() };
+        if grids == Grids::Narrow {
+            options.batch_size = 32;
+            options.learning_rates = vec![0.01, 0.03, 0.1];
+            options.epochs = vec![30.0];
+            options.least_steps = LEAST_SEMI_STEPS;
+        }
+        options.batch_size = self.semi_batch_size.unwrap_or(options.batch_size);
+        if !self.semi_rates.is_empty() {
+            options.learning_rates.clone_from(&self.semi_rates);
+        }
+        if !self.semi_epochs.is_empty() {
+            options.epochs.clone_from(&self.semi_epochs);
+            options.least_steps = 1;
+        }
+        options
+    }
+
+    fn names_a_grid(&self) -> bool {
+        !self.semi_rates.is_empty() || !self.semi_epochs.is_empty()
+    }
+}
+
+/// As in a sentence.
+fn listed(values: &[f64]) -> String {
+    values.iter().map(f64::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Fine-tuning on all labels of some parts.
+struct Finetune {
+    options: FinetuneOptions,
+    protocol: String,
+    parts: Rc<Parts>,
+    /// The protocol it belongs to, and what tells its rows apart there.
+    eval: &'static str,
+    row: &'static str,
 }
 
 /// Fine-tuning on all labels.
-pub fn finetune(session: &Session, flags: &FinetuneFlags, held_out: HeldOut) -> Result<Evaluation> {
-    let options = flags.options(session.crop_area_min());
-    let parts = Parts::of_labelled(&session.parts, Metric::Top1, held_out)?;
-    let rows = finetuned(session, &parts, &options, "")?;
-    Ok(session.evaluation("finetune", options.protocol(&parts), rows))
+pub fn finetune(session: &Session, flags: &FinetuneFlags, parts: Rc<Parts>) -> Box<dyn Measurement> {
+    finetuned(session, flags, parts, "finetune", "")
 }
 
-/// Rows of networks fine-tuned on all labels of `parts`; `row` names them.
-pub fn finetuned(session: &Session, parts: &Parts, options: &FinetuneOptions, row: &str) -> Result<Vec<Row>> {
-    let mut countdown = Countdown::start(options.pictures(parts.all.len()) * session.comparison.starts());
-    let device = &session.comparison.device;
-    session.comparison.trained(|start, name, seed| {
-        Ok(vec![finetune::evaluate(start, parts, options, seed, [name, row], device, &mut countdown)?])
-    })
+/// Fine-tuning on all labels of `parts` as a part of `eval`; `row` names its rows there.
+pub fn finetuned(
+    session: &Session,
+    flags: &FinetuneFlags,
+    parts: Rc<Parts>,
+    eval: &'static str,
+    row: &'static str,
+) -> Box<dyn Measurement> {
+    let options = flags.options(session.grids, session.crop_area_min(), parts.all.len());
+    let grid = format!("rates {}; decays {}", listed(&options.learning_rates), listed(&options.weight_decays));
+    let protocol = options.protocol(&parts) + &grid_in_words(&grid, flags.names_a_grid(), session.grids);
+    Box::new(Finetune { options, protocol, parts, eval, row })
+}
+
+impl Finetune {
+    /// What fixes an outcome besides [`Self::parts`].
+    fn terms(&self) -> String {
+        let Parts { metric, held_out, truth, .. } = &*self.parts;
+        format!("finetune {:?} {metric:?} {held_out:?} {truth:?} {}", self.options, self.row)
+    }
+
+    fn parts(&self) -> [Arc<Dataset>; 3] {
+        self.parts.frozen()
+    }
+}
+
+impl Measurement for Finetune {
+    fn name(&self) -> String {
+        if self.row.is_empty() { self.eval.to_owned() } else { format!("{} ({})", self.eval, self.row) }
+    }
+
+    fn to_do(&self, session: &mut Session) -> ToDo {
+        session.comparison.trained_to_do(&self.parts(), &self.terms())
+    }
+
+    fn outcome_secs(&self, _: &Session, pace: &Pace) -> Result<f64> {
+        let parts = &self.parts;
+        let settings = self.options.learning_rates.len() * self.options.weight_decays.len();
+        let judged = settings * parts.validation.len() + parts.test.len();
+        let trained = self.options.pictures(parts.all.len()) as f64;
+        Ok(trained * pace.train_secs + judged as f64 * pace.represent_secs)
+    }
+
+    fn trains(&self) -> bool {
+        true
+    }
+
+    fn run(&self, session: &mut Session) -> Result<(Evaluation, Origin)> {
+        let Self { options, parts, row, .. } = self;
+        let outcomes = self.to_do(session).outcomes;
+        let pictures = options.pictures(parts.all.len()) * outcomes;
+        let mut countdown = Countdown::start(pictures).stopped_by(session.comparison.stop);
+        let device = &session.comparison.device;
+        let trained = session.comparison.trained(&self.parts(), &self.terms(), |start, name, seed| {
+            Ok(vec![finetune::evaluate(start, parts, options, seed, [name, row], device, &mut countdown)?])
+        })?;
+        drop(countdown);
+        Ok((session.evaluation(self.eval, self.protocol.clone(), trained.rows), trained.origin))
+    }
 }
 
 /// Fine-tuning on a part of the labels.
-pub fn semi(session: &Session, flags: &SemiFlags, held_out: HeldOut) -> Result<Evaluation> {
-    let labelled = match &flags.label_list[..] {
-        [] => flags.labels.iter().copied().map(Labelled::Share).collect(),
-        lists => lists.iter().cloned().map(Labelled::List).collect(),
-    };
-    let options = SemiOptions {
-        labelled,
-        learning_rates: flags.semi_rates.clone(),
-        epochs: flags.semi_epochs.clone(),
-        batch_size: flags.semi_batch_size,
-        crop_area_min: session.crop_area_min(),
-        held_out,
-    };
+struct Semi {
+    options: SemiOptions,
+    protocol: String,
+    /// The labelled parts by seed.
+    parts: BTreeMap<u64, Vec<Part>>,
+}
+
+/// Fine-tuning on a part of the labels.
+pub fn semi(session: &Session, flags: &SemiFlags, held_out: HeldOut) -> Result<Box<dyn Measurement>> {
+    let options = flags.options(session.grids, session.crop_area_min(), held_out);
     let lists = session.folder("labelled");
-    let (train, test) = (&session.parts.train, &session.parts.test);
+    let train = &session.parts.train;
     let drawn = session.comparison.seeds.iter().map(|&seed| Ok((seed, options.parts(train, seed, lists.as_deref())?)));
     let parts: BTreeMap<u64, Vec<Part>> = drawn.collect::<Result<_>>()?;
-    // The parts of all seeds are about as large.
-    let pictures = parts.values().next().into_iter().flatten().map(|part| options.pictures(part)).sum::<u64>();
-    let mut countdown = Countdown::start(pictures * session.comparison.starts());
-    let device = &session.comparison.device;
-    let rows = session.comparison.trained(|start, name, seed| {
-        let of_part = |part: &Part| semi::evaluate(start, part, test, &options, seed, name, device, &mut countdown);
-        parts[&seed].iter().map(of_part).collect()
-    })?;
-    Ok(session.evaluation("semi", options.protocol(lists.as_deref()), rows))
+    let grid = format!("rates {}; epochs {}", listed(&options.learning_rates), listed(&options.epochs));
+    let grid = grid_in_words(&grid, flags.names_a_grid(), session.grids);
+    let protocol = options.protocol(lists.as_deref()) + &grid;
+    Ok(Box::new(Semi { options, protocol, parts }))
+}
+
+impl Semi {
+    /// What fixes an outcome besides the training and the test part; lists may have changed under their names.
+    fn terms(&self) -> String {
+        let of_part = |part: &Part| (part.labelled.fingerprint(), part.labelled.len());
+        let listed: Vec<_> = self.parts.values().next().into_iter().flatten().map(of_part).collect();
+        format!("semi {:?} {listed:?}", self.options)
+    }
+
+    /// Pictures that pass in the trainings of one outcome; the parts of all seeds are about as large.
+    fn pictures(&self) -> u64 {
+        self.parts.values().next().into_iter().flatten().map(|part| self.options.pictures(part)).sum()
+    }
+}
+
+impl Measurement for Semi {
+    fn name(&self) -> String {
+        "semi".to_owned()
+    }
+
+    fn to_do(&self, session: &mut Session) -> ToDo {
+        let parts = [session.parts.train.clone(), session.parts.test.clone()];
+        session.comparison.trained_to_do(&parts, &self.terms())
+    }
+
+    fn outcome_secs(&self, session: &Session, pace: &Pace) -> Result<f64> {
+        let settings = self.options.learning_rates.len() * self.options.epochs.len();
+        let of_part = |part: &Part| settings * part.validation.len() + session.parts.test.len();
+        let judged: usize = self.parts.values().next().into_iter().flatten().map(of_part).sum();
+        Ok(self.pictures() as f64 * pace.train_secs + judged as f64 * pace.represent_secs)
+    }
+
+    fn trains(&self) -> bool {
+        true
+    }
+
+    fn run(&self, session: &mut Session) -> Result<(Evaluation, Origin)> {
+        let outcomes = self.to_do(session).outcomes;
+        let (options, test) = (&self.options, session.parts.test.clone());
+        let parts = [session.parts.train.clone(), test.clone()];
+        let mut countdown = Countdown::start(self.pictures() * outcomes).stopped_by(session.comparison.stop);
+        let device = &session.comparison.device;
+        let trained = session.comparison.trained(&parts, &self.terms(), |start, name, seed| {
+            let of_part = |part: &Part| semi::evaluate(start, part, &test, options, seed, name, device, &mut countdown);
+            self.parts[&seed].iter().map(of_part).collect()
+        })?;
+        drop(countdown);
+        Ok((session.evaluation("semi", self.protocol.clone(), trained.rows), trained.origin))
+    }
 }

@@ -4,15 +4,19 @@ mod ablate;
 mod frozen;
 mod labels;
 mod numbers;
+mod plan;
 mod session;
+mod table;
 mod transfer;
 
+use std::rc::Rc;
+
 use byol_data::benchmarks::Metric;
-use byol_eval::Evaluation;
 use byol_eval::finetune::Parts;
 use byol_nn::Result;
 
 use crate::Ending;
+use plan::{Measurement, measure};
 use session::{Common, Session};
 
 #[derive(clap::Args)]
@@ -59,13 +63,14 @@ struct AllArguments {
 
 pub fn run(arguments: Arguments) -> Result<Ending> {
     match arguments.protocol {
-        Protocol::Knn(arguments) => one(&arguments.common, |session| frozen::knn(session, &arguments.options)),
-        Protocol::Linear(arguments) => {
-            one(&arguments.common, |session| frozen::linear(session, &arguments.options, arguments.choice.held_out))
-        }
-        Protocol::Finetune(arguments) => {
-            one(&arguments.common, |session| labels::finetune(session, &arguments.options, arguments.choice.held_out))
-        }
+        Protocol::Knn(arguments) => one(&arguments.common, |session| Ok(frozen::knn(session, &arguments.options))),
+        Protocol::Linear(arguments) => one(&arguments.common, |session| {
+            frozen::linear(session, &arguments.options, arguments.choice.held_out, arguments.save.as_deref())
+        }),
+        Protocol::Finetune(arguments) => one(&arguments.common, |session| {
+            let parts = Parts::of_labelled(&session.parts, Metric::Top1, arguments.choice.held_out)?;
+            Ok(labels::finetune(session, &arguments.options, Rc::new(parts)))
+        }),
         Protocol::Semi(arguments) => {
             one(&arguments.common, |session| labels::semi(session, &arguments.options, arguments.choice.held_out))
         }
@@ -75,24 +80,22 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     }
 }
 
-fn one(common: &Common, protocol: impl FnOnce(&mut Session) -> Result<Evaluation>) -> Result<Ending> {
+fn one(common: &Common, protocol: impl FnOnce(&mut Session) -> Result<Box<dyn Measurement>>) -> Result<Ending> {
     let mut session = Session::open(common)?;
-    let evaluation = protocol(&mut session)?;
-    session.finish(&[evaluation])?;
-    Ok(Ending::Done)
+    let measurement = protocol(&mut session)?;
+    measure(&mut session, &[measurement])
 }
 
 fn all(arguments: &AllArguments) -> Result<Ending> {
     let mut session = Session::open(&arguments.common)?;
     let held_out = arguments.choice.held_out;
-    let parts = Parts::of_labelled(&session.parts, Metric::Top1, held_out)?;
-    let evaluations = [
-        frozen::knn(&mut session, &arguments.knn)?,
-        frozen::linear(&mut session, &arguments.linear, held_out)?,
-        transfer::frozen(&mut session, &parts, &arguments.transfer)?,
+    let parts = Rc::new(Parts::of_labelled(&session.parts, Metric::Top1, held_out)?);
+    let plan = [
+        frozen::knn(&session, &arguments.knn),
+        frozen::linear(&session, &arguments.linear, held_out, None)?,
+        transfer::frozen(&session, &arguments.transfer, parts.clone()),
         labels::semi(&session, &arguments.semi, held_out)?,
-        labels::finetune(&session, &arguments.finetune, held_out)?,
+        labels::finetune(&session, &arguments.finetune, parts),
     ];
-    session.finish(&evaluations)?;
-    Ok(Ending::Done)
+    measure(&mut session, &plan)
 }

@@ -1,6 +1,5 @@
-//! What every protocol needs: the networks, the pictures, the table at the end.
+//! What every protocol needs: the networks, the pictures, where results go.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,16 +7,15 @@ use byol::config::Config;
 use byol::run::RunFolder;
 use byol_data::{DataConfig, Dataset};
 use byol_eval::baseline::{self, BaselineOptions};
-use byol_eval::comparison::{Comparison, Frozen};
-use byol_eval::{COLUMNS, Column, Evaluation, LabelledParts, Network, Row, open_parts};
+use byol_eval::comparison::{Comparison, Frozen, Origin};
+use byol_eval::{Evaluation, KeptOutcomes, LabelledParts, Row, Stop, open_parts, read_evaluations};
 use byol_nn::encoder::Encoder;
 use byol_nn::{Error, Result};
-use serde_json::Value;
 
 use super::numbers::{positive, whole_number};
 use crate::device::Compute;
+use crate::interrupt;
 use crate::limits::Limits;
-use crate::show;
 
 /// The flags of every protocol.
 #[derive(clap::Args)]
@@ -33,6 +31,9 @@ pub struct Common {
     /// Seeds 0 to N − 1; numbers are mean ± standard deviation over them
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole_number)]
     pub seeds: usize,
+    /// Search the paper's full grids, with its lengths and batches: hours to weeks on a CPU
+    #[arg(long)]
+    pub paper: bool,
     /// Weights to compare with, for example torchvision's of ImageNet: a .pth or .safetensors file, a run folder
     #[arg(long, value_name = "FILE")]
     pub reference: Option<String>,
@@ -42,7 +43,7 @@ pub struct Common {
     /// Do not measure baselines beside the encoder
     #[arg(long)]
     pub no_baseline: bool,
-    /// Compute representations even if the run folder has them
+    /// Compute representations and results even if the run folder has them, and keep none
     #[arg(long)]
     pub no_cache: bool,
     /// Print one JSON object with the numbers and their protocol on stdout
@@ -54,13 +55,36 @@ pub struct Common {
     compute: Compute,
 }
 
+/// Which values a choice is made from, where no flag names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grids {
+    /// A few, in trainings that a CPU finishes.
+    Narrow,
+    /// All of the paper's.
+    Paper,
+}
+
+/// Where the values that a choice is made from come from, as in the protocol line.
+pub fn grid_in_words(values: &str, is_given: bool, grids: Grids) -> String {
+    let origin = match (is_given, grids) {
+        (true, _) => "as given",
+        (false, Grids::Narrow) => "narrow; --paper for all",
+        (false, Grids::Paper) => "the paper's",
+    };
+    format!("; grid: {values} ({origin})")
+}
+
 /// An opened evaluation.
 pub struct Session {
     pub comparison: Comparison,
     pub parts: LabelledParts,
     pub encoder_name: String,
+    pub grids: Grids,
+    /// Folders and files that were given as data, where nothing is written.
+    pub data: Vec<PathBuf>,
+    pub json: bool,
     run: Option<(RunFolder, Config)>,
-    json: bool,
+    supervised_epochs: Option<f64>,
 }
 
 impl Session {
@@ -70,6 +94,7 @@ impl Session {
             let parts = open_parts(&common.data, &common.test, config)?;
             check_labels(&parts.train)?;
             check_labels(&parts.test)?;
+            check_classes(&parts.train)?;
             Ok(parts)
         })
     }
@@ -98,19 +123,30 @@ impl Session {
                 reference.info.channels()
             )));
         }
-        let cache = run.as_ref().filter(|_| !common.no_cache).map(|(run, _)| run.features());
+        let kept_in = run.as_ref().filter(|_| !common.no_cache).map(|(run, _)| run);
         let comparison = Comparison {
             with_random: !common.no_baseline && !common.encoder.starts_with("random:"),
             encoder,
             supervised: Vec::new(),
             reference,
             seeds: (0..common.seeds as u64).collect(),
-            cache,
+            cache: kept_in.map(RunFolder::features),
+            kept: KeptOutcomes::new(kept_in.map(RunFolder::outcomes)),
+            stop: Stop::on(interrupt::install()?),
             device,
         };
-        let mut session = Self { comparison, parts, encoder_name: common.encoder.clone(), run, json: common.json };
+        let mut session = Self {
+            comparison,
+            parts,
+            encoder_name: common.encoder.clone(),
+            grids: if common.paper { Grids::Paper } else { Grids::Narrow },
+            data: common.data.iter().chain(&common.test).cloned().collect(),
+            json: common.json,
+            run,
+            supervised_epochs: common.supervised_epochs,
+        };
         if session.comparison.with_random {
-            session.find_supervised(common.supervised_epochs)?;
+            session.find_supervised(None)?;
         }
         Ok(session)
     }
@@ -132,12 +168,12 @@ impl Session {
 
     /// The record of a protocol on frozen representations of some training parts and, last, the test part.
     pub fn frozen(&self, eval: &str, protocol: String, frozen: Frozen) -> Evaluation {
-        let Frozen { rows, mut images, bad, not_kept } = frozen;
+        let Frozen { rows, mut images, bad, not_kept, origin: _ } = frozen;
         if !bad.is_empty() {
             eprintln!("{} picture(s) could not be read and are left out", bad.len());
         }
         if let Some(error) = not_kept {
-            eprintln!("representations are not kept for the next time: {error}");
+            eprintln!("what was computed is not kept for the next time: {error}");
         }
         let test_images = images.pop().unwrap_or(0);
         Evaluation { train_images: images.iter().sum(), test_images, ..self.evaluation(eval, protocol, rows) }
@@ -159,34 +195,60 @@ impl Session {
             classes: self.parts.test.classes().to_vec(),
             protocol,
             rows,
+            largest_class: None,
+        }
+        .judged()
+    }
+
+    /// Adds an evaluation to the run's files, if the encoder is a run; one that is kept whole from before is there already.
+    pub fn remember(&self, evaluation: &Evaluation, origin: Origin) -> Result<()> {
+        let Some((run, _)) = &self.run else { return Ok(()) };
+        let is_same = |other: &Evaluation| {
+            let seeds = |of: &Evaluation| of.rows.iter().map(|row| row.seeds.clone()).collect::<Vec<_>>();
+            let key = |of: &Evaluation| (of.eval.clone(), of.data.clone(), of.protocol.clone(), of.step, seeds(of));
+            key(other) == key(evaluation)
+        };
+        if origin.computed == 0 && read_evaluations(&run.evaluations())?.iter().any(is_same) {
+            return Ok(());
+        }
+        run.remember(evaluation)
+    }
+
+    /// Whether what is finished stays on disk.
+    pub fn keeps(&self) -> bool {
+        self.run.is_some() && self.comparison.kept.is_on()
+    }
+
+    /// Pictures that pass while [`Self::train_supervised`] trains.
+    pub fn supervised_pictures(&self) -> u64 {
+        match self.supervised_options().filter(|_| self.comparison.with_random) {
+            Some(options) => {
+                let folder = self.folder("supervised");
+                baseline::pictures_to_train(&self.parts.train, &self.comparison.seeds, &options, folder.as_deref())
+            }
+            None => 0,
         }
     }
 
-    /// Shows the evaluations and adds them to the run's files.
-    pub fn finish(&self, evaluations: &[Evaluation]) -> Result<()> {
-        for evaluation in evaluations {
-            print(evaluation);
-            if let Some((run, _)) = &self.run {
-                run.remember(evaluation)?;
-            }
+    /// Trains the supervised baselines that were asked for and that the run has not.
+    pub fn train_supervised(&mut self) -> Result<()> {
+        match self.supervised_options().filter(|_| self.comparison.with_random) {
+            Some(options) => self.find_supervised(Some(&options)),
+            None => Ok(()),
         }
-        if self.json {
-            match evaluations {
-                [only] => show::json(only),
-                all => show::json(&BTreeMap::from([("evaluations", all)])),
-            }
-        }
-        Ok(())
     }
 
-    /// The supervised baselines that the run has for these pictures; with `epochs`, trained where they are missing.
-    fn find_supervised(&mut self, epochs: Option<f64>) -> Result<()> {
+    fn supervised_options(&self) -> Option<BaselineOptions> {
+        self.supervised_epochs.map(|epochs| BaselineOptions::new(epochs, self.crop_area_min()))
+    }
+
+    /// The supervised baselines that the run has for these pictures; with `options`, trained where they are missing.
+    fn find_supervised(&mut self, options: Option<&BaselineOptions>) -> Result<()> {
         let folder = self.folder("supervised");
-        let options = epochs.map(|epochs| BaselineOptions::new(epochs, self.crop_area_min()));
-        let Comparison { encoder, seeds, device, .. } = &self.comparison;
+        let Comparison { encoder, seeds, device, stop, .. } = &self.comparison;
         let train = &self.parts.train;
         self.comparison.supervised =
-            baseline::supervised(&encoder.info, train, seeds, options.as_ref(), folder.as_deref(), device)?;
+            baseline::supervised(&encoder.info, train, seeds, options, folder.as_deref(), *stop, device)?;
         Ok(())
     }
 }
@@ -199,55 +261,27 @@ pub fn check_labels(dataset: &Arc<Dataset>) -> Result<()> {
          (train/cat/1.jpg) or a labelled file set such as CIFAR or IDX",
         dataset.name(first)
     );
-    Err(match dataset.roots().first() {
+    Err(wrong_data(dataset, problem))
+}
+
+/// There must be something to tell apart.
+fn check_classes(dataset: &Arc<Dataset>) -> Result<()> {
+    let Some(first) = (0..dataset.len()).find_map(|index| dataset.label(index)) else { return Ok(()) };
+    if (0..dataset.len()).any(|index| dataset.label(index).is_some_and(|label| label != first)) {
+        return Ok(());
+    }
+    let problem = format!(
+        "an evaluation needs training pictures of at least two classes, got {} of {:?} alone; expected one folder per class \
+         (train/cat/1.jpg, train/dog/1.jpg); give the folder above the classes by --data",
+        dataset.len(),
+        dataset.classes()[first as usize]
+    );
+    Err(wrong_data(dataset, problem))
+}
+
+fn wrong_data(dataset: &Dataset, problem: String) -> Error {
+    match dataset.roots().first() {
         Some(root) => Error::path(root, problem),
         None => Error::Evaluation(problem),
-    })
-}
-
-/// The numbers as a table, below it what fixes them.
-pub fn print(evaluation: &Evaluation) {
-    let has = |column: &Column| evaluation.rows.iter().any(|row| row.numbers.contains_key(column.metric));
-    let columns: Vec<_> = COLUMNS.into_iter().filter(has).collect();
-    let with_settings = evaluation.rows.iter().any(|row| !row.setting.is_empty());
-    let mut header = vec![format!("{}: network", evaluation.eval)];
-    header.extend(with_settings.then(String::new));
-    header.extend(columns.iter().map(|column| column.title.to_owned()));
-    let mut table = vec![header];
-    for row in &evaluation.rows {
-        let mut cells = vec![row.name.clone()];
-        cells.extend(with_settings.then(|| row.setting.clone()));
-        let number = |column: &Column| row.numbers.get(column.metric).map(|number| show::statistic(column, number));
-        cells.extend(columns.iter().map(|column| number(column).unwrap_or_default()));
-        table.push(cells);
     }
-    eprintln!();
-    show::table(&table);
-    eprintln!();
-    for row in evaluation.rows.iter().filter(|row| row.network == Network::Encoder) {
-        let chosen: Vec<String> = row.chosen.iter().flat_map(in_words).collect();
-        if !chosen.is_empty() {
-            eprintln!(
-                "  chosen{}: {}",
-                if row.setting.is_empty() { String::new() } else { format!(" ({})", row.setting) },
-                chosen.join("; ")
-            );
-        }
-    }
-    eprintln!(
-        "  {} training and {} test pictures; {}",
-        evaluation.train_images, evaluation.test_images, evaluation.data
-    );
-    eprintln!("  {}", evaluation.protocol);
-}
-
-/// What was chosen, without the scores it was chosen by.
-fn in_words(chosen: &Value) -> Option<String> {
-    let fields: Vec<String> = chosen
-        .as_object()?
-        .iter()
-        .filter(|(key, _)| *key != "held_out")
-        .map(|(key, value)| format!("{key} {value}"))
-        .collect();
-    (!fields.is_empty()).then(|| fields.join(", "))
 }

@@ -1,15 +1,19 @@
 //! `byol eval transfer`.
 
+use std::rc::Rc;
+
 use byol_data::benchmarks::{Benchmark, Metric};
-use byol_eval::comparison::Draws;
+use byol_eval::comparison::{Draws, Origin, ToDo};
 use byol_eval::finetune::Parts;
 use byol_eval::logistic::LogisticOptions;
-use byol_eval::{Evaluation, transfer};
+use byol_eval::pace::{self, Pace};
+use byol_eval::{Countdown, Evaluation, transfer};
 use byol_nn::{Error, Result};
 
 use super::labels::{FinetuneFlags, finetuned};
 use super::numbers::{HeldOutFlag, positive, whole_number};
-use super::session::{Common, Session};
+use super::plan::{Measurement, measure};
+use super::session::{Common, Grids, Session, grid_in_words};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -33,19 +37,23 @@ pub struct Arguments {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Transfer")]
 pub struct TransferFlags {
-    /// ℓ2 to choose from: how many, log-spaced from 1e-6 to 1e5
-    #[arg(long = "l2-values", value_name = "N", default_value_t = 45, value_parser = whole_number)]
-    l2_values: usize,
+    /// ℓ2 to choose from: how many, log-spaced from 1e-6 to 1e5 [default: 12; with --paper 45]
+    #[arg(long = "l2-values", value_name = "N", value_parser = whole_number)]
+    l2_values: Option<usize>,
     /// The only ℓ2, instead of a sweep
     #[arg(long, value_name = "L2", conflicts_with = "l2_values", value_parser = positive::<f64>)]
     l2: Option<f64>,
 }
 
 impl TransferFlags {
-    fn options(&self) -> LogisticOptions {
+    fn options(&self, grids: Grids) -> LogisticOptions {
+        let values = self.l2_values.unwrap_or(match grids {
+            Grids::Narrow => 12,
+            Grids::Paper => 45,
+        });
         let l2 = match self.l2 {
             Some(l2) => vec![l2],
-            None => byol_eval::finetune::log_spaced(1e-6, 1e5, self.l2_values),
+            None => byol_eval::finetune::log_spaced(1e-6, 1e5, values),
         };
         LogisticOptions { l2, ..Default::default() }
     }
@@ -71,24 +79,75 @@ pub fn run(arguments: &Arguments) -> Result<crate::Ending> {
         Some(parts) => parts,
         None => Parts::of_labelled(&session.parts, Metric::Top1, arguments.choice.held_out)?,
     };
-    let mut evaluations = vec![frozen(&mut session, &parts, &arguments.options)?];
+    let parts = Rc::new(parts);
+    let mut plan = vec![frozen(&session, &arguments.options, parts.clone())];
     if arguments.finetune {
-        let options = arguments.finetune_options.options(session.crop_area_min());
-        let rows = finetuned(&session, &parts, &options, "fine-tuned")?;
-        evaluations.push(session.evaluation("transfer", options.protocol(&parts), rows));
+        plan.push(finetuned(&session, &arguments.finetune_options, parts, "transfer", "fine-tuned"));
     }
-    session.finish(&evaluations)?;
-    Ok(crate::Ending::Done)
+    measure(&mut session, &plan)
 }
 
 /// Logistic regression on frozen representations.
-pub fn frozen(session: &mut Session, parts: &Parts, flags: &TransferFlags) -> Result<Evaluation> {
-    let options = flags.options();
-    let cut = session.comparison.whole_pictures();
-    let frozen = session.comparison.frozen(&parts.frozen(), Draws::Nothing, |_, features, _| {
-        Ok(vec![transfer::evaluate(parts, features, &options, "")?])
-    })?;
-    let evaluation = session.frozen("transfer", transfer::protocol(&options, parts), frozen);
-    session.comparison.restore(cut);
-    Ok(evaluation)
+struct Transfer {
+    options: LogisticOptions,
+    protocol: String,
+    parts: Rc<Parts>,
+}
+
+/// Logistic regression on frozen representations.
+pub fn frozen(session: &Session, flags: &TransferFlags, parts: Rc<Parts>) -> Box<dyn Measurement> {
+    let options = flags.options(session.grids);
+    let is_given = flags.l2.is_some() || flags.l2_values.is_some();
+    let grid = grid_in_words(&format!("{} values of ℓ2", options.l2.len()), is_given, session.grids);
+    let protocol = transfer::protocol(&options, &parts) + &grid;
+    Box::new(Transfer { options, protocol, parts })
+}
+
+impl Transfer {
+    /// What fixes an outcome.
+    fn terms(&self) -> String {
+        let Parts { metric, held_out, truth, .. } = &*self.parts;
+        format!("transfer {:?} {metric:?} {held_out:?} {truth:?}", self.options)
+    }
+}
+
+impl Measurement for Transfer {
+    fn name(&self) -> String {
+        "transfer".to_owned()
+    }
+
+    fn to_do(&self, session: &mut Session) -> ToDo {
+        let cut = session.comparison.whole_pictures();
+        let to_do = session.comparison.frozen_to_do(&self.parts.frozen(), Draws::Nothing, &self.terms());
+        session.comparison.restore(cut);
+        to_do
+    }
+
+    fn outcome_secs(&self, session: &Session, _: &Pace) -> Result<f64> {
+        let size = session.comparison.encoder.info.representation_size;
+        let classes = self.parts.truth.classes(&self.parts.test).len();
+        pace::logistic_secs(&self.options, self.parts.all.len(), size, classes)
+    }
+
+    fn trains(&self) -> bool {
+        false
+    }
+
+    fn run(&self, session: &mut Session) -> Result<(Evaluation, Origin)> {
+        let Self { options, parts, .. } = self;
+        let terms = self.terms();
+        let stop = session.comparison.stop;
+        let cut = session.comparison.whole_pictures();
+        let frozen = session.comparison.frozen(&parts.frozen(), Draws::Nothing, &terms, |_, features, _| {
+            let mut countdown = Countdown::start(options.l2.len() as u64).stopped_by(stop);
+            countdown.name("transfer, values of ℓ2".to_owned());
+            Ok(vec![transfer::evaluate_watched(parts, features, options, "", &mut countdown)?])
+        });
+        let evaluation = frozen.map(|frozen| {
+            let origin = frozen.origin;
+            (session.frozen("transfer", self.protocol.clone(), frozen), origin)
+        });
+        session.comparison.restore(cut);
+        evaluation
+    }
 }

@@ -27,4 +27,4 @@ mod sweep;
 pub use classifier::Logistic;
 pub use fit::fit;
 pub use problem::{LogisticOptions, Samples};
-pub use sweep::{Sweep, retrain, sweep};
+pub use sweep::{Sweep, retrain, sweep, sweep_watched};

@@ -7,6 +7,7 @@ use super::fit::{fit, fit_checked};
 use super::objective::Objective;
 use super::problem::{LogisticOptions, Samples, check_l2, check_options, check_samples, wrong};
 use crate::metrics::{Metric, Presence, Targets, fits, measure};
+use crate::progress::Countdown;
 
 /// What a sweep found.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +31,21 @@ pub fn sweep(
     classes: usize,
     metric: Metric,
     options: &LogisticOptions,
+) -> Result<Sweep> {
+    sweep_watched(train, validation, classes, metric, options, &mut Countdown::silent())
+}
+
+/// As [`sweep`]; `countdown` goes down by one for every λ.
+///
+/// # Errors
+/// As [`sweep`], and [`Error::Interrupted`](byol_nn::Error::Interrupted).
+pub fn sweep_watched(
+    train: Samples,
+    validation: Samples,
+    classes: usize,
+    metric: Metric,
+    options: &LogisticOptions,
+    countdown: &mut Countdown,
 ) -> Result<Sweep> {
     check_options(options)?;
     options.l2.iter().try_for_each(|&l2| check_l2(l2))?;
@@ -55,6 +71,7 @@ pub fn sweep(
             best = Some((value, fitted.clone()));
         }
         last = Some(fitted);
+        countdown.advance(1)?;
     }
     match best {
         Some((_, best)) => Ok(Sweep { chosen: best.l2, by_l2, best }),

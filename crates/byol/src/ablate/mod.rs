@@ -11,8 +11,8 @@ use std::sync::atomic::AtomicBool;
 use burn::tensor::Device;
 use byol_data::views::blur_taps;
 use byol_eval::{
-    Evaluation, Features, LabelledParts, Network, Outcome, Row, extract_cached, geometry, knn, linear, rows,
-    write_evaluations,
+    Evaluation, Features, LabelledParts, LargestClass, Network, Outcome, Row, extract_cached, geometry, knn, linear,
+    rows, write_evaluations,
 };
 use byol_nn::encoder::Encoder;
 use byol_nn::{Error, Result};
@@ -208,8 +208,20 @@ impl AblationRequest {
                 "{PROTOCOL}; the paper's column is top-1 on ImageNet, ResNet-50, 300 epochs of batch 4096, linear evaluation"
             ),
             rows,
-        })
+            largest_class: largest_class(parts),
+        }
+        .judged())
     }
+}
+
+/// What always naming the largest class of the test part scores, in both accuracies.
+fn largest_class(parts: &LabelledParts) -> Option<LargestClass> {
+    let mut counts = vec![0; parts.test.classes().len()];
+    (0..parts.test.len()).filter_map(|place| parts.test.label(place)).for_each(|label| counts[label as usize] += 1);
+    let LargestClass { class, numbers } = LargestClass::of(&counts, parts.test.classes())?;
+    let top1 = numbers["top1"];
+    let numbers = ["linear_top1", "knn_top1"].map(|metric| (metric.to_owned(), top1)).into();
+    Some(LargestClass { class, numbers })
 }
 
 fn run_folder(table: &Path, variant: &Variant, seed: u64) -> PathBuf {

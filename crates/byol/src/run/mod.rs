@@ -221,6 +221,11 @@ impl RunFolder {
         self.path.join("features")
     }
 
+    /// `outcomes/`, where finished outcomes of evaluations are kept.
+    pub fn outcomes(&self) -> PathBuf {
+        self.path.join("outcomes")
+    }
+
     /// `tensorboard/`.
     pub fn tensorboard(&self) -> PathBuf {
         self.path.join("tensorboard")
