@@ -12,6 +12,7 @@ mod embed;
 mod eval;
 mod interrupt;
 mod limits;
+mod predict;
 mod pretrain;
 mod preview;
 mod recipe;
@@ -51,6 +52,8 @@ enum Command {
     Eval(eval::Arguments),
     /// Write the representation of every picture to a file
     Embed(embed::Arguments),
+    /// Write what a saved linear classifier takes every picture for to a file
+    Predict(predict::Arguments),
     /// Write one HTML file about one or several runs: curves, results, neighbours and a map of the pictures
     Report(report::Arguments),
     /// Measure how fast this machine loads, trains and embeds
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Command::Resume(arguments) => pretrain::resume(&arguments),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Embed(arguments) => embed::run(&arguments),
+        Command::Predict(arguments) => predict::run(&arguments),
         Command::Report(arguments) => report::run(arguments),
         Command::Bench(bench) => bench::run(bench),
     };

@@ -27,6 +27,7 @@ pub mod export;
 pub mod fit;
 pub mod method;
 mod overlays;
+pub mod predictions;
 mod preset;
 pub mod pretrain;
 pub mod preview;
