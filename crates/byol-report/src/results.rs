@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use byol_eval::{COLUMNS, Column, Evaluation, Network, Row, Statistic, percent};
+use byol_eval::{
+    COLUMNS, Column, Evaluation, Gain, LargestClass, Network, Row, Statistic, best, gains, main_column, percent,
+};
 use serde_json::Value;
 
 use super::confusion;
@@ -44,6 +46,10 @@ fn table_of(group: &[Measured], with_run: bool) -> String {
     let rows: Vec<(&str, &Row)> =
         group.iter().flat_map(|measured| measured.evaluation.rows.iter().map(|row| (measured.run, row))).collect();
     let columns = columns_of(&rows);
+    let judged: Vec<&Row> = rows.iter().map(|(_, row)| *row).collect();
+    let (best, gains) = (best(&judged), gains_by_run(group));
+    let main = main_column(&judged).map(|column| column.metric);
+    let with_gain = gains.iter().any(Option::is_some);
     let with_setting = rows.iter().any(|(_, row)| !row.setting.is_empty());
     let mut head = Vec::new();
     head.extend(with_run.then(|| head_cell("run")));
@@ -53,19 +59,41 @@ fn table_of(group: &[Measured], with_run: bool) -> String {
         let unit = if column.is_percent { ", %" } else { "" };
         format!("<th scope=\"col\" class=\"n\">{}{unit}</th>", escape(column.title))
     }));
+    head.extend(with_gain.then(|| "<th scope=\"col\" class=\"n\">gain</th>".to_owned()));
     head.push("<th scope=\"col\" class=\"n\">seeds</th>".to_owned());
-    let body: Vec<Vec<String>> = rows
+    let mut body: Vec<Vec<String>> = rows
         .iter()
-        .map(|(run, row)| {
+        .zip(best.iter().zip(&gains))
+        .map(|((run, row), (is_best, gain))| {
             let mut cells = Vec::new();
             cells.extend(with_run.then(|| cell(run)));
             cells.push(network(row));
             cells.extend(with_setting.then(|| cell(&row.setting)));
-            cells.extend(columns.iter().map(|column| number(column, row.numbers.get(column.metric))));
+            cells.extend(columns.iter().map(|column| {
+                let is_winner = *is_best && Some(column.metric) == main;
+                number(column, row.numbers.get(column.metric), is_winner)
+            }));
+            cells.extend(with_gain.then(|| gain_cell(gain.as_ref())));
             cells.push(format!("<td class=\"n\">{}</td>", row.seeds.len()));
             cells
         })
         .collect();
+    if let Some(LargestClass { class, numbers }) = first.clone().judged().largest_class {
+        let mut cells = Vec::new();
+        cells.extend(with_run.then(|| cell("")));
+        cells.push(format!(
+            "<th scope=\"row\"><span class=\"network\">largest class</span> always {}</th>",
+            escape(&class)
+        ));
+        cells.extend(with_setting.then(|| cell("")));
+        cells.extend(columns.iter().map(|column| match numbers.get(column.metric) {
+            Some(value) => format!("<td class=\"n\">{value:.digits$}</td>", digits = column.digits),
+            None => "<td class=\"n\">—</td>".to_owned(),
+        }));
+        cells.extend(with_gain.then(|| cell("")));
+        cells.push(cell(""));
+        body.push(cells);
+    }
     let mut html =
         format!("<h3>{}</h3>\n{}{}", escape(protocol_name(&first.eval)), table("results", &head, &body), terms(group));
     html += &chosen(&rows);
@@ -74,6 +102,20 @@ fn table_of(group: &[Measured], with_run: bool) -> String {
         html += &confusion::section(row.confusion.as_deref().unwrap_or_default(), &first.classes, &of);
     }
     format!("<article>\n{html}</article>\n")
+}
+
+/// Gains of all rows, each over the baseline of its own run.
+fn gains_by_run(group: &[Measured]) -> Vec<Option<Gain>> {
+    group.iter().flat_map(|measured| gains(&measured.evaluation.rows.iter().collect::<Vec<_>>())).collect()
+}
+
+/// `+7.7 ± 1.3`; over what, under the pointer.
+fn gain_cell(gain: Option<&Gain>) -> String {
+    let Some(Gain { over, mean, std, .. }) = gain else { return "<td class=\"n\"></td>".to_owned() };
+    let spread = std.map_or(String::new(), |std| format!(" <span class=\"pm\">± {std:.1}</span>"));
+    let over = over.short_name();
+    let formula = "± √(s² + s²) of both deviations";
+    format!("<td class=\"n\"><span title=\"points above {over}, {formula}\">{mean:+.1}{spread}</span></td>")
 }
 
 fn protocol_name(eval: &str) -> &str {
@@ -107,8 +149,8 @@ fn network(row: &Row) -> String {
     format!("<th scope=\"row\"><span class=\"network {class}\">{kind}</span> {}</th>", escape(name))
 }
 
-/// Mean ± deviation; the values of all seeds under the pointer.
-fn number(column: &Column, statistic: Option<&Statistic>) -> String {
+/// Mean ± deviation; the values of all seeds under the pointer. The winner's is strong.
+fn number(column: &Column, statistic: Option<&Statistic>, is_winner: bool) -> String {
     let digits = column.digits;
     let Some(statistic) = statistic.filter(|statistic| statistic.mean.is_finite()) else {
         return "<td class=\"n\">—</td>".to_owned();
@@ -118,11 +160,9 @@ fn number(column: &Column, statistic: Option<&Statistic>) -> String {
         None => String::new(),
     };
     let values: Vec<String> = statistic.values.iter().map(|value| format!("{value:.0$}", digits + 1)).collect();
-    format!(
-        "<td class=\"n\" title=\"by seed: {}\">{:.digits$}{spread}</td>",
-        escape(&values.join(", ")),
-        statistic.mean
-    )
+    let mean = format!("{:.digits$}", statistic.mean);
+    let mean = if is_winner { format!("<strong>{mean}</strong>") } else { mean };
+    format!("<td class=\"n\"><span title=\"by seed: {}\">{mean}{spread}</span></td>", escape(&values.join(", ")))
 }
 
 /// What the numbers stand for.
@@ -223,7 +263,7 @@ mod tests {
     fn a_table_has_its_numbers_with_deviation_and_its_protocol() {
         let html = html(&[knn()]);
         for part in [
-            "50.0 <span class=\"pm\">± 0.3</span>",
+            "<strong>50.0</strong> <span class=\"pm\">± 0.3</span>",
             "by seed: 49.90, 50.20",
             "<dt>protocol</dt><dd>weighted k-NN</dd>",
             "d &amp; e; 90 training and 30 test pictures",
@@ -236,6 +276,26 @@ mod tests {
             assert!(html.contains(part), "{part} in {html}");
         }
         assert!(!html.contains("<b>") && !html.contains("<i>"));
+    }
+
+    /// Random weights win: they are strong, and how far the encoder is behind stands in its row.
+    #[test]
+    fn the_winner_is_strong_whoever_it_is_beside_chance() {
+        let lost = knn()
+            .replace("\"k 20\"", "\"\"")
+            .replace("\"mean\":30.0,\"values\":[30.0]", "\"mean\":62.5,\"values\":[62.5]");
+        let html = html(&[lost]);
+        for part in [
+            "<strong>62.5</strong>",
+            ">50.0 <span",
+            ">-12.5 <span class=\"pm\">± 0.3</span>",
+            "largest class</span> always &lt;b&gt;",
+        ] {
+            assert!(html.contains(part), "{part} in {html}");
+        }
+        assert_eq!(html.matches("<strong>").count(), 1, "{html}");
+        // 4 of 8 test pictures are of either class.
+        assert!(html.contains("<td class=\"n\">50.0</td>"), "{html}");
     }
 
     #[test]
