@@ -1,31 +1,43 @@
 //! Pictures, frames and words on one RGB sheet, written as PNG.
 
-use std::convert::Infallible;
 use std::io::{Cursor, Write};
 use std::path::Path;
 
 use byol_data::Image;
 use byol_nn::Result;
 use byol_nn::files::write_atomically;
-use embedded_graphics::mono_font::{MonoTextStyle, ascii::FONT_6X10};
-use embedded_graphics::pixelcolor::Rgb888;
-use embedded_graphics::prelude::{DrawTarget, Drawable, OriginDimensions, Pixel, Point, RgbColor, Size};
-use embedded_graphics::text::{Baseline, Text};
 use image::{ImageFormat, Rgb, RgbImage, imageops};
 
-/// Height of a line of words in pixels.
-pub const LINE_PX: u32 = 11;
+use crate::lettering::{self, LINE_PX};
 
-/// Width of a character in pixels.
-pub const CHARACTER_PX: u32 = 6;
+/// Behind everything: light, and of no colour that pictures could be mistaken for.
+const GROUND: Rgb<u8> = Rgb([244, 244, 243]);
 
-/// A white sheet to draw on.
+/// How words stand out.
+#[derive(Clone, Copy, Debug)]
+pub enum Ink {
+    /// What is read first.
+    Strong,
+    /// What is looked up.
+    Quiet,
+}
+
+impl Ink {
+    fn colour(self) -> [u8; 3] {
+        match self {
+            Self::Strong => [28, 30, 33],
+            Self::Quiet => [98, 103, 109],
+        }
+    }
+}
+
+/// A sheet of light grey to draw on.
 pub struct Canvas(RgbImage);
 
 impl Canvas {
     /// A sheet of the given size in pixels.
     pub fn new(width_px: u32, height_px: u32) -> Self {
-        Self(RgbImage::from_pixel(width_px, height_px, Rgb([255; 3])))
+        Self(RgbImage::from_pixel(width_px, height_px, GROUND))
     }
 
     /// Puts `image` into the middle of a square cell at `left`, `top`, as large as its longer side allows. Small pictures
@@ -61,13 +73,16 @@ impl Canvas {
         self.fill((at.0 + width - thickness, at.1), (thickness, height), colour);
     }
 
-    /// Words from `left`, `top` on; lines are [`LINE_PX`] apart. Characters beyond ASCII appear as `?`.
-    pub fn words(&mut self, text: &str, (left, top): (u32, u32)) {
-        let style = MonoTextStyle::new(&FONT_6X10, Rgb888::BLACK);
-        for (line, text) in text.lines().enumerate() {
-            let at = Point::new(left as i32, (top + line as u32 * LINE_PX) as i32);
-            let text: String = text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
-            let Ok(_) = Text::with_baseline(&text, at, style, Baseline::Top).draw(self);
+    /// Lines of words from `left`, `top` on, [`LINE_PX`] apart; what lies outside of the sheet is cut off.
+    pub fn words(&mut self, lines: &[String], (left, top): (u32, u32), ink: Ink) {
+        for (line, text) in lines.iter().enumerate() {
+            lettering::draw(text, (left, top + line as u32 * LINE_PX), |x, y, darkness| {
+                if let Some(pixel) = self.0.get_pixel_mut_checked(x, y) {
+                    for (ground, ink) in pixel.0.iter_mut().zip(ink.colour()) {
+                        *ground = (f32::from(*ground) + (f32::from(ink) - f32::from(*ground)) * darkness).round() as u8;
+                    }
+                }
+            });
         }
     }
 
@@ -97,26 +112,4 @@ pub struct Placed {
     pub top: u32,
     /// Pixels of the sheet per pixel of the picture.
     pub scale: f32,
-}
-
-impl OriginDimensions for Canvas {
-    fn size(&self) -> Size {
-        Size::new(self.0.width(), self.0.height())
-    }
-}
-
-impl DrawTarget for Canvas {
-    type Color = Rgb888;
-    type Error = Infallible;
-
-    fn draw_iter<I: IntoIterator<Item = Pixel<Rgb888>>>(&mut self, pixels: I) -> std::result::Result<(), Infallible> {
-        for Pixel(point, colour) in pixels {
-            if let (Ok(x), Ok(y)) = (u32::try_from(point.x), u32::try_from(point.y))
-                && let Some(pixel) = self.0.get_pixel_mut_checked(x, y)
-            {
-                *pixel = Rgb([colour.r(), colour.g(), colour.b()]);
-            }
-        }
-        Ok(())
-    }
 }

@@ -25,6 +25,7 @@ pub mod demo;
 pub mod doctor;
 pub mod export;
 pub mod fit;
+mod lettering;
 pub mod method;
 mod overlays;
 pub mod predictions;

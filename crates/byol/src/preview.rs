@@ -8,13 +8,15 @@ use byol_nn::files::{check_outside, check_writable};
 use byol_nn::{Error, Result};
 use image::Rgb;
 
-use crate::canvas::{CHARACTER_PX, Canvas, LINE_PX};
+use crate::canvas::{Canvas, Ink};
+use crate::lettering::{LINE_PX, wrapped};
 
-/// Side of a cell: wide enough for the longest line of words.
-const CELL_PX: u32 = 168;
-const FRAME_PX: u32 = 3;
-const GAP_PX: u32 = 8;
-const LINES: u32 = 5;
+/// Side of a picture.
+const CELL_PX: u32 = 176;
+const FRAME_PX: u32 = 2;
+const GAP_PX: u32 = 12;
+/// Side of a picture with its frame, which words below it may take.
+const OUTER_PX: u32 = CELL_PX + 2 * FRAME_PX;
 /// One colour per pair, of the frames and of the crops on the original.
 const PAIR_COLOURS: [Rgb<u8>; 6] = [
     Rgb([214, 39, 40]),
@@ -63,51 +65,87 @@ pub fn check_free(path: &Path, data: &[PathBuf]) -> Result<()> {
 /// [`Error::Config`] for impossible views, [`Error::Io`] when the sheet cannot be written, [`Error::Evaluation`] when not one
 /// picture can be read.
 pub fn write_preview(dataset: &Dataset, config: &ViewsConfig, options: PreviewOptions, path: &Path) -> Result<usize> {
-    let rows = readable(dataset, options)?;
     let channels = dataset.config().channels;
     let plain = ViewsConfig { mean: vec![0.0; channels], std: vec![1.0; channels], ..config.clone() };
     let views = Views::new(plain).map_err(Error::from)?;
-    let pitch_x = CELL_PX + 2 * FRAME_PX + GAP_PX;
-    let pitch_y = CELL_PX + 2 * FRAME_PX + LINES * LINE_PX + GAP_PX;
-    let head_px = 2 * LINE_PX + GAP_PX;
-    let columns = 1 + 2 * options.pairs as u32;
-    let mut canvas = Canvas::new(columns * pitch_x + 2 * GAP_PX, head_px + rows.len() as u32 * pitch_y + GAP_PX);
+    let rows: Vec<Row> =
+        readable(dataset, options)?.into_iter().map(|picture| Row::draw(dataset, picture, &views, options)).collect();
+    let (pitch_x, columns) = (OUTER_PX + GAP_PX, 1 + 2 * options.pairs as u32);
+    let width_px = columns * pitch_x + 2 * GAP_PX;
+    let head = wrapped(&head(config, options.seed), width_px - 2 * GAP_PX);
+    let head_px = 2 * GAP_PX + head.len() as u32 * LINE_PX;
+    let mut canvas = Canvas::new(width_px, head_px + rows.iter().map(Row::height_px).sum::<u32>());
+    canvas.words(&head, (GAP_PX, GAP_PX), Ink::Quiet);
+    let mut scratch = ViewScratch::default();
+    let mut values = vec![0.0; views.values()];
+    let mut top = head_px;
+    for row in &rows {
+        let below = top + OUTER_PX + 3;
+        let placed = canvas.picture(&row.image, (GAP_PX + FRAME_PX, top + FRAME_PX), CELL_PX);
+        canvas.words(&row.class, (GAP_PX, below), Ink::Strong);
+        canvas.words(&row.name, (GAP_PX, below + row.class.len() as u32 * LINE_PX), Ink::Quiet);
+        for (place, (parameters, words)) in row.views.iter().enumerate() {
+            let colour = PAIR_COLOURS[place / 2];
+            views.render(&row.image, parameters, &mut values, &mut scratch);
+            let crop = parameters.crop;
+            let scaled = |length: usize| (length as f32 * placed.scale) as u32;
+            let corner = (placed.left + scaled(crop.left_px), placed.top + scaled(crop.top_px));
+            canvas.outline(corner, (scaled(crop.width_px), scaled(crop.height_px)), 1, colour);
+            let left = 2 * GAP_PX + (1 + place as u32) * pitch_x;
+            canvas.outline((left, top), (OUTER_PX, OUTER_PX), FRAME_PX, colour);
+            canvas.picture(&shown(&values, config.size_px, channels), (left + FRAME_PX, top + FRAME_PX), CELL_PX);
+            canvas.words(words, (left, below), Ink::Quiet);
+        }
+        top += row.height_px();
+    }
+    canvas.write_png(path)?;
+    Ok(rows.len())
+}
+
+/// What the sheet shows.
+fn head(config: &ViewsConfig, seed: u64) -> String {
     let semantics = match config.semantics {
         Semantics::Reference => "reference",
         Semantics::Torchvision => "torchvision",
     };
-    let title = format!(
-        "views of {} px, {semantics} semantics, seed {}; the frames on the left show where each pair was cut out\n\
-         jitter in the order applied: b brightness, c contrast, s saturation, h hue (turns)",
-        config.size_px, options.seed
-    );
-    canvas.words(&title, (GAP_PX, GAP_PX / 2));
-    let mut scratch = ViewScratch::default();
-    let mut values = vec![0.0; views.values()];
-    for (row, (index, image)) in rows.iter().enumerate() {
-        let top = head_px + row as u32 * pitch_y;
-        let placed = canvas.picture(image, (GAP_PX + FRAME_PX, top + FRAME_PX), CELL_PX);
-        let name =
-            format!("{}\n{} x {} px", short(&dataset.name(*index as usize)), image.width_px(), image.height_px());
-        canvas.words(&name, (GAP_PX, top + CELL_PX + 2 * FRAME_PX + 2));
-        for (pair, &colour) in PAIR_COLOURS.iter().enumerate().take(options.pairs) {
-            for view in 0..2u8 {
-                let parameters = views.draw(image, view, options.seed, pair as u64, u64::from(*index));
-                views.render(image, &parameters, &mut values, &mut scratch);
-                let crop = parameters.crop;
-                let scaled = |length: usize| (length as f32 * placed.scale) as u32;
-                let corner = (placed.left + scaled(crop.left_px), placed.top + scaled(crop.top_px));
-                canvas.outline(corner, (scaled(crop.width_px), scaled(crop.height_px)), 1, colour);
-                let left = 2 * GAP_PX + (1 + 2 * pair as u32 + u32::from(view)) * pitch_x;
-                let frame = CELL_PX + 2 * FRAME_PX;
-                canvas.outline((left, top), (frame, frame), FRAME_PX, colour);
-                canvas.picture(&shown(&values, config.size_px, channels), (left + FRAME_PX, top + FRAME_PX), CELL_PX);
-                canvas.words(&describe(&parameters, view), (left, top + frame + 2));
-            }
+    format!(
+        "Views of {} px, {semantics} semantics, seed {seed}. Left the picture, with frames where each pair was cut out; below \
+         a view what was drawn for it, in the order applied.",
+        config.size_px
+    )
+}
+
+/// A picture with its views, and the words below them.
+struct Row {
+    image: Image,
+    class: Vec<String>,
+    name: Vec<String>,
+    /// First and second view of each pair, as drawn.
+    views: Vec<(ViewParameters, Vec<String>)>,
+}
+
+impl Row {
+    fn draw(dataset: &Dataset, (index, image): (u32, Image), views: &Views, options: PreviewOptions) -> Self {
+        let class = dataset.label(index as usize).and_then(|label| dataset.classes().get(label as usize));
+        let name = format!("{}\n{} × {} px", dataset.name(index as usize), image.width_px(), image.height_px());
+        let pairs = (0..options.pairs as u64).flat_map(|pair| [(pair, 0), (pair, 1)]);
+        let drawn = pairs.map(|(pair, view)| {
+            let parameters = views.draw(&image, view, options.seed, pair, u64::from(index));
+            let words = wrapped(&describe(&parameters), OUTER_PX);
+            (parameters, words)
+        });
+        Self {
+            views: drawn.collect(),
+            class: class.map_or_else(Vec::new, |class| wrapped(class, OUTER_PX)),
+            name: wrapped(&name, OUTER_PX),
+            image,
         }
     }
-    canvas.write_png(path)?;
-    Ok(rows.len())
+
+    fn height_px(&self) -> u32 {
+        let below = self.views.iter().map(|(_, words)| words.len()).chain([self.class.len() + self.name.len()]);
+        OUTER_PX + 3 + below.max().unwrap_or(0) as u32 * LINE_PX + GAP_PX
+    }
 }
 
 /// The first readable pictures in the order of the run.
@@ -140,40 +178,31 @@ fn shown(values: &[f32], size_px: usize, channels: usize) -> Image {
     Image::new(size_px, size_px, channels, Samples::U8(samples))
 }
 
-/// What was drawn, one operation per line, only those that happen.
-fn describe(parameters: &ViewParameters, view: u8) -> String {
+/// What was drawn, only operations that happen.
+fn describe(parameters: &ViewParameters) -> String {
     let crop = parameters.crop;
-    let flip = if parameters.flip { " flip" } else { "" };
+    let flip = if parameters.flip { ", flipped" } else { "" };
     let mut lines =
-        vec![format!("{}: {}x{}+{}+{}", view + 1, crop.width_px, crop.height_px, crop.left_px, crop.top_px) + flip];
+        vec![format!("{} × {} px from {}, {}{flip}", crop.width_px, crop.height_px, crop.left_px, crop.top_px)];
     if let Some(steps) = &parameters.jitter {
+        // A number stays on the line of its name.
+        let named = |name: &str, x: f32| format!("{name}\u{a0}{:.2}", x).replace("-0.00", "0.00").replace('-', "−");
         let steps = steps.map(|step| match step {
-            JitterStep::Brightness(x) => format!("b{x:.2}"),
-            JitterStep::Contrast(x) => format!("c{x:.2}"),
-            JitterStep::Saturation(x) => format!("s{x:.2}"),
-            JitterStep::Hue(x) => format!("h{x:.2}"),
+            JitterStep::Brightness(x) => named("brightness", x),
+            JitterStep::Contrast(x) => named("contrast", x),
+            JitterStep::Saturation(x) => named("saturation", x),
+            JitterStep::Hue(x) => named("hue", x) + "\u{a0}turns",
         });
-        lines.push(steps.join(" "));
+        lines.push(steps.join(", "));
     }
     if parameters.grayscale {
         lines.push("grey".to_owned());
     }
     if let Some(sigma) = parameters.blur_sigma {
-        lines.push(format!("blur sigma {sigma:.2} px"));
+        lines.push(format!("blurred, σ {sigma:.2} px"));
     }
     if let Some(threshold) = parameters.solarise_threshold {
         lines.push(format!("solarised from {threshold}"));
     }
     lines.join("\n")
-}
-
-/// The end of a name, as much as fits under a cell.
-fn short(name: &str) -> String {
-    let fits = (CELL_PX / CHARACTER_PX) as usize;
-    let count = name.chars().count();
-    if count <= fits {
-        name.to_owned()
-    } else {
-        format!("...{}", name.chars().skip(count - fits + 3).collect::<String>())
-    }
 }
