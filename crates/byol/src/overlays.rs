@@ -5,7 +5,7 @@ use std::path::Path;
 use byol_nn::{Error, Result};
 use toml::Table;
 
-use crate::config::{Config, parse_setting, parse_toml};
+use crate::config::{Config, Origin, located, parse_setting, parse_toml};
 use crate::preset::Preset;
 
 impl Preset {
@@ -26,7 +26,7 @@ impl Config {
     pub fn with(&self, settings: &[String]) -> Result<Self> {
         let mut config = self.clone();
         for setting in settings {
-            config = config.overlay(parse_setting(setting)?, &format!("--set {setting}"))?;
+            config = config.overlay(parse_setting(setting)?, &Origin::Setting(setting.clone()))?;
         }
         config.validate()?;
         Ok(config)
@@ -37,7 +37,7 @@ impl Config {
 #[derive(Clone, Debug)]
 pub struct Overlays {
     preset: Option<Preset>,
-    tables: Vec<(String, Table)>,
+    tables: Vec<(Origin, Table)>,
 }
 
 impl Overlays {
@@ -50,14 +50,15 @@ impl Overlays {
         let mut overlays = Self { preset: None, tables: Vec::new() };
         if let Some(path) = file {
             let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-            let mut table = parse_toml(&text, &path.display().to_string())?;
+            let origin = Origin::file(path, &text);
+            let mut table = parse_toml(&text, &origin)?;
             if let Some(name) = table.remove("preset") {
-                overlays.preset = Some(Preset::from_value(&name, path)?);
+                overlays.preset = Some(Preset::from_value(&name, &origin)?);
             }
-            overlays.tables.push((path.display().to_string(), table));
+            overlays.tables.push((origin, table));
         }
         for setting in settings {
-            overlays.tables.push((format!("--set {setting}"), parse_setting(setting)?));
+            overlays.tables.push((Origin::Setting(setting.clone()), parse_setting(setting)?));
         }
         Ok(overlays)
     }
@@ -91,8 +92,22 @@ impl Overlays {
     /// [`Error::ConfigSyntax`] for unknown keys and wrong types, [`Error::Config`] for values out of range.
     pub fn over(&self, preset: Preset) -> Result<Config> {
         let config = self.merged_over(preset)?;
-        config.validate()?;
+        config.validate().map_err(|error| self.located(error))?;
         Ok(config)
+    }
+
+    /// `error` with the line of the file, unless a later setting has the key.
+    fn located(&self, error: Error) -> Error {
+        let Error::Config { key, .. } = &error else { return error };
+        let sets = |table: &Table| {
+            let mut names = key.split('.');
+            let first = names.next().and_then(|name| table.get(name));
+            names.try_fold(first, |value, name| Some(value?.get(name))).flatten().is_some()
+        };
+        match self.tables.iter().rev().find(|(_, table)| sets(table)) {
+            Some((origin, _)) => located(error, origin),
+            None => error,
+        }
     }
 
     /// As [`Self::over`], but what the settings mean together is not checked: for a preset that is not the one to be used.
@@ -139,7 +154,10 @@ mod tests {
     #[test]
     fn mistakes_name_the_key_and_what_is_allowed() {
         let cases = [
-            ("train.batchsize=3", "batch_size"),
+            ("train.batchsize=3", "did you mean `train.batch_size`?"),
+            ("batch_size=3", "did you mean `train.batch_size`?"),
+            ("lr=3", "did you mean `schedule.base_learning_rate`?"),
+            ("optimizer.kind=lasr", "did you mean `lars`?"),
             ("nonsense=1", "unknown field `nonsense`"),
             ("train.batch_size=many", "train.batch_size"),
             ("train.batch_size=-1", "train.batch_size"),
@@ -191,10 +209,35 @@ mod tests {
     }
 
     #[test]
+    fn mistakes_in_a_file_have_their_line_and_column() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("my.toml");
+        let cases = [
+            ("[train]\nbatchsize = 8\n", ":2:1: key `train.batchsize`"),
+            ("seed = 1\n\n[train]\nbatch_size = \"eight\"\n", ":4:14: key `train.batch_size`"),
+            ("[schedule]\nepochs = -2.0\n", ":2:10: config key `schedule.epochs`"),
+            ("preset = \"cifar\"\n", ":1:10: key `preset`"),
+            ("[train\nbatch_size = 8\n", ":1:7: TOML parse error"),
+        ];
+        for (text, expected) in cases {
+            std::fs::write(&path, text).unwrap();
+            let message = Overlays::read(Some(&path), &[])
+                .and_then(|overlays| overlays.over(Preset::Cifar10))
+                .unwrap_err()
+                .to_string();
+            assert!(message.contains(expected), "{text}: {message}");
+        }
+        std::fs::write(&path, "[schedule]\nepochs = 3\n").unwrap();
+        let later = Overlays::read(Some(&path), &["schedule.epochs=-2".to_owned()]).unwrap();
+        assert!(!later.over(Preset::Cifar10).unwrap_err().to_string().contains("my.toml"), "the file is not to blame");
+    }
+
+    #[test]
     fn every_preset_is_valid_and_survives_its_own_toml() {
         for preset in Preset::ALL {
             let config = preset.resolve(&[]).unwrap();
-            let again = from_table(parse_toml(&config.to_toml(), "test").unwrap(), "test").unwrap();
+            let origin = Origin::Stored("test");
+            let again = from_table(parse_toml(&config.to_toml(), &origin).unwrap(), &origin, &[]).unwrap();
             assert_eq!(config, again, "{preset}");
         }
     }

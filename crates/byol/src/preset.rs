@@ -1,7 +1,6 @@
 //! Named recipes: the reference's tables by number of epochs, and two small-data ones.
 
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
 
 use byol_data::DataConfig;
@@ -11,7 +10,9 @@ use byol_nn::ops::Precision;
 use byol_nn::optim::{OptimizerConfig, OptimizerKind};
 use byol_nn::{Error, Result};
 
-use crate::config::{Config, EvaluationSettings, MonitorConfig, ScheduleConfig, TrainConfig};
+use crate::config::{
+    Config, EvaluationSettings, MonitorConfig, Origin, Part, ScheduleConfig, TrainConfig, nearest, question,
+};
 use crate::method::{LossNormalisation, ModelConfig, PredictorKind, TargetKind};
 
 /// A recipe with a source; see [`Preset::description`].
@@ -87,8 +88,8 @@ impl Preset {
     }
 
     /// The preset named by a configuration file's `preset` key.
-    pub(crate) fn from_value(value: &toml::Value, origin: &Path) -> Result<Self> {
-        let problem = |problem: String| Error::ConfigSyntax { origin: origin.display().to_string(), problem };
+    pub(crate) fn from_value(value: &toml::Value, origin: &Origin) -> Result<Self> {
+        let problem = |problem: String| Error::ConfigSyntax { origin: origin.at("preset", Part::Value), problem };
         let name = value.as_str().ok_or_else(|| problem(format!("key `preset`: expected a name, got {value}")))?;
         name.parse().map_err(|message| problem(format!("key `preset`: {message}")))
     }
@@ -106,7 +107,8 @@ impl FromStr for Preset {
     fn from_str(name: &str) -> std::result::Result<Self, String> {
         Self::ALL.into_iter().find(|preset| preset.name() == name).ok_or_else(|| {
             let names: Vec<&str> = Self::ALL.into_iter().map(Self::name).collect();
-            format!("unknown preset {name:?}; expected one of {}", names.join(", "))
+            let meant: Vec<String> = nearest(name, names.iter().copied()).into_iter().collect();
+            format!("unknown preset {name:?}; expected one of {}{}", names.join(", "), question(&meant))
         })
     }
 }

@@ -2,12 +2,17 @@
 
 mod check;
 mod monitor;
+mod origin;
+mod suggest;
 mod text;
 mod tree;
 
 pub use monitor::MonitorConfig;
 
+pub(crate) use origin::{Origin, Part};
+pub(crate) use suggest::{nearest, question};
 #[cfg(test)]
 pub(crate) use text::from_table;
-pub(crate) use text::{parse_setting, parse_toml};
+pub use text::similar_settings;
+pub(crate) use text::{located, parse_setting, parse_toml};
 pub use tree::{Config, EvaluationSettings, ScheduleConfig, TrainConfig};

@@ -7,6 +7,8 @@ use byol_nn::{Error, Result};
 use toml::{Table, Value};
 
 use super::monitor::MonitorConfig;
+use super::origin::{Origin, Part};
+use super::suggest::{expected_names, keys, nearest, question, refused_name, similar_keys};
 use super::tree::{Config, TrainConfig};
 
 impl Config {
@@ -16,9 +18,9 @@ impl Config {
     /// As for [`Overlays::over`](crate::Overlays::over): someone may have edited it.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let origin = path.display().to_string();
-        let config = from_table(parse_toml(&text, &origin)?, &origin)?;
-        config.validate().map_err(|error| syntax(&origin, &error.to_string()))?;
+        let origin = Origin::file(path, &text);
+        let config = from_table(parse_toml(&text, &origin)?, &origin, &[])?;
+        config.validate().map_err(|error| located(error, &origin))?;
         Ok(config)
     }
 
@@ -49,25 +51,40 @@ impl Config {
     /// Whether a run may go on with a checkpoint of this [`Self::identity`]; keys that are younger than the checkpoint
     /// had their default.
     pub(crate) fn goes_on_from(&self, identity: &str) -> bool {
-        let stored = parse_toml(identity, "checkpoint").and_then(|table| from_table(table, "checkpoint"));
+        let origin = Origin::Stored("checkpoint");
+        let stored = parse_toml(identity, &origin).and_then(|table| from_table(table, &origin, &[]));
         stored.is_ok_and(|stored| stored.identity() == self.identity())
     }
 
     /// This configuration with the values of `overlay` in place of its own.
-    pub(crate) fn overlay(&self, overlay: Table, origin: &str) -> Result<Self> {
-        let mut tree = Table::try_from(self).expect("every setting has a TOML form");
+    pub(crate) fn overlay(&self, overlay: Table, origin: &Origin) -> Result<Self> {
+        let mut tree = self.tree();
+        let known = keys(&tree);
         merge(&mut tree, overlay);
-        from_table(tree, origin)
+        from_table(tree, origin, &known)
+    }
+
+    fn tree(&self) -> Table {
+        Table::try_from(self).expect("every setting has a TOML form")
     }
 }
 
-pub(crate) fn parse_toml(text: &str, origin: &str) -> Result<Table> {
-    text.parse().map_err(|error: toml::de::Error| syntax(origin, error.to_string().trim_end()))
+/// The settings that `name` may stand for, as dotted keys, the likeliest first; at most three, and none where nothing is
+/// similar. For a flag that does not exist, too: `batch-size` is `train.batch_size`.
+pub fn similar_settings(name: &str, config: &Config) -> Vec<String> {
+    similar_keys(name, &keys(&config.tree()))
+}
+
+pub(crate) fn parse_toml(text: &str, origin: &Origin) -> Result<Table> {
+    text.parse().map_err(|error: toml::de::Error| {
+        let at = error.span().map_or_else(|| origin.to_string(), |span| origin.at_byte(span.start));
+        syntax(&at, error.to_string().trim_end())
+    })
 }
 
 /// `a.b.c=value` as a tree; a value that is no TOML is taken as text, so that `model.arch=resnet18` needs no quotes.
 pub(crate) fn parse_setting(setting: &str) -> Result<Table> {
-    let origin = format!("--set {setting}");
+    let origin = Origin::Setting(setting.to_owned()).to_string();
     let (key, value) = setting
         .split_once('=')
         .filter(|(key, _)| !key.is_empty() && key.split('.').all(|part| !part.trim().is_empty()))
@@ -94,11 +111,33 @@ fn merge(tree: &mut Table, overlay: Table) {
     }
 }
 
-pub(crate) fn from_table(table: Table, origin: &str) -> Result<Config> {
+/// The configuration of a complete `table`; `known` are the keys that a wrong one may have been meant for.
+pub(crate) fn from_table(table: Table, origin: &Origin, known: &[String]) -> Result<Config> {
     serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
-        let key = error.path().to_string();
-        syntax(origin, &format!("key `{key}`: {}", in_plain_words(error.inner().message())))
+        let (key, message) = (error.path().to_string(), error.inner().message());
+        let is_key = message.starts_with("unknown field");
+        let meant = match is_key {
+            true => similar_keys(&key, known),
+            false => Vec::new(),
+        };
+        let meant = match meant.is_empty() {
+            true => refused_name(message)
+                .and_then(|name| nearest(name, expected_names(message).into_iter()))
+                .into_iter()
+                .collect(),
+            false => meant,
+        };
+        let at = origin.at(&key, if is_key { Part::Key } else { Part::Value });
+        syntax(&at, &format!("key `{key}`: {}{}", in_plain_words(message), question(&meant)))
     })
+}
+
+/// `error` of a value with its line, where `origin` is the file that has it.
+pub(crate) fn located(error: Error, origin: &Origin) -> Error {
+    match &error {
+        Error::Config { key, .. } if origin.has(key) => syntax(&origin.at(key, Part::Value), &error.to_string()),
+        _ => error,
+    }
 }
 
 /// The parser's sentence without the names of Rust's types.
