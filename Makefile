@@ -1,9 +1,11 @@
-# Targets for contributors, cheapest first. `.ci/run` needs no make and runs the same checks.
+# Targets for contributors, cheapest first, and `install`. `.ci/run` needs no make and runs the same checks.
 
 GOLDEN_VENV ?= $(HOME)/.cache/byol-golden
 BENCH_VENV ?= $(HOME)/.cache/byol-bench
 
-.PHONY: check test torture asan golden bench-vs-pytorch
+PREFIX ?= /usr/local
+
+.PHONY: check test torture asan golden bench-vs-pytorch install
 
 check:
 	cargo fmt --all --check
@@ -46,3 +48,16 @@ bench-vs-pytorch:
 	python3 -m venv "$(BENCH_VENV)"
 	"$(BENCH_VENV)/bin/pip" install --quiet --requirement bench/requirements.txt
 	"$(BENCH_VENV)/bin/python" -B bench/compare.py target/release/byol
+
+# The program, its completions and its manual pages below PREFIX, and that below DESTDIR, which packagers set. Build first as the
+# user who owns target/; what is built is not built again.
+install:
+	cargo build --locked --release -p byol-cli
+	rm -rf target/man && target/release/byol man target/man
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/man/man1" "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" \
+		"$(DESTDIR)$(PREFIX)/share/zsh/site-functions" "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d"
+	install -m 755 target/release/byol "$(DESTDIR)$(PREFIX)/bin/byol"
+	install -m 644 target/man/*.1 "$(DESTDIR)$(PREFIX)/share/man/man1"
+	target/release/byol completions bash > "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/byol"
+	target/release/byol completions zsh > "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_byol"
+	target/release/byol completions fish > "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/byol.fish"

@@ -1,17 +1,19 @@
 //! `byol bench`.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use byol::bench::{BenchReport, Workload, embed, step};
 use byol_data::views::{Views, ViewsConfig, blur_taps};
 use byol_data::{DataConfig, DataError, Dataset, throughput};
+use byol_eval::waiting;
 use byol_nn::Result;
 use byol_nn::model::Arch;
 use byol_nn::ops::{Device, Precision};
 
+use crate::data::DataArguments;
 use crate::device::Compute;
+use crate::screen::{paragraph, row, say};
 use crate::{Ending, show};
 
 #[derive(clap::Subcommand)]
@@ -21,6 +23,7 @@ pub enum Bench {
     /// Time the encoder alone, as `byol embed` uses it
     Embed(Arguments),
     /// Time reading, decoding and two views per picture, as in training
+    #[command(override_usage = "byol bench input [OPTIONS] <DATA>...")]
     Input(InputArguments),
     /// Measure the limits of this machine: multiply-adds from registers, memory copy
     Peak(PeakArguments),
@@ -28,9 +31,8 @@ pub enum Bench {
 
 #[derive(clap::Args)]
 pub struct InputArguments {
-    /// Pictures, as for pretrain
-    #[arg(required = true)]
-    data: Vec<PathBuf>,
+    #[command(flatten)]
+    data: DataArguments,
     /// Side of a view in pixels; the views are the paper's
     #[arg(long, value_name = "PX", default_value = "224", value_parser = clap::value_parser!(u16).range(1..=4096))]
     size: u16,
@@ -97,7 +99,7 @@ fn time(arguments: &Arguments, bench: fn(&Workload, &Device) -> BenchReport) -> 
     };
     workload.validate()?;
     let device = arguments.compute.open()?;
-    let report = bench(&workload, &device);
+    let report = waiting("timing", || bench(&workload, &device));
     tell(&report);
     if arguments.json {
         show::json(&serde_json::json!(report));
@@ -106,21 +108,25 @@ fn time(arguments: &Arguments, bench: fn(&Workload, &Device) -> BenchReport) -> 
 }
 
 fn input(arguments: &InputArguments) -> Result<Ending> {
-    let dataset = Arc::new(Dataset::open_all(&arguments.data, None, &DataConfig::default())?);
+    let dataset =
+        waiting("opening the data", || Dataset::open_all(&arguments.data.roots(), None, &DataConfig::default()))?;
+    let dataset = Arc::new(dataset);
     let size_px = usize::from(arguments.size);
     let mut config = ViewsConfig { size_px, ..ViewsConfig::default() };
     if blur_taps(size_px) == 1 {
-        eprintln!("views of {size_px} px are too small to be blurred; the other operations are the paper's");
+        say!("views of {size_px} px are too small to be blurred; the other operations are the paper's");
         (config.view1.blur_p, config.view2.blur_p) = (0.0, 0.0);
     }
     let views = Views::new(config).map_err(DataError::from)?;
     let duration = Duration::from_secs(arguments.seconds.into());
-    let report = throughput::measure(&dataset, &views, arguments.threads.map_or(0, usize::from), duration)?;
-    eprintln!("{}; two views of {size_px} px, {} thread(s)", dataset.description(), report.threads);
-    eprintln!(
-        "{:.0} images/s; reading and decoding alone {:.0} images/s",
-        report.images_per_second, report.decode_images_per_second
-    );
+    let report = waiting("timing", || {
+        throughput::measure(&dataset, &views, arguments.threads.map_or(0, usize::from), duration)
+    })?;
+    row("data", &dataset.description());
+    row("views", &format!("two of {size_px} px, {} thread(s)", report.threads));
+    row("speed", &format!("{:.0} images/s", report.images_per_second));
+    row("decoding", &format!("{:.0} images/s, reading and decoding alone", report.decode_images_per_second));
+    eprintln!("by stage, per picture:");
     for (stage, ms) in &report.stage_ms {
         eprintln!("  {:<18}{ms:.4} ms", stage.name());
     }
@@ -142,9 +148,13 @@ fn input(arguments: &InputArguments) -> Result<Ending> {
 fn peak(arguments: &PeakArguments) -> Result<Ending> {
     arguments.compute.open()?;
     let (isa, threads) = (byol_nn::ops::isa(), arguments.compute.thread_count());
-    let f32_gflops = byol_kernels::peak_f32_flops(isa, threads) / 1e9;
-    let bf16_gflops = byol_kernels::peak_bf16_flops(isa, threads).map(|flops| flops / 1e9);
-    let copy_gbytes = byol_kernels::copy_bytes_per_second(threads) / 1e9;
+    let (f32_gflops, bf16_gflops, copy_gbytes) = waiting("timing", || {
+        (
+            byol_kernels::peak_f32_flops(isa, threads) / 1e9,
+            byol_kernels::peak_bf16_flops(isa, threads).map(|flops| flops / 1e9),
+            byol_kernels::copy_bytes_per_second(threads) / 1e9,
+        )
+    });
     eprintln!("{isa}, {threads} threads");
     eprintln!("f32 multiply-add   {f32_gflops:.0} GFLOP/s");
     match bf16_gflops {
@@ -166,10 +176,10 @@ fn peak(arguments: &PeakArguments) -> Result<Ending> {
 
 fn tell(report: &BenchReport) {
     let BenchReport { arch, size_px, batch_size, precision, isa, threads, .. } = report;
-    eprintln!("{arch}, {size_px} px, batch {batch_size}, {precision} on {isa}, {threads} threads");
+    paragraph(&format!("{arch}, {size_px} px, batch {batch_size}, {precision} on {isa}, {threads} threads"));
     let memory = report.peak_rss_bytes.map_or("unknown".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
-    eprintln!(
-        "{:.1} images/s  {:.3} s  {:.0} GFLOP/s  peak memory {memory}",
-        report.images_per_second, report.seconds_median, report.gflops_per_second
-    );
+    row("speed", &format!("{:.1} images/s", report.images_per_second));
+    row("repetition", &format!("{:.3} s (median)", report.seconds_median));
+    row("arithmetic", &format!("{:.0} GFLOP/s", report.gflops_per_second));
+    row("memory", &format!("{memory} at most"));
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use byol::cost::Cost;
 use byol::recipe::Shorter;
 
+use crate::screen::row;
+
 /// Hours in the unit that people would use.
 pub fn duration(hours: f64) -> String {
     match hours {
@@ -17,18 +19,17 @@ pub fn duration(hours: f64) -> String {
 
 /// Speed, time and memory.
 pub fn print(estimate: &Cost) {
-    let row = |name: &str, value: String| eprintln!("{name:<12}{value}");
     let Cost { arch, size_px, batch_size, .. } = estimate;
     row(
         "speed",
-        format!(
+        &format!(
             "{:.0} images/s here with {arch} at {size_px} px (loading alone {:.0}, steps alone {:.0})",
             estimate.images_per_second, estimate.speed.input_images_per_second, estimate.speed.step_images_per_second
         ),
     );
     row(
         "time",
-        format!(
+        &format!(
             "{} per epoch, {} for {} epochs",
             duration(estimate.hours_per_epoch),
             duration(estimate.hours),
@@ -37,7 +38,7 @@ pub fn print(estimate: &Cost) {
     );
     let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
     if let (Some(needed), Some(free)) = (estimate.memory_bytes, estimate.available_memory_bytes) {
-        row("memory", format!("about {} for steps of {batch_size}, {} free", gib(needed), gib(free)));
+        row("memory", &format!("about {} for steps of {batch_size}, {} free", gib(needed), gib(free)));
     }
 }
 
@@ -45,6 +46,6 @@ pub fn print(estimate: &Cost) {
 pub fn shorter(shorter: &Shorter, data: &[PathBuf]) {
     let Shorter { minutes, arch, size_px, batch_size, epochs } = shorter;
     let data: Vec<String> = data.iter().map(|data| data.display().to_string()).collect();
-    eprintln!("instead     in {minutes} minutes: {arch}, {size_px} px, {epochs} epochs of batch {batch_size}:");
+    row("instead", &format!("in {minutes} minutes: {arch}, {size_px} px, {epochs} epochs of batch {batch_size}:"));
     eprintln!("            byol pretrain {} --minutes {minutes}", data.join(" "));
 }

@@ -7,6 +7,7 @@ use byol::pretrain::free_numbered;
 use byol_nn::Result;
 
 use crate::device::Compute;
+use crate::screen::{paragraph, say, talks};
 use crate::{Ending, interrupt, show};
 
 #[derive(clap::Args)]
@@ -28,14 +29,18 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     let device = arguments.compute.open()?;
     let stop = interrupt::install()?;
     let out = arguments.out.clone().unwrap_or_else(|| free_numbered("demo"));
-    eprintln!("Drawing 5000 pictures of 8 classes that differ in shape and texture but not in mean colour,");
-    eprintln!("then pretraining a small ResNet on 4000 of them without their labels.");
+    if talks() {
+        paragraph(
+            "Drawing 5000 pictures of 8 classes that differ in shape and texture but not in mean colour, then pretraining a \
+             small ResNet on 4000 of them without their labels.",
+        );
+    }
     let Some((report, sheet)) = demo(&out, arguments.seed, &device, stop)? else {
         eprintln!("stopped, and nothing is left behind; a demo is started again, not resumed");
         return Ok(Ending::Interrupted);
     };
     print(&report);
-    eprintln!("nearest neighbours of one test picture per class: {}", sheet.display());
+    say!("nearest neighbours of one test picture per class:\n  {}", sheet.display());
     if arguments.json {
         show::json(&report);
     }
@@ -50,9 +55,14 @@ fn print(report: &DemoReport) {
     let cell = |text: &str| text.to_owned();
     eprintln!();
     show::table(&[
-        vec![cell("test accuracy, 1000 pictures"), cell("pretrained"), cell("random weights")],
-        vec![cell("k-NN (k 200, T 0.1)"), show::percent(report.knn_top1), show::percent(report.knn_top1_random)],
-        vec![cell("linear classifier"), show::percent(report.linear_top1), show::percent(report.linear_top1_random)],
+        vec![cell("network"), cell("k-NN"), cell("linear")],
+        vec![cell("pretrained"), show::percent(report.knn_top1), show::percent(report.linear_top1)],
+        vec![cell("random"), show::percent(report.knn_top1_random), show::percent(report.linear_top1_random)],
     ]);
-    eprintln!("\n{:.0} seconds; chance is 12.5 %", report.seconds);
+    eprintln!();
+    paragraph(&format!(
+        "Accuracy on 1000 test pictures, of the pretrained encoder and of the same network with random weights; chance is \
+         12.5 %. k-NN: k 200, T 0.1. {:.0} seconds.",
+        report.seconds
+    ));
 }

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use byol::doctor::{Diagnosis, DoctorOptions, examine};
 use byol::recipe::RecipeRequest;
 use byol_nn::Result;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::device::Compute;
 use crate::recipe::RecipeArguments;
+use crate::screen::row;
 use crate::{Ending, cost, show};
 
 /// Names of a kind that people are shown; `--json` has all.
@@ -34,22 +34,14 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments) -> Result<Ending> {
     let device = arguments.compute.open()?;
-    let data = arguments.recipe.data.clone();
+    let data = arguments.recipe.data.roots();
     let recipe = RecipeRequest::from(arguments.recipe).open(&device)?;
     let options = DoctorOptions {
         sample: arguments.sample.map(|sample| sample as usize),
         estimate: !arguments.no_estimate,
         threads: arguments.compute.threads.map_or(0, usize::from),
     };
-    let bar = ProgressBar::no_length().with_style(
-        ProgressStyle::with_template("looking at pictures {human_pos}/{human_len} {bar:30} {per_sec}, {eta} left")
-            .expect("a template of known keys"),
-    );
-    let diagnosis = examine(&recipe, options, &device, &|done, of| {
-        bar.set_length(of as u64);
-        bar.set_position(done as u64);
-    })?;
-    bar.finish_and_clear();
+    let diagnosis = examine(&recipe, options, &device)?;
     print(&diagnosis, &data);
     if arguments.json {
         show::json(&diagnosis);
@@ -58,20 +50,19 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
 }
 
 fn print(diagnosis: &Diagnosis, data: &[PathBuf]) {
-    let row = |name: &str, value: String| eprintln!("{name:<12}{value}");
-    row("data", diagnosis.description.clone());
+    row("data", &diagnosis.description);
     if diagnosis.inspected < diagnosis.images {
-        row("looked at", format!("{} of {} pictures", diagnosis.inspected, diagnosis.images));
+        row("looked at", &format!("{} of {} pictures", diagnosis.inspected, diagnosis.images));
     }
-    row("kinds", counts(&diagnosis.kinds));
+    row("kinds", &counts(&diagnosis.kinds));
     let [smallest, median, largest] = diagnosis.shorter_side_px;
-    row("short side", format!("{smallest} to {largest} px, median {median}"));
+    row("short side", &format!("{smallest} to {largest} px, median {median}"));
     let [smallest, median, largest] = diagnosis.longer_side_px;
-    row("long side", format!("{smallest} to {largest} px, median {median}"));
+    row("long side", &format!("{smallest} to {largest} px, median {median}"));
     if !diagnosis.classes.is_empty() {
-        row("classes", class_summary(&diagnosis.classes));
+        row("classes", &class_summary(&diagnosis.classes));
     }
-    row("colours", format!("--set views.mean={} --set views.std={}", list(&diagnosis.mean), list(&diagnosis.std)));
+    row("colours", &format!("--set views.mean={} --set views.std={}", list(&diagnosis.mean), list(&diagnosis.std)));
     names("broken", diagnosis.bad.len(), diagnosis.bad.iter().map(|bad| format!("{}: {}", bad.name, bad.reason)));
     names("one colour", diagnosis.blank.len(), diagnosis.blank.iter().cloned());
     names("equal", diagnosis.equal.len(), diagnosis.equal.iter().map(|set| set.join(" = ")));
@@ -81,7 +72,7 @@ fn print(diagnosis: &Diagnosis, data: &[PathBuf]) {
         names(&format!("in {part} too"), shared.equal.len(), equal);
         names(&format!("like {part}"), shared.similar.len(), shared.similar.iter().map(|pair| pair.join(" ~ ")));
     }
-    row("preset", format!("{}: {}", diagnosis.preset, diagnosis.preset_reason));
+    row("preset", &format!("{}: {}", diagnosis.preset, diagnosis.preset_reason));
     if let Some(estimate) = &diagnosis.estimate {
         cost::print(estimate);
     }
@@ -90,10 +81,10 @@ fn print(diagnosis: &Diagnosis, data: &[PathBuf]) {
     }
     eprintln!();
     for problem in &diagnosis.problems {
-        eprintln!("PROBLEM  {problem}");
+        row("PROBLEM", problem);
     }
     for note in &diagnosis.notes {
-        eprintln!("note     {note}");
+        row("note", note);
     }
     if diagnosis.problems.is_empty() {
         eprintln!("nothing found that would spoil a run");
@@ -123,11 +114,11 @@ fn names(what: &str, count: usize, names: impl Iterator<Item = String>) {
     if count == 0 {
         return;
     }
-    eprintln!("{what:<12}{count}");
+    row(what, &count.to_string());
     for name in names.take(SHOWN) {
-        eprintln!("{:<12}{name}", "");
+        row("", &name);
     }
     if count > SHOWN {
-        eprintln!("{:<12}… (all with --json)", "");
+        row("", "… (all with --json)");
     }
 }

@@ -5,21 +5,22 @@ use std::sync::Arc;
 
 use byol::export::{check_free, write_embeddings};
 use byol_data::Dataset;
-use byol_eval::extract;
+use byol_eval::{extract, waiting};
 use byol_nn::Result;
 use byol_nn::encoder::Encoder;
 
+use crate::data::DataArguments;
 use crate::device::Compute;
 use crate::limits::Limits;
+use crate::screen::say;
 use crate::{Ending, show};
 
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Run folder, .safetensors or PyTorch file, or random:ARCH[:STEM[:SIZE]]
     encoder: String,
-    /// Pictures, as for pretrain
-    #[arg(required = true)]
-    data: Vec<PathBuf>,
+    #[command(flatten)]
+    data: DataArguments,
     /// File to write: .npy (with a .names.csv beside it) or .csv
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
@@ -36,18 +37,20 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<Ending> {
-    check_free(&arguments.out, &arguments.data)?;
+    let roots = arguments.data.roots();
+    check_free(&arguments.out, &roots)?;
     let device = arguments.compute.open()?;
     let mut encoder = Encoder::open(&arguments.encoder, &device)?;
     let limits = arguments.limits.of(&arguments.encoder, &encoder.info)?;
-    let dataset = Arc::new(Dataset::open_all(&arguments.data, arguments.split.as_deref(), &limits)?);
+    let dataset = waiting("opening the data", || Dataset::open_all(&roots, arguments.split.as_deref(), &limits))?;
+    let dataset = Arc::new(dataset);
     let features = extract(&mut encoder, &dataset, 0, &device)?;
     let files = write_embeddings(&features, &dataset, &arguments.out)?;
     for bad in &features.bad {
-        eprintln!("left out {}: {}", bad.name, bad.reason);
+        say!("left out {}: {}", bad.name, bad.reason);
     }
     for file in &files {
-        eprintln!("wrote {} pictures × {} values: {}", features.len(), features.size, file.display());
+        say!("wrote {} pictures × {} values: {}", features.len(), features.size, file.display());
     }
     if arguments.json {
         show::json(&serde_json::json!({

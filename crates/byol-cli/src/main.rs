@@ -5,24 +5,31 @@
 
 mod bench;
 mod cost;
+mod data;
 mod demo;
 mod device;
 mod doctor;
 mod embed;
 mod eval;
+mod examples;
 mod interrupt;
 mod limits;
+mod mistakes;
 mod predict;
 mod pretrain;
 mod preview;
 mod recipe;
 mod report;
+mod screen;
+mod shell;
 mod show;
+mod version;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use byol_data::DataError;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// A training step asks for the same large blocks every time.
 #[global_allocator]
@@ -30,8 +37,11 @@ static ALLOCATOR: byol_kernels::ReusingAllocator = byol_kernels::ReusingAllocato
 
 /// Pretrain an image encoder without labels (BYOL), see that it learned something, use it.
 #[derive(Parser)]
-#[command(name = "byol", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "byol", version, long_version = version::long(), propagate_version = true, arg_required_else_help = true)]
 struct Cli {
+    /// Say nothing on stderr but results and errors: no progress, no explanations
+    #[arg(short, long, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -41,16 +51,20 @@ enum Command {
     /// Draw a small data set, pretrain on it, compare with random weights; needs no data
     Demo(demo::Arguments),
     /// Look at the data: what is there, what is broken, how long a run will take
+    #[command(override_usage = "byol doctor [OPTIONS] <DATA>...")]
     Doctor(doctor::Arguments),
     /// Write a picture of the views that training would see
+    #[command(override_usage = "byol preview [OPTIONS] --out <FILE> <DATA>...")]
     Preview(preview::Arguments),
     /// Pretrain an encoder on a folder, an archive or a file set of pictures
+    #[command(override_usage = "byol pretrain [OPTIONS] <DATA>...")]
     Pretrain(pretrain::PretrainArguments),
     /// Go on with an interrupted run
     Resume(pretrain::ResumeArguments),
     /// Measure an encoder, beside random weights of the same architecture
     Eval(eval::Arguments),
     /// Write the representation of every picture to a file
+    #[command(override_usage = "byol embed [OPTIONS] --out <FILE> <ENCODER> <DATA>...")]
     Embed(embed::Arguments),
     /// Write what a saved linear classifier takes every picture for to a file
     Predict(predict::Arguments),
@@ -59,6 +73,11 @@ enum Command {
     /// Measure how fast this machine loads, trains and embeds
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Print completions for a shell
+    Completions(shell::CompletionArguments),
+    /// Write manual pages into a folder
+    #[command(hide = true)]
+    Man(shell::ManArguments),
 }
 
 /// How a command ended, when it could run at all.
@@ -71,8 +90,27 @@ enum Ending {
     Interrupted,
 }
 
+/// All commands, with examples.
+fn command() -> clap::Command {
+    examples::added_to(Cli::command())
+}
+
+/// What was typed; help, version and mistakes end the program here.
+fn parse() -> Cli {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let parsed = command().try_get_matches_from(&arguments).and_then(|mut found| Cli::from_arg_matches_mut(&mut found));
+    parsed.unwrap_or_else(|error| {
+        let words: Vec<String> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        mistakes::with_tip(error, &command(), &words).exit()
+    })
+}
+
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let Cli { quiet, command: asked } = parse();
+    if quiet {
+        screen::be_quiet();
+    }
+    let result = match asked {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
         Command::Preview(arguments) => preview::run(arguments),
@@ -83,6 +121,8 @@ fn main() -> ExitCode {
         Command::Predict(arguments) => predict::run(&arguments),
         Command::Report(arguments) => report::run(arguments),
         Command::Bench(bench) => bench::run(bench),
+        Command::Completions(arguments) => shell::completions(command(), &arguments),
+        Command::Man(arguments) => shell::man(command(), &arguments),
     };
     match result {
         Ok(Ending::Done) => ExitCode::SUCCESS,

@@ -13,6 +13,7 @@ use byol_nn::{Error, Result};
 
 use crate::device::Compute;
 use crate::recipe::RecipeArguments;
+use crate::screen::{row, say, talks};
 use crate::{Ending, cost, interrupt, show};
 
 #[derive(clap::Args)]
@@ -74,8 +75,10 @@ pub fn resume(arguments: &ResumeArguments) -> Result<Ending> {
     if let Some(threads) = arguments.loader_threads {
         prepared.config.train.loader_threads = usize::from(threads);
     }
-    eprintln!("data        {}", prepared.dataset.description());
-    introduce(&prepared.config, prepared.dataset.len());
+    if talks() {
+        row("data", &prepared.dataset.description());
+        introduce(&prepared.config, prepared.dataset.len());
+    }
     introduce_run(&prepared);
     let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), &device, stop)
         .inspect_err(|error| say_what_is_saved(&prepared, error))?;
@@ -83,13 +86,16 @@ pub fn resume(arguments: &ResumeArguments) -> Result<Ending> {
 }
 
 fn introduce_recipe(recipe: &Recipe) {
-    eprintln!("data        {}", recipe.dataset.description());
-    eprintln!("preset      {}", recipe.preset_sentence());
+    if !talks() {
+        return;
+    }
+    row("data", &recipe.dataset.description());
+    row("preset", &recipe.preset_sentence());
     for Choice { key, value, reason } in &recipe.choices {
-        eprintln!("chosen      {key} {value}: {reason}");
+        row("chosen", &format!("{key} {value}: {reason}"));
     }
     for adapted in &recipe.adapted {
-        eprintln!("adapted     {adapted}");
+        row("adapted", adapted);
     }
     introduce(&recipe.config, recipe.dataset.len());
 }
@@ -97,33 +103,31 @@ fn introduce_recipe(recipe: &Recipe) {
 fn introduce(config: &Config, images: usize) {
     let schedule = config.schedule(images);
     let batch = config.train.batch_size;
-    eprintln!("encoder     {} ({:?} stem), {} px", config.model.arch, config.model.stem, config.views.size_px);
-    eprintln!("compute     {} on {}", config.precision, byol_nn::ops::isa());
-    eprintln!(
-        "batch       {batch} pictures in {} pass(es) of {}",
-        config.train.accumulation_steps,
-        config.micro_batch_size()
-    );
-    eprintln!(
-        "steps       {} ({} epochs), {} of them warm-up",
-        schedule.total_steps, config.schedule.epochs, schedule.warmup_steps
-    );
-    eprintln!(
-        "rate        peak {:.5} = base {} × batch {batch} / 256, {:?}",
-        schedule.peak_learning_rate, config.schedule.base_learning_rate, config.optimizer.kind
-    );
+    row("encoder", &format!("{} ({:?} stem), {} px", config.model.arch, config.model.stem, config.views.size_px));
+    row("compute", &format!("{} on {}", config.precision, byol_nn::ops::isa()));
+    let (passes, micro) = (config.train.accumulation_steps, config.micro_batch_size());
+    row("batch", &format!("{batch} pictures in {passes} pass(es) of {micro}"));
+    let (steps, epochs, warmup) = (schedule.total_steps, config.schedule.epochs, schedule.warmup_steps);
+    row("steps", &format!("{steps} ({epochs} epochs), {warmup} of them warm-up"));
+    let (peak, base) = (schedule.peak_learning_rate, config.schedule.base_learning_rate);
+    row("rate", &format!("peak {peak:.5} = base {base} × batch {batch} / 256, {:?}", config.optimizer.kind));
 }
 
 fn introduce_run(prepared: &PreparedRun) {
-    eprintln!("run folder  {} (all settings in config.toml)", prepared.folder.path().display());
+    if talks() {
+        row("run folder", &format!("{} (all settings in config.toml)", prepared.folder.path().display()));
+    }
 }
 
 /// How long it will take; where nobody chose that, a shorter run is offered before the machine is busy for days.
 fn announce_length(recipe: &Recipe, request: &RecipeRequest, device: &Device) -> Result<()> {
+    if !talks() {
+        return Ok(());
+    }
     let hours = recipe.hours(device)?;
-    eprintln!("time        about {} on this machine, timed just now", cost::duration(hours));
+    row("time", &format!("about {} on this machine, timed just now", cost::duration(hours)));
     if let Some(shorter) = Shorter::than(hours, recipe, device)? {
-        eprintln!("note        {} is made for accelerators", recipe.preset);
+        row("note", &format!("{} is made for accelerators", recipe.preset));
         cost::shorter(&shorter, &request.data);
     }
     Ok(())
@@ -132,7 +136,9 @@ fn announce_length(recipe: &Recipe, request: &RecipeRequest, device: &Device) ->
 fn dry_run_of(recipe: &Recipe, device: &Device, json: bool) -> Result<Ending> {
     let Recipe { dataset, config, preset, reason, choices, adapted, .. } = recipe;
     let measured = byol::cost::measure(dataset, config, config.train.loader_threads, device)?;
-    cost::print(&measured);
+    if talks() {
+        cost::print(&measured);
+    }
     if json {
         show::json(&serde_json::json!({
             "preset": preset.name(), "reason": reason, "choices": choices, "adapted": adapted, "config": config, "cost": measured,
@@ -140,7 +146,7 @@ fn dry_run_of(recipe: &Recipe, device: &Device, json: bool) -> Result<Ending> {
     } else {
         print!("{}", config.to_toml());
     }
-    eprintln!("a dry run: nothing was written. Leave out --dry-run to train");
+    say!("a dry run: nothing was written. Leave out --dry-run to train");
     Ok(Ending::Done)
 }
 

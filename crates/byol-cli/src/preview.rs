@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use byol::preview::{PreviewOptions, check_free, write_preview};
 use byol::recipe::RecipeRequest;
+use byol_eval::waiting;
 use byol_nn::Result;
+use byol_nn::ops::Device;
 
 use crate::Ending;
 use crate::recipe::RecipeArguments;
+use crate::screen::{row, say, talks};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -25,17 +28,19 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments) -> Result<Ending> {
-    check_free(&arguments.out, &arguments.recipe.data)?;
-    let recipe =
-        RecipeRequest::from(arguments.recipe).open(&byol_nn::ops::open_device("cpu").expect("every build has it"))?;
-    eprintln!("data    {}", recipe.dataset.description());
-    eprintln!("preset  {}", recipe.preset_sentence());
+    check_free(&arguments.out, &arguments.recipe.data.roots())?;
+    let recipe = RecipeRequest::from(arguments.recipe).open(&Device::flex())?;
+    if talks() {
+        row("data", &recipe.dataset.description());
+        row("preset", &recipe.preset_sentence());
+    }
     let options = PreviewOptions {
         images: usize::from(arguments.images),
         pairs: usize::from(arguments.pairs),
         seed: recipe.config.seed,
     };
-    let shown = write_preview(&recipe.dataset, &recipe.config.views, options, &arguments.out)?;
-    eprintln!("{shown} pictures with {} pairs of views each: {}", arguments.pairs, arguments.out.display());
+    let shown =
+        waiting("drawing views", || write_preview(&recipe.dataset, &recipe.config.views, options, &arguments.out))?;
+    say!("{shown} pictures with {} pairs of views each: {}", arguments.pairs, arguments.out.display());
     Ok(Ending::Done)
 }

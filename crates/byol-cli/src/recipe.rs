@@ -6,13 +6,13 @@ use byol::Preset;
 use byol::recipe::RecipeRequest;
 use byol_nn::model::Arch;
 
+use crate::data::DataArguments;
+
 /// Pictures and what to do with them.
 #[derive(clap::Args, Clone)]
 pub struct RecipeArguments {
-    /// Pictures: folders, tar archives (plain, gz, xz, zst), WebDataset shards ("part-{000..127}.tar"), Parquet, CIFAR, STL or
-    /// IDX file sets, .npy or .npz arrays, a text or CSV file of paths; several are read as one
-    #[arg(required = true)]
-    pub data: Vec<PathBuf>,
+    #[command(flatten)]
+    pub data: DataArguments,
     #[command(flatten)]
     settings: SettingsFlags,
     /// Where all randomness starts; short for --set seed=N
@@ -68,7 +68,7 @@ pub struct SettingsFlags {
 impl From<RecipeArguments> for RecipeRequest {
     fn from(arguments: RecipeArguments) -> Self {
         let RecipeArguments { data, settings, seed, split, minutes, epochs, batch_size, size, arch, init } = arguments;
-        let mut request = settings.request(data);
+        let mut request = settings.request(data.roots());
         let named = [
             ("seed", seed.map(|seed| seed.to_string())),
             ("schedule.epochs", epochs.map(|epochs| format!("{epochs:?}"))),

@@ -7,6 +7,7 @@ use byol_report::{PreparedReport, ReportRequest};
 
 use crate::Ending;
 use crate::device::Compute;
+use crate::screen::say;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -17,10 +18,10 @@ pub struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
     /// Pictures to show, as for pretrain; may be repeated [default: those each run was trained on]
-    #[arg(long)]
+    #[arg(long, value_name = "DATA")]
     data: Vec<PathBuf>,
     /// Pictures to find neighbours for and to place on the map [default: the test part of --data, else a fifth of it held out]
-    #[arg(long)]
+    #[arg(long, value_name = "DATA")]
     test: Vec<PathBuf>,
     /// Pictures of the map, and to find neighbours among
     #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u16).range(1..=4000))]
@@ -40,6 +41,6 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     let request = ReportRequest { runs, data, test, images: usize::from(images), seed, pictures: !no_map };
     let report = PreparedReport::new(request, &out)?;
     let bytes = report.write(&out, &compute.open()?)?;
-    eprintln!("report of {:.1} MB: {}", bytes as f64 / 1e6, out.display());
+    say!("report of {:.1} MB: {}", bytes as f64 / 1e6, out.display());
     Ok(Ending::Done)
 }

@@ -8,6 +8,7 @@ use byol_nn::encoder::{Encoder, EncoderInfo};
 use byol_nn::weights::to_vec;
 use byol_nn::{Error, Result};
 
+use super::meter::Meter;
 use super::progress::Countdown;
 
 /// Pictures per forward pass.
@@ -123,9 +124,12 @@ pub(super) fn extract_by(
     let (side, channels) = (info.preprocessing.size_px, info.channels());
     let mut features = Features { values: Vec::new(), size, images: vec![], labels: vec![], bad: vec![] };
     let loader = EvaluationLoader::start(dataset.clone(), info.preprocessing.clone(), BATCH_SIZE, threads);
+    let meter = countdown.is_silent().then(|| Meter::start("representations", dataset.len() as u64));
     for batch in loader {
         let batch = batch?;
-        countdown.advance((batch.images.len() + batch.bad.len()) as u64)?;
+        let looked_at = (batch.images.len() + batch.bad.len()) as u64;
+        countdown.advance(looked_at)?;
+        meter.iter().for_each(|meter| meter.advance(looked_at));
         features.bad.extend(batch.bad);
         if batch.images.is_empty() {
             continue;

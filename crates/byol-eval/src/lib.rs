@@ -27,6 +27,7 @@ mod kept;
 pub mod knn;
 pub mod linear;
 pub mod logistic;
+mod meter;
 pub mod metrics;
 pub mod pace;
 mod progress;
@@ -45,7 +46,8 @@ pub use edge::{Edge, End};
 pub use features::{Features, extract, extract_watched};
 pub use held_out::HeldOut;
 pub use kept::KeptOutcomes;
-pub use progress::{Countdown, Stop, duration};
+pub use meter::{Meter, waiting};
+pub use progress::{Countdown, Stop, duration, shows_progress, silence_progress};
 pub use record::{
     COLUMNS, Column, Evaluation, Gain, LargestClass, Network, Outcome, Row, Statistic, best, gains, main_column,
     percent, read_evaluations, rows, write_evaluations,

@@ -29,6 +29,19 @@ impl Stop {
     }
 }
 
+/// Whether nobody wants to see progress.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// From here on this process shows no progress.
+pub fn silence_progress() {
+    SILENT.store(true, Ordering::Relaxed);
+}
+
+/// Whether progress may be shown.
+pub fn shows_progress() -> bool {
+    !SILENT.load(Ordering::Relaxed)
+}
+
 /// Counts the pictures of all trainings of a protocol down.
 pub struct Countdown {
     display: Display,
@@ -53,12 +66,13 @@ const LINE_INTERVAL: Duration = Duration::from_secs(15);
 impl Countdown {
     /// Starts counting `total` pictures.
     pub fn start(total: u64) -> Self {
-        let display = match std::io::stderr().is_terminal() {
-            true => {
-                let style = ProgressStyle::with_template("{bar:20} {wide_msg}").expect("the template is well formed");
+        let display = match (shows_progress(), std::io::stderr().is_terminal()) {
+            (false, _) => Display::Nothing,
+            (true, true) => {
+                let style = ProgressStyle::with_template("{bar:16} {wide_msg}").expect("the template is well formed");
                 Display::Bar(ProgressBar::new(total).with_style(style))
             }
-            false => Display::Lines,
+            (true, false) => Display::Lines,
         };
         Self::shown(total, display)
     }
@@ -66,6 +80,11 @@ impl Countdown {
     /// Counts without a word.
     pub fn silent() -> Self {
         Self::shown(0, Display::Nothing)
+    }
+
+    /// Whether nothing of it is seen.
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self.display, Display::Nothing)
     }
 
     /// Ends the work at the next [`advance`](Self::advance) once `stop` says so.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use byol_data::{DataConfig, Dataset, Random, Stream};
 use byol_nn::{Error, Result};
 
+use super::meter::waiting;
+
 /// Training and test pictures of an evaluation.
 #[derive(Clone, Debug)]
 pub struct LabelledParts {
@@ -29,6 +31,10 @@ const HELD_OUT: f64 = 0.2;
 /// # Errors
 /// Data errors, and [`Error::Evaluation`] when the two parts do not have the same classes.
 pub fn open_parts(data: &[PathBuf], test: &[PathBuf], limits: &DataConfig) -> Result<LabelledParts> {
+    waiting("opening the data", || open_all(data, test, limits))
+}
+
+fn open_all(data: &[PathBuf], test: &[PathBuf], limits: &DataConfig) -> Result<LabelledParts> {
     let train = Dataset::open_all(data, None, limits)?;
     if test.is_empty() {
         return match test_split(&train) {

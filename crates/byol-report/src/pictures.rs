@@ -6,6 +6,7 @@ use burn::tensor::Device;
 use byol::sheet::{Embedded, neighbours_png};
 use byol_data::DataConfig;
 use byol_eval::knn::{self, Neighbour};
+use byol_eval::waiting;
 use byol_nn::Result;
 
 use super::html::{escape, note};
@@ -77,7 +78,7 @@ fn pictures_of(
         return Ok(note("No pictures: not one of those chosen can be read; byol doctor says why."));
     }
     let mut html = neighbours(&embedded, device)?;
-    let map = Map::of(&embedded, request, device);
+    let map = waiting("laying out the map", || Map::of(&embedded, request, device));
     html += &match map {
         Some(map) => {
             let sprite = Sprite::of(&map.pictures, runs);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use burn::tensor::Device;
 use byol_data::views::Views;
 use byol_data::{Dataset, throughput};
+use byol_eval::waiting;
 use byol_kernels::{available_memory_bytes, peak_memory_bytes, reset_peak_memory};
 use byol_nn::{Error, Result};
 use serde::Serialize;
@@ -78,12 +79,14 @@ pub fn speed(dataset: &Dataset, config: &Config, threads: usize, duration: Durat
 /// # Errors
 /// As [`speed`].
 pub fn measure(dataset: &Dataset, config: &Config, threads: usize, device: &Device) -> Result<Cost> {
-    let input_images_per_second = input_images_per_second(dataset, config, threads, Duration::from_secs(2))?;
+    let input_images_per_second = waiting("timing the loading of pictures", || {
+        input_images_per_second(dataset, config, threads, Duration::from_secs(2))
+    })?;
     let small = timed_images(config) / 2;
     reset_peak_memory();
-    step_images_per_second(config, small, device);
+    waiting("timing training steps", || step_images_per_second(config, small, device));
     let first = peak_memory_bytes();
-    let step_images_per_second = step_images_per_second(config, 2 * small, device);
+    let step_images_per_second = waiting("timing training steps", || step_images_per_second(config, 2 * small, device));
     let speed = Speed { input_images_per_second, step_images_per_second };
     let memory_of = |batch: usize| {
         let (first, second) = (first? as f64, peak_memory_bytes()? as f64);

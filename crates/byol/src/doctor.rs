@@ -6,6 +6,7 @@ use burn::tensor::Device;
 use byol_data::inspect::{Inspection, inspect};
 use byol_data::views::blur_taps;
 use byol_data::{BadImage, Dataset};
+use byol_eval::{Meter, waiting};
 use byol_nn::Result;
 use serde::Serialize;
 
@@ -88,25 +89,21 @@ pub struct SharedPictures {
     pub similar: Vec<[String; 2]>,
 }
 
-/// Looks at the data of `recipe`; `progress` is told (done, of how many).
+/// Looks at the data of `recipe`.
 ///
 /// # Errors
 /// When another part of the data cannot be opened, or a worker thread failed.
-pub fn examine(
-    recipe: &Recipe,
-    options: DoctorOptions,
-    device: &Device,
-    progress: &(dyn Fn(usize, usize) + Sync),
-) -> Result<Diagnosis> {
+pub fn examine(recipe: &Recipe, options: DoctorOptions, device: &Device) -> Result<Diagnosis> {
     let Recipe { dataset, config, .. } = recipe;
     let look = |dataset: &Dataset| -> Result<Inspection> {
         let places = places(dataset.len(), options.sample);
-        Ok(inspect(dataset, &places, options.threads, &|done| progress(done, places.len()))?)
+        let meter = Meter::start("looking at pictures", places.len() as u64);
+        Ok(inspect(dataset, &places, options.threads, &|done| meter.set(done as u64))?)
     };
     let found = look(dataset)?;
     let mut overlap = BTreeMap::new();
     for split in dataset.splits_present().iter().filter(|split| Some(split.as_str()) != dataset.split()) {
-        let other = Dataset::open_all(dataset.roots(), Some(split), dataset.config())?;
+        let other = waiting("opening the data", || Dataset::open_all(dataset.roots(), Some(split), dataset.config()))?;
         overlap.insert(split.clone(), shared(dataset, &found, &other, &look(&other)?));
     }
     let names = |places: &[u32]| places.iter().map(|&place| dataset.name(place as usize)).collect::<Vec<_>>();

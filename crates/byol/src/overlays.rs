@@ -75,7 +75,7 @@ impl Overlays {
 
     /// These, over `key=value` settings that rules have chosen.
     pub(crate) fn above(&self, chosen: impl Iterator<Item = String>) -> Result<Self> {
-        let chosen = chosen.map(|setting| Ok((format!("the rule's {setting}"), parse_setting(&setting)?)));
+        let chosen = chosen.map(|setting| Ok((Origin::Stored("what the rules chose"), parse_setting(&setting)?)));
         let tables = chosen.chain(self.tables.iter().cloned().map(Ok)).collect::<Result<_>>()?;
         Ok(Self { preset: self.preset, tables })
     }

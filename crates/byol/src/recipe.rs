@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use burn::tensor::Device;
 use byol_data::Dataset;
+use byol_eval::waiting;
 use byol_nn::Result;
 use serde::Serialize;
 use toml::Value;
@@ -151,7 +152,8 @@ impl RecipeRequest {
             None => overlays.merged_over(Preset::Imagenette128)?.data,
         };
         limits.validate()?;
-        self.resolve(Dataset::open_all(&self.data, self.split.as_deref(), &limits)?, device)
+        let dataset = waiting("opening the data", || Dataset::open_all(&self.data, self.split.as_deref(), &limits))?;
+        self.resolve(dataset, device)
     }
 
     fn resolve(&self, dataset: Dataset, device: &Device) -> Result<Recipe> {
@@ -169,7 +171,9 @@ impl RecipeRequest {
         };
         let mut images_per_second = None;
         if named.is_none() || self.minutes.is_some() {
-            let fitted = fit(preset, pictures, &overlays, self.minutes, |config| speed(&dataset, config, device))?;
+            let fitted = waiting("timing this machine", || {
+                fit(preset, pictures, &overlays, self.minutes, |config| speed(&dataset, config, device))
+            })?;
             choices.extend(fitted.choices);
             images_per_second = fitted.images_per_second;
         }

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use byol_eval::duration;
+use byol_eval::{duration, shows_progress};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::monitor::{OnlineLine, OnlineNumbers};
@@ -33,10 +33,10 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 impl Progress {
     /// Starts the display of steps `first_step .. total_steps`.
     pub fn start(first_step: u64, total_steps: u64) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = (shows_progress() && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(total_steps).with_position(first_step);
             let style =
-                ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}").expect("the template is well formed");
+                ProgressStyle::with_template("{bar:12} {pos}/{len} {wide_msg}").expect("the template is well formed");
             bar.set_style(style);
             bar
         });
@@ -54,14 +54,14 @@ impl Progress {
     pub fn show(&mut self, metrics: &StepMetrics) {
         let done = metrics.step + 1;
         let message = format!(
-            "epoch {:.2}  loss {:.3}  std {:.4}{}  {:.0} images/s  data wait {:.0} %  left {}",
+            "left {}  epoch {:.2}  loss {:.3}  std {:.4}{}  {:.0} images/s  data wait {:.0} %",
+            self.time_left(done),
             metrics.epoch,
             metrics.loss,
             metrics.projection_std,
             self.online,
             metrics.images_per_second,
             metrics.data_wait * 100.0,
-            self.time_left(done),
         );
         match &self.bar {
             Some(bar) => bar.set_message(message),
@@ -85,6 +85,9 @@ impl Progress {
 
     /// A plain line; of those that come too fast only that of the last step.
     fn print(&mut self, done: u64, message: &str) {
+        if !shows_progress() {
+            return;
+        }
         if self.last_line.is_none_or(|at| at.elapsed() >= LINE_INTERVAL) || done == self.total_steps {
             self.last_line = Some(Instant::now());
             line(&format!("step {done}/{}  {message}", self.total_steps));

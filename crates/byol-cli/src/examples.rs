@@ -1,0 +1,160 @@
+//! Examples below the help of every command.
+
+use clap::Command;
+
+/// Path of a command below `byol`, and what people do with it.
+const EXAMPLES: [(&str, &[&str]); 22] = [
+    (
+        "",
+        &[
+            "byol demo",
+            "byol doctor PHOTOS",
+            "byol pretrain PHOTOS --out runs/photos",
+            "byol eval knn runs/photos --data LABELLED",
+        ],
+    ),
+    ("demo", &["byol demo", "byol demo --out runs/try --seed 1"]),
+    (
+        "doctor",
+        &[
+            "byol doctor PHOTOS",
+            "byol doctor photos.tar --sample 2000 --no-estimate",
+            "byol doctor PHOTOS --preset cifar10 --set train.batch_size=128 --json",
+        ],
+    ),
+    (
+        "preview",
+        &[
+            "byol preview PHOTOS -o views.png",
+            "byol preview PHOTOS -o views.png --images 10 --pairs 2 --set views.view1.hue=0.2",
+        ],
+    ),
+    (
+        "pretrain",
+        &[
+            "byol pretrain PHOTOS",
+            "byol pretrain A B more.tar --out runs/all --seed 1",
+            "byol pretrain PHOTOS --preset cifar10 --set schedule.epochs=60 --set model.arch=resnet18x0.25",
+            "byol pretrain PHOTOS --config mine.toml --set train.batch_size=128",
+        ],
+    ),
+    ("resume", &["byol resume runs/photos", "byol resume runs/photos --threads 4 --loader-threads 2"]),
+    (
+        "eval",
+        &[
+            "byol eval knn runs/photos --data LABELLED",
+            "byol eval linear runs/photos --data TRAIN --test TEST --seeds 3",
+        ],
+    ),
+    (
+        "eval knn",
+        &[
+            "byol eval knn runs/photos --data LABELLED",
+            "byol eval knn runs/photos --data LABELLED --k 1,20,200 --temperature 0.07",
+            "byol eval knn random:resnet18:cifar:32 --data LABELLED",
+        ],
+    ),
+    (
+        "eval linear",
+        &[
+            "byol eval linear runs/photos --data LABELLED",
+            "byol eval linear runs/photos --data TRAIN --test TEST --seeds 3 --reference resnet18.pth",
+        ],
+    ),
+    (
+        "eval finetune",
+        &[
+            "byol eval finetune runs/photos --data LABELLED",
+            "byol eval finetune runs/photos --data LABELLED --finetune-steps 500 --finetune-rates 0.01,0.1",
+        ],
+    ),
+    (
+        "eval semi",
+        &[
+            "byol eval semi runs/photos --data LABELLED",
+            "byol eval semi runs/photos --data LABELLED --labels 10% --finetune-steps 500",
+        ],
+    ),
+    (
+        "eval transfer",
+        &[
+            "byol eval transfer runs/photos --data OTHER",
+            "byol eval transfer runs/photos --data FLOWERS --benchmark flowers102",
+        ],
+    ),
+    ("eval all", &["byol eval all runs/photos --data LABELLED", "byol eval all runs/photos --data LABELLED --json"]),
+    (
+        "eval ablate",
+        &[
+            "byol eval ablate --table target --data LABELLED",
+            "byol eval ablate --table heads --data LABELLED --config recipe.toml --seeds 3",
+        ],
+    ),
+    (
+        "embed",
+        &["byol embed runs/photos PHOTOS -o photos.npy", "byol embed resnet50.pth PHOTOS -o photos.csv --split test"],
+    ),
+    (
+        "report",
+        &[
+            "byol report runs/photos -o report.html",
+            "byol report runs/photos runs/other -o both.html --data LABELLED --images 500",
+            "byol report runs/photos -o curves.html --no-map",
+        ],
+    ),
+    ("bench", &["byol bench step --arch resnet50 --size 224 --batch 16", "byol bench input PHOTOS --size 224"]),
+    (
+        "bench step",
+        &["byol bench step", "byol bench step --arch resnet50 --size 224 --batch 16 --precision bf16 --threads 2"],
+    ),
+    ("bench embed", &["byol bench embed", "byol bench embed --arch resnet50 --size 224 --batch 64 --json"]),
+    ("bench input", &["byol bench input PHOTOS", "byol bench input PHOTOS --size 32 --threads 2 --seconds 10"]),
+    ("bench peak", &["byol bench peak", "byol bench peak --threads 1 --isa avx2"]),
+    (
+        "completions",
+        &[
+            "byol completions bash > ~/.local/share/bash-completion/completions/byol",
+            "byol completions zsh > ~/.zfunc/_byol",
+            "byol completions fish > ~/.config/fish/completions/byol.fish",
+        ],
+    ),
+];
+
+/// The command with examples below its help and that of all commands below it.
+pub fn added_to(command: Command) -> Command {
+    below("", command)
+}
+
+fn below(path: &str, command: Command) -> Command {
+    let command = match EXAMPLES.iter().find(|(of, _)| *of == path) {
+        Some((_, lines)) => command.after_help(format!("Examples:\n  {}", lines.join("\n  "))),
+        None => command,
+    };
+    command.mut_subcommands(|sub| below(format!("{path} {}", sub.get_name()).trim_start(), sub))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command;
+
+    fn check(path: &str, command: &Command) {
+        let found = EXAMPLES.iter().any(|(of, lines)| *of == path && lines.len() >= 2);
+        assert!(found || command.is_hide_set(), "`byol {path}` has two examples");
+        for sub in command.get_subcommands() {
+            check(format!("{path} {}", sub.get_name()).trim_start(), sub);
+        }
+    }
+
+    #[test]
+    fn every_command_has_examples_and_every_example_is_a_command() {
+        check("", &command());
+        for (path, lines) in EXAMPLES {
+            for line in lines {
+                assert!(line.starts_with(format!("byol {path}").trim_end()), "{line}");
+                let words = line.split_whitespace().take_while(|word| *word != ">");
+                command().try_get_matches_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            }
+        }
+    }
+}
