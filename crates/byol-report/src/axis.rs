@@ -7,7 +7,8 @@ pub(super) enum Spacing {
     Rounded,
     /// Equal differences, equal distances; the range is that of the values.
     Exact,
-    /// Equal ratios, equal distances; for values above 0 of very different size.
+    /// Equal ratios, equal distances; for values above 0 of very different size. What is below a 10 000th of the largest, such as
+    /// a rate that begins at 0, lies on the bottom.
     Logarithmic,
 }
 
@@ -26,15 +27,19 @@ impl Axis {
     /// An axis over all of `values` with about `wanted` ticks; values that are not finite do not count. Without any it
     /// goes from 0 to 1.
     pub fn over(values: impl Iterator<Item = f64>, spacing: Spacing, wanted: usize) -> Self {
-        let finite = values.filter(|value| value.is_finite());
-        let (low, high) =
-            finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
-        let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
-        let spacing = match spacing {
-            Spacing::Logarithmic if low > 0.0 => return Self::logarithmic(low, high),
-            Spacing::Logarithmic => Spacing::Rounded,
-            other => other,
+        let finite: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+        let range = |values: &mut dyn Iterator<Item = f64>| {
+            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
         };
+        if spacing == Spacing::Logarithmic {
+            let (low, high) = range(&mut finite.iter().copied().filter(|value| *value > 0.0));
+            if low <= high {
+                return Self::logarithmic(low.max(high * 1e-4), high);
+            }
+        }
+        let (low, high) = range(&mut finite.iter().copied());
+        let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
+        let spacing = if spacing == Spacing::Logarithmic { Spacing::Rounded } else { spacing };
         // A constant gets room on both sides; far from 0 a step must still change the number.
         let margin = if high - low <= 1e-9 * high.abs().max(low.abs()) { (0.1 * high.abs()).max(1e-6) } else { 0.0 };
         let (low, high) = (low - margin, high + margin);
@@ -186,6 +191,8 @@ mod tests {
             ["0.01", "0.1", "1", "10", "100"]
         );
         assert!((axis.place(0.1) - 0.25).abs() < 1e-12 && axis.place(1.0) == 0.5);
+        let from_zero = Axis::over([0.0, 1e-9, 0.2].into_iter(), Spacing::Logarithmic, 5);
+        assert_eq!((from_zero.range(), from_zero.place(0.0)), ([1e-5, 1.0], 0.0));
         let narrow = Axis::over([2.0, 60.0].into_iter(), Spacing::Logarithmic, 5);
         assert_eq!(
             narrow.ticks.iter().map(|&tick| narrow.label(tick)).collect::<Vec<_>>(),

@@ -12,6 +12,9 @@ const LEFT: f64 = 50.0;
 const RIGHT: f64 = 390.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 178.0;
+/// Width of a digit and height of a line of labels.
+const DIGIT: f64 = 7.0;
+const LINE: f64 = 13.0;
 
 /// What is plotted.
 pub(super) struct Chart<'a> {
@@ -78,8 +81,15 @@ impl Chart<'_> {
                 at + 4.0
             );
         }
+        let mut free_from = f64::NEG_INFINITY;
         for &tick in &x.ticks {
-            let (at, label) = (across(tick), x.label(tick));
+            let (at, mut label) = (across(tick), x.label(tick));
+            let half = label.chars().count() as f64 * DIGIT / 2.0;
+            if at - half < free_from || at + half > WIDTH {
+                label.clear();
+            } else {
+                free_from = at + half + DIGIT;
+            }
             svg += &format!(
                 "<path class=\"tick\" d=\"M{at:.1} {BOTTOM}v4\"/><text class=\"x\" x=\"{at:.1}\" y=\"{:.1}\">{label}</text>\n",
                 BOTTOM + 17.0
@@ -101,10 +111,8 @@ impl Chart<'_> {
         for series in &self.series {
             svg += &series.svg(&across, &up);
         }
-        for reference in &self.references {
-            // Above the line, below it where the plot ends.
-            let at = up(reference.value);
-            let at = if at - 14.0 < TOP { at + 13.0 } else { at - 5.0 };
+        let levels: Vec<f64> = self.references.iter().map(|reference| up(reference.value)).collect();
+        for (reference, at) in self.references.iter().zip(apart(&levels)) {
             svg += &format!(
                 "<text class=\"level-label\" x=\"{:.1}\" y=\"{at:.1}\">{}</text>\n",
                 RIGHT - 3.0,
@@ -113,6 +121,20 @@ impl Chart<'_> {
         }
         svg + "<g class=\"pointer\"></g></svg>\n"
     }
+}
+
+/// Where the words of `levels` stand: above their line, below it where the plot ends, and no two over each other.
+fn apart(levels: &[f64]) -> Vec<f64> {
+    let mut taken: Vec<f64> = Vec::new();
+    for &level in levels {
+        let above = level - 5.0;
+        let below = level + LINE;
+        let steps = (1..=levels.len()).flat_map(|step| [above - step as f64 * LINE, below + step as f64 * LINE]);
+        let free =
+            |at: &f64| (TOP + 9.0..=BOTTOM - 2.0).contains(at) && taken.iter().all(|other| (at - other).abs() >= LINE);
+        taken.push([above, below].into_iter().chain(steps).find(free).unwrap_or(above.max(TOP + 9.0)));
+    }
+    taken
 }
 
 impl Series {
@@ -186,6 +208,26 @@ mod tests {
             ]
         );
         assert!(svg.contains("class=\"line run0\"") && svg.contains("class=\"line run1\""));
+    }
+
+    #[test]
+    fn words_of_near_levels_do_not_lie_over_each_other() {
+        let places = apart(&[60.0, 62.0, 66.0, 170.0, 172.0, 12.0]);
+        for (number, place) in places.iter().enumerate() {
+            assert!((TOP..=BOTTOM).contains(place), "{places:?}");
+            assert!(places[..number].iter().all(|other| (place - other).abs() >= LINE), "{places:?}");
+        }
+        assert_eq!(places[0], 55.0);
+        let wide = chart(vec![
+            series(0, &[1.0]),
+            Series { run: 1, points: vec![Point { x: 190_000.0, mean: 1.0, low: 1.0, high: 1.0 }], dots: false },
+        ]);
+        let labels: Vec<f64> = wide
+            .lines()
+            .filter(|line| line.contains("class=\"x\"") && !line.contains("></text>"))
+            .map(|line| line.rsplit("x=\"").next().unwrap().split('"').next().unwrap().parse().unwrap())
+            .collect();
+        assert!(labels.windows(2).all(|pair| pair[1] - pair[0] > 6.5 * DIGIT), "{labels:?}");
     }
 
     #[test]

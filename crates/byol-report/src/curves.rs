@@ -20,35 +20,67 @@ struct Curve {
     scale: f64,
     /// Values that must be in sight.
     include: &'static [f64],
+    /// When it is drawn by its ratios.
+    ratios: Ratios,
 }
 
+/// When a plot is logarithmic: where values are above 0 and differ by more than a factor of [`FAR`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ratios {
+    /// Never: shares, and what has a natural end.
+    Never,
+    /// The values of all runs.
+    Values,
+    /// The highest values of the runs: for what begins or ends at 0.
+    Peaks,
+}
+
+/// Beyond this factor the smaller value is not seen beside the larger one.
+const FAR: f64 = 30.0;
+
 const fn curve(key: &'static str, title: &'static str, about: &'static str, include: &'static [f64]) -> Curve {
-    Curve { key, title, about, scale: 1.0, include }
+    Curve { key, title, about, scale: 1.0, include, ratios: Ratios::Never }
+}
+
+const fn by_ratios(ratios: Ratios, curve: Curve) -> Curve {
+    Curve { ratios, ..curve }
 }
 
 /// What logged steps have; the probe only where there are labels.
 const STEPS: [Curve; 10] = [
-    curve("loss", "Loss", "0 to 8, mean over the batch; says little about quality", &[0.0]),
-    curve("projection_std", "Spread of the projections", "projection_std; healthy is about 1/√size", &[0.0]),
+    by_ratios(Ratios::Values, curve("loss", "Loss", "0 to 8, mean over the batch; says little about quality", &[0.0])),
+    by_ratios(
+        Ratios::Values,
+        curve("projection_std", "Spread of the projections", "projection_std; healthy is about 1/√size", &[0.0]),
+    ),
     curve("positive_cosine", "Cosine of the two views", "positive_cosine, online projections of one picture", &[1.0]),
-    curve("grad_norm", "Gradient norm", "all parameters of the online network", &[]),
-    curve("learning_rate", "Learning rate", "base × batch / 256, warm-up, cosine", &[0.0]),
+    by_ratios(Ratios::Values, curve("grad_norm", "Gradient norm", "all parameters of the online network", &[])),
+    by_ratios(Ratios::Peaks, curve("learning_rate", "Learning rate", "base × batch / 256, warm-up, cosine", &[0.0])),
     curve("target_ema", "Target τ", "target_ema: how much of the target stays at each step", &[1.0]),
-    curve("images_per_second", "Pictures per second", "loading and training together", &[0.0]),
+    by_ratios(
+        Ratios::Peaks,
+        curve("images_per_second", "Pictures per second", "loading and training together", &[0.0]),
+    ),
     Curve {
         scale: 100.0,
         ..curve("data_wait", "Waiting for data", "percent of the time; high: decoding is the bottleneck", &[0.0])
     },
     curve("probe_top1", "Linear probe on the batch", "top-1 in percent, pictures that it learns from", &[0.0]),
-    curve("probe_loss", "Loss of the linear probe", "cross-entropy on the batch", &[0.0]),
+    by_ratios(Ratios::Values, curve("probe_loss", "Loss of the linear probe", "cross-entropy on the batch", &[0.0])),
 ];
 
 /// What monitors add now and then.
 const MONITORS: [Curve; 5] = [
     curve("knn_top1", "k-NN top-1 during training", "percent, on the monitor's pictures", &[]),
     curve("linear_probe_top1", "Linear probe top-1 during training", "percent, on the monitor's pictures", &[]),
-    curve("rank_me", "RankMe", "effective rank of the representation; a fall is collapse", &[0.0]),
-    curve("alignment", "Alignment", "mean squared distance of two views; smaller is closer", &[0.0]),
+    by_ratios(
+        Ratios::Peaks,
+        curve("rank_me", "RankMe", "effective rank of the representation; a fall is collapse", &[0.0]),
+    ),
+    by_ratios(
+        Ratios::Values,
+        curve("alignment", "Alignment", "mean squared distance of two views; smaller is closer", &[0.0]),
+    ),
     curve("uniformity", "Uniformity", "log mean Gaussian potential; lower is more even", &[]),
 ];
 
@@ -148,13 +180,15 @@ impl Curve {
                 points: line.iter().map(point).collect(),
                 dots,
             };
+            let spacing = self.spacing(lines);
             Chart {
                 key: self.key,
                 along,
                 series: lines.iter().enumerate().map(one).collect(),
                 references: references.clone(),
-                spacing: self.spacing(lines),
-                include: self.include.to_vec(),
+                spacing,
+                // No 0 where distances are ratios.
+                include: self.include.iter().copied().filter(|_| spacing == Spacing::Rounded).collect(),
             }
             .svg(self.title)
         });
@@ -166,13 +200,19 @@ impl Curve {
         )
     }
 
-    /// A norm that changes by more than a factor of 30 is seen by its ratios.
     fn spacing(&self, lines: &[Vec<Sample>]) -> Spacing {
-        let (low, high) = lines
-            .iter()
-            .flatten()
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), point| (low.min(point.low), high.max(point.high)));
-        if self.key == "grad_norm" && low > 0.0 && high > 30.0 * low { Spacing::Logarithmic } else { Spacing::Rounded }
+        let range = |values: &mut dyn Iterator<Item = f64>| {
+            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
+        };
+        let (low, high) = match self.ratios {
+            Ratios::Never => return Spacing::Rounded,
+            Ratios::Values => range(&mut lines.iter().flatten().flat_map(|point| [point.low, point.high])),
+            Ratios::Peaks => {
+                let peak = |line: &Vec<Sample>| range(&mut line.iter().map(|point| point.high)).1;
+                range(&mut lines.iter().filter(|line| !line.is_empty()).map(peak))
+            }
+        };
+        if low > 0.0 && high > FAR * low { Spacing::Logarithmic } else { Spacing::Rounded }
     }
 }
 

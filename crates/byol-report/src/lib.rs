@@ -9,6 +9,7 @@ mod confusion;
 mod curves;
 mod html;
 mod map;
+mod overview;
 mod pictures;
 mod projection;
 mod request;
@@ -75,6 +76,7 @@ impl PreparedReport {
             false => String::new(),
         };
         let sections = [
+            ("overview", "Overview", overview::section(runs)),
             ("curves", "Curves", curves::section(runs)),
             ("results", "Results", results::section(runs)),
             ("pictures", "Pictures", pictures),
@@ -85,7 +87,9 @@ impl PreparedReport {
         let links: String = present().map(|(id, title, _)| format!("<a href=\"#{id}\">{title}</a>")).collect();
         let body: String = present()
             .map(|(id, title, html)| {
-                format!("<section id=\"s-{id}\">\n<h2 id=\"{id}\">{title}</h2>\n{html}</section>\n")
+                format!(
+                    "<details class=\"part\" open><summary><h2 id=\"{id}\">{title}</h2></summary>\n{html}</details>\n"
+                )
             })
             .collect();
         let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
