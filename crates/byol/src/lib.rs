@@ -15,6 +15,47 @@
 //! ```
 //!
 //! Networks are those of [`byol_nn`], protocols those of [`byol_eval`].
+//!
+//! # From a folder of pictures to an encoder
+//!
+//! What `byol pretrain PHOTOS --preset cifar10 --set schedule.epochs=50` does, and the representations of `byol embed`:
+//!
+//! ```no_run
+//! use std::path::PathBuf;
+//! use std::sync::Arc;
+//! use std::sync::atomic::AtomicBool;
+//!
+//! use byol::pretrain::PretrainRequest;
+//! use byol::recipe::RecipeRequest;
+//! use byol::train::train;
+//! use byol::Preset;
+//! use byol_nn::encoder::Encoder;
+//! use byol_nn::ops::open_device;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let recipe = RecipeRequest {
+//!     data: vec![PathBuf::from("PHOTOS")],
+//!     preset: Some(Preset::Cifar10),
+//!     settings: vec!["schedule.epochs=50".to_owned()],
+//!     ..Default::default()
+//! };
+//! // Checks everything, then creates the first free `runs/PHOTOS-N`.
+//! let run = PretrainRequest { recipe, ..Default::default() }.prepare()?;
+//!
+//! let device = open_device("cpu")?;
+//! let stop = AtomicBool::new(false); // set it to end early, with everything saved
+//! let report = train(&run.folder, &run.config, run.dataset.clone(), &device, &stop)?;
+//! println!("{} steps in {:.0} s", report.step, report.seconds);
+//!
+//! let mut encoder = Encoder::open(&run.folder.path().to_string_lossy(), &device)?;
+//! let features = byol_eval::extract(&mut encoder, &run.dataset, 0, &device)?;
+//! println!("{} pictures, {} values each", features.len(), features.size);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `crates/byol/examples` has two programs: `pretrain_folder` and `embed_pictures`. Bars and lines of progress go to stderr;
+//! [`byol_eval::silence_progress`] keeps them away. Everything else that a library call has to say is in what it returns.
 
 pub mod ablate;
 pub mod bench;

@@ -1,0 +1,39 @@
+//! Pretrains a small encoder on a folder of pictures: `cargo run --release -p byol --example pretrain_folder -- PHOTOS runs/mine`.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use byol::Preset;
+use byol::pretrain::PretrainRequest;
+use byol::recipe::RecipeRequest;
+use byol::train::train;
+use byol_nn::ops::open_device;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1).map(PathBuf::from);
+    let (Some(data), Some(out)) = (arguments.next(), arguments.next()) else {
+        return Err("expected a folder of pictures and a run folder to create".into());
+    };
+
+    // A preset, and settings over it as `byol pretrain --set` takes them.
+    let settings =
+        ["model.arch=resnet18x0.25", "train.batch_size=64", "schedule.epochs=5", "schedule.warmup_epochs=0.5"];
+    let recipe = RecipeRequest {
+        data: vec![data],
+        preset: Some(Preset::Cifar10),
+        settings: settings.map(str::to_owned).to_vec(),
+        ..RecipeRequest::default()
+    };
+    let request = PretrainRequest { recipe, out: Some(out), device: "cpu".to_owned() };
+
+    // Everything is checked before anything is written; from here on the run folder exists.
+    let run = request.prepare()?;
+    println!("{}", run.dataset.description());
+    let device = open_device("cpu")?;
+    // Setting it to true from another thread ends the run after its step, with everything saved.
+    let stop = AtomicBool::new(false);
+    let report = train(&run.folder, &run.config, run.dataset.clone(), &device, &stop)?;
+
+    println!("{} steps in {:.0} s; the encoder is in {}", report.step, report.seconds, run.folder.path().display());
+    Ok(())
+}
