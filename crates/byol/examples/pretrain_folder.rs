@@ -16,20 +16,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
 
     // A preset, and settings over it as `byol pretrain --set` takes them.
-    let settings =
-        ["model.arch=resnet18x0.25", "train.batch_size=64", "schedule.epochs=5", "schedule.warmup_epochs=0.5"];
+    let settings = ["views.size_px=32", "schedule.epochs=5"];
     let recipe = RecipeRequest {
         data: vec![data],
-        preset: Some(Preset::Cifar10),
+        preset: Some(Preset::Small),
         settings: settings.map(str::to_owned).to_vec(),
         ..RecipeRequest::default()
     };
     let request = PretrainRequest { recipe, out: Some(out), device: "cpu".to_owned() };
 
-    // Everything is checked before anything is written; from here on the run folder exists.
-    let run = request.prepare()?;
-    println!("{}", run.dataset.description());
+    // Everything is checked before anything is written; from `create` on the run folder exists.
     let device = open_device("cpu")?;
+    let run = request.create(request.open(&device)?, &device)?;
+    println!("{}", run.dataset.description());
     // Setting it to true from another thread ends the run after its step, with everything saved.
     let stop = AtomicBool::new(false);
     let report = train(&run.folder, &run.config, run.dataset.clone(), &device, &stop)?;

@@ -39,10 +39,11 @@
 //!     settings: vec!["schedule.epochs=50".to_owned()],
 //!     ..Default::default()
 //! };
-//! // Checks everything, then creates the first free `runs/PHOTOS-N`.
-//! let run = PretrainRequest { recipe, ..Default::default() }.prepare()?;
-//!
 //! let device = open_device("cpu")?;
+//! // Checks everything, then creates the first free `runs/PHOTOS-N`.
+//! let request = PretrainRequest { recipe, ..Default::default() };
+//! let run = request.create(request.open(&device)?, &device)?;
+//!
 //! let stop = AtomicBool::new(false); // set it to end early, with everything saved
 //! let report = train(&run.folder, &run.config, run.dataset.clone(), &device, &stop)?;
 //! println!("{} steps in {:.0} s", report.step, report.seconds);
