@@ -141,6 +141,23 @@ fn names_in(folder: &Path) -> Vec<String> {
 }
 
 #[test]
+fn a_run_killed_between_its_last_checkpoint_and_its_last_measurement_still_takes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, config) = (folder.path().join("run"), config(&[]));
+    run(&path, &config);
+    let whole = online_lines(&path);
+    let log = std::fs::read_to_string(path.join("metrics.jsonl")).unwrap();
+    let last = log.trim_end().rfind('\n').unwrap() + 1;
+    assert!(log[last..].contains("online"), "{}", &log[last..]);
+    std::fs::write(path.join("metrics.jsonl"), &log[..last]).unwrap();
+    let again = RunFolder::open(&path).unwrap();
+    for _ in 0..2 {
+        train(&again, &config, dataset(), &Device::flex(), &AtomicBool::new(false)).unwrap();
+        assert_eq!(online_lines(&path), whole, "once, and not again");
+    }
+}
+
+#[test]
 fn a_damaged_checkpoint_is_set_aside_and_the_steps_since_the_one_before_are_trained_again() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&["train.checkpoint_every_steps=5", "train.checkpoints_kept=3"]);

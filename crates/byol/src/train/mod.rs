@@ -93,14 +93,15 @@ pub fn train(
         encoder(run, config, &schedule, &state)?.save(run.path())?;
     }
     let mut log = MetricsLog::continue_at(&run.metrics(), state.step)?;
+    // A process that was stopped left the measurement of its last step to the next one.
+    let mut measured_at = last_online(&run.metrics())?;
+    let is_unmeasured = measured_at.is_some_and(|step| step < state.step);
     let (mut events, mut monitor) = (None, None);
-    if state.step < schedule.total_steps {
+    if state.step < schedule.total_steps || is_unmeasured {
         log.append(&SessionLine { session: session(config, state.step) })?;
         events = config.train.tensorboard.then(|| EventFile::start(&run.tensorboard(), state.step)).transpose()?;
         monitor = Monitor::new(config, &dataset);
     }
-    // A process that was stopped left the measurement of its last step to the next one.
-    let mut measured_at = last_online(&run.metrics())?;
     let mut bad_images = BadImageLog::open(&run.bad_images())?;
     let mut loader = start_loader(config, &dataset, &schedule, state.step)?;
     let mut stopwatch = Stopwatch::start();
