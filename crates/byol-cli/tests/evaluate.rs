@@ -57,7 +57,7 @@ fn copy_folder(from: &Path, to: &Path) {
 #[test]
 fn an_interrupted_evaluation_goes_on_and_ends_as_one_that_was_not() {
     const ALL: &str = "eval all run --data data --json --epochs 5 --labels 50% --semi-rates 0.05 --semi-epochs 1 --l2-values 3 \
-        --finetune-steps 250 --finetune-batch-size 16 --finetune-rates 0.01,0.05";
+        --finetune-steps 150 --finetune-batch-size 16 --finetune-rates 0.01,0.05";
     let whole_folder = prepared();
     let whole = json_of(&byol(whole_folder.path(), ALL));
     let names = |record: &Value| -> Vec<String> {
@@ -154,7 +154,7 @@ fn grids_are_narrow_unless_the_paper_or_a_flag_says_otherwise() {
         ("eval transfer run", "grid: 12 values of ℓ2 (narrow; --paper for all)"),
         ("eval transfer run --paper", "grid: 45 values of ℓ2 (the paper's)"),
         ("eval transfer run --l2-values 3 --paper", "grid: 3 values of ℓ2 (as given)"),
-        ("eval semi run --labels 20%", "grid: rates 0.01, 0.03, 0.1; epochs 30 (narrow; --paper for all)"),
+        ("eval semi run --labels 5%", "grid: rates 0.01, 0.03, 0.1; epochs 30 (narrow; --paper for all)"),
         ("eval finetune run --finetune-steps 2", "grid: rates 0.01, 0.03, 0.1; decays 0 (narrow; --paper for all)"),
         ("eval finetune run --finetune-steps 2 --finetune-rates 0.05", "grid: rates 0.05; decays 0 (as given)"),
         ("eval semi run --labels 20% --paper --semi-rates 0.05 --semi-batch-size 16", "epochs 30, 50 (as given)"),
@@ -236,7 +236,7 @@ fn one_class_alone_is_refused_with_the_remedy() {
         let output = byol(folder.path(), &format!("eval {protocol} random:resnet18x0.0625:cifar:8 --data one"));
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains("at least two classes, got 12 of \"cat\" alone") && said.contains("--data"), "{said}");
+        assert!(said.contains("expected one folder per class (train/cat/1.jpg)"), "{said}");
     }
 }
 

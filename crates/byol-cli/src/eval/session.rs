@@ -285,3 +285,23 @@ fn wrong_data(dataset: &Dataset, problem: String) -> Error {
         None => Error::Evaluation(problem),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use byol_data::Image;
+
+    use super::*;
+
+    #[test]
+    fn one_class_alone_is_refused_with_the_remedy() {
+        let dataset = |labels: [u32; 3]| {
+            let images = labels.iter().map(|_| Image::rgb8(1, 1, vec![0; 3])).collect();
+            let names = ["a", "b", "c"].map(str::to_owned).to_vec();
+            let classes = ["cat", "dog"].map(str::to_owned).to_vec();
+            Arc::new(Dataset::from_images(images, Some(labels.to_vec()), classes, names))
+        };
+        assert!(check_classes(&dataset([0, 1, 0])).is_ok());
+        let error = check_classes(&dataset([1, 1, 1])).unwrap_err().to_string();
+        assert!(error.contains("at least two classes, got 3 of \"dog\" alone") && error.contains("--data"), "{error}");
+    }
+}
