@@ -62,7 +62,7 @@ fn print(diagnosis: &Diagnosis, data: &[PathBuf]) {
     if !diagnosis.classes.is_empty() {
         row("classes", &class_summary(&diagnosis.classes));
     }
-    row("colours", &format!("--set views.mean={} --set views.std={}", list(&diagnosis.mean), list(&diagnosis.std)));
+    row("colours", &format!("--set views.mean={}\n--set views.std={}", list(&diagnosis.mean), list(&diagnosis.std)));
     names("broken", diagnosis.bad.len(), diagnosis.bad.iter().map(|bad| format!("{}: {}", bad.name, bad.reason)));
     names("one colour", diagnosis.blank.len(), diagnosis.blank.iter().cloned());
     names("equal", diagnosis.equal.len(), diagnosis.equal.iter().map(|set| set.join(" = ")));
