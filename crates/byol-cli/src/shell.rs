@@ -33,6 +33,8 @@ pub fn completions(mut command: clap::Command, arguments: &CompletionArguments) 
 pub fn man(command: clap::Command, arguments: &ManArguments) -> Result<Ending> {
     let folder = &arguments.folder;
     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    // The instruction sets of this machine are not those of a reader's.
+    let command = command.long_version(env!("CARGO_PKG_VERSION"));
     clap_mangen::generate_to(command, folder).map_err(Error::io("write", folder))?;
     Ok(Ending::Done)
 }
