@@ -72,7 +72,7 @@ const EXAMPLES: [(&str, &[&str]); 22] = [
         "eval semi",
         &[
             "byol eval semi runs/photos --data LABELLED",
-            "byol eval semi runs/photos --data LABELLED --labels 10% --finetune-steps 500",
+            "byol eval semi runs/photos --data LABELLED --labels 10% --seeds 3",
         ],
     ),
     (
