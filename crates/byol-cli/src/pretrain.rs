@@ -6,8 +6,7 @@ use byol::config::Config;
 use byol::fit::Choice;
 use byol::pretrain::{PreparedRun, PretrainRequest};
 use byol::recipe::{Recipe, RecipeRequest, Shorter};
-use byol::run::StepMetrics;
-use byol::train::{COLLAPSE_SHARE, Outcome, TrainReport, last_checkpoint_step, train};
+use byol::train::{Outcome, TrainReport, last_checkpoint_step, train};
 use byol_nn::ops::Device;
 use byol_nn::{Error, Result};
 
@@ -166,14 +165,36 @@ fn conclude(prepared: &PreparedRun, report: &TrainReport, json: bool) -> Result<
         );
         return Ok(Ending::Interrupted);
     }
-    let healthy = 1.0 / (prepared.config.model.projection_size as f32).sqrt();
-    if let Some(last) = &report.last
-        && last.projection_std < COLLAPSE_SHARE * healthy
-    {
-        warn_of_collapse(last, healthy);
+    let conclusion = &report.conclusion;
+    for finding in &conclusion.findings {
+        eprintln!("{}: {}; remedy: {}", finding.watch.title(), finding.found, finding.remedy);
+    }
+    if report.outcome == Outcome::Halted {
+        eprintln!(
+            "stopped by watch.action = \"stop\" after step {}; everything is saved. To go on all the same (what was found does not stop \
+             it again):\n  byol resume {}",
+            report.step,
+            path.display()
+        );
         return Ok(Ending::BarMissed);
     }
-    eprintln!("done after {} steps. See what it learned, if there are labels:", report.step);
+    eprintln!("done after {} steps. {}", report.step, conclusion.verdict.sentence);
+    if let Some(advice) = &conclusion.advice {
+        eprintln!("{advice}");
+    }
+    if let Some(best) = &report.best {
+        eprintln!(
+            "best encoder: step {} ({} {:.1}), {}",
+            best.step,
+            best.by.title(),
+            best.value,
+            path.join("best.safetensors").display()
+        );
+    }
+    if conclusion.is_bad() {
+        return Ok(Ending::BarMissed);
+    }
+    eprintln!("See what it learned, if there are labels:");
     let data: String = prepared.folder.info()?.data.iter().map(|data| format!(" --data {}", data.display())).collect();
     eprintln!("  byol eval knn {}{data}", path.display());
     Ok(Ending::Done)
@@ -189,14 +210,6 @@ fn say_what_is_saved(prepared: &PreparedRun, error: &Error) {
     }
 }
 
-fn warn_of_collapse(last: &StepMetrics, healthy: f32) {
-    eprintln!(
-        "the representation has collapsed: projection_std is {:.5}, healthy is about {healthy:.4}; the encoder is of little use.",
-        last.projection_std
-    );
-    eprintln!("Lower schedule.base_learning_rate first; keep the predictor, batch norm and the moving-average target.");
-}
-
 fn summary(path: &Path, report: &TrainReport) -> serde_json::Value {
     serde_json::json!({
         "run": path,
@@ -205,5 +218,10 @@ fn summary(path: &Path, report: &TrainReport) -> serde_json::Value {
         "seconds": report.seconds,
         "bad_images": report.bad_images,
         "last": report.last,
+        "learning": report.conclusion.verdict.learning,
+        "verdict": report.conclusion.verdict.sentence,
+        "advice": report.conclusion.advice,
+        "findings": report.conclusion.findings,
+        "best": report.best,
     })
 }

@@ -35,7 +35,22 @@ fn pictures_become_an_evaluated_encoder() {
     write_data(&at.join("data"));
 
     let summary = json_of(&byol(at, "pretrain data --out run --json TINY"));
-    assert_eq!(keys(&summary), set(&["run", "finished", "steps", "seconds", "bad_images", "last"]));
+    assert_eq!(
+        keys(&summary),
+        set(&[
+            "run",
+            "finished",
+            "steps",
+            "seconds",
+            "bad_images",
+            "last",
+            "learning",
+            "verdict",
+            "advice",
+            "findings",
+            "best"
+        ])
+    );
     assert_eq!(
         (&summary["finished"], &summary["steps"], &summary["bad_images"]),
         (&true.into(), &STEPS.into(), &0.into())
@@ -409,7 +424,7 @@ fn metrics_and_evaluations(run: &Path) -> Vec<Value> {
 }
 
 fn metrics(run: &Path) -> Vec<Value> {
-    let is_step = |line: &Value| line.get("step").is_some() && line.get("eval").is_none();
+    let is_step = |line: &Value| line.get("loss").is_some();
     metrics_and_evaluations(run).into_iter().filter(is_step).collect()
 }
 

@@ -1,6 +1,6 @@
 //! The curves of all runs, one plot per number.
 
-use byol::train::COLLAPSE_SHARE;
+use byol::train::watch::COLLAPSE_SHARE;
 use serde_json::{Value, json};
 
 use super::axis::Spacing;
@@ -227,7 +227,7 @@ fn spread_levels(runs: &[RunRecord]) -> Vec<Reference> {
         let level = |value, label, class| Reference { value, label, class };
         [
             level(healthy, format!("healthy 1/√{size}"), "healthy"),
-            level(f64::from(COLLAPSE_SHARE) * healthy, "collapse".to_owned(), "collapse"),
+            level(COLLAPSE_SHARE * healthy, "collapse".to_owned(), "collapse"),
         ]
     };
     sizes.iter().flat_map(levels).collect()

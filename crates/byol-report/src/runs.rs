@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use byol::config::Config;
 use byol::run::{RunFolder, RunInfo, Session, SessionLine};
-use byol::train::COLLAPSE_SHARE;
+use byol::train::watch::{self, Facts, Series, Verdict};
 use byol_data::BadImage;
 use byol_eval::Evaluation;
 use byol_nn::encoder::EncoderInfo;
@@ -30,6 +30,8 @@ pub(super) struct RunRecord {
     pub monitors: Vec<Logged>,
     /// What the numbers of the last monitor line stand for.
     pub monitor_protocol: Option<String>,
+    /// The same lines as the run watches them.
+    pub series: Series,
     pub sessions: Vec<Session>,
     pub evaluations: Vec<Evaluation>,
     pub bad: Vec<BadImage>,
@@ -94,6 +96,7 @@ impl RunRecord {
             steps: Vec::new(),
             monitors: Vec::new(),
             monitor_protocol: None,
+            series: Series::default(),
             sessions: Vec::new(),
             evaluations: Vec::new(),
             bad: bad_images(&folder.bad_images()),
@@ -113,11 +116,15 @@ impl RunRecord {
             self.problems.push("metrics.jsonl cannot be read: no curves".to_owned());
             return;
         };
+        self.series = Series::of(&text);
         let (mut steps, mut monitors) = (BTreeMap::new(), BTreeMap::new());
         for line in text.lines() {
             let Ok(value) = serde_json::from_str::<Value>(line) else { continue };
             if value.get("session").is_some() {
                 self.sessions.extend(serde_json::from_value::<SessionLine>(value).ok().map(|line| line.session));
+                continue;
+            }
+            if value.get("watch").is_some() {
                 continue;
             }
             let to = match value.get("eval").and_then(Value::as_str) {
@@ -179,10 +186,21 @@ impl RunRecord {
         Some(1.0 / (self.config.as_ref()?.model.projection_size as f64).sqrt())
     }
 
-    /// Whether the projections fell together, as at the end of `byol pretrain`.
+    /// Whether the projections fell together.
     pub fn collapsed(&self) -> bool {
-        let collapse = self.healthy_std().map(|healthy| f64::from(COLLAPSE_SHARE) * healthy);
+        let collapse = self.healthy_std().map(|healthy| watch::COLLAPSE_SHARE * healthy);
         self.last("projection_std").zip(collapse).is_some_and(|(std, collapse)| std < collapse)
+    }
+
+    /// What the run watches itself by; `None` without its settings.
+    pub fn facts(&self) -> Option<Facts> {
+        Some(Facts::new(self.config.as_ref()?, self.info.as_ref()?.images))
+    }
+
+    /// What a finished run learned, as at the end of `byol pretrain`.
+    pub fn learned(&self) -> Option<Verdict> {
+        let facts = self.facts().filter(|_| self.state == State::Finished && !self.monitors.is_empty())?;
+        Some(watch::verdict(&self.series, &facts))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use byol::train::watch::{self, Learning};
 use chrono::DateTime;
 
 use super::axis::significant;
@@ -26,8 +27,9 @@ pub(super) fn head(runs: &[RunRecord], now: SystemTime) -> String {
 
 fn facts(runs: &[RunRecord]) -> String {
     type Fact = fn(&RunRecord) -> String;
-    let rows: [(&str, Fact); 8] = [
+    let rows: [(&str, Fact); 9] = [
         ("verdict", verdict),
+        ("findings", findings),
         ("steps", progress),
         ("last loss", |run| run.last("loss").map_or_else(missing, significant)),
         ("last projection_std", spread),
@@ -66,7 +68,38 @@ fn verdict(run: &RunRecord) -> String {
     if run.collapsed() {
         return format!("{} {}", badge("bad", "collapsed"), badge(if class == "good" { "idle" } else { class }, word));
     }
-    badge(class, word)
+    match run.learned() {
+        None => badge(class, word),
+        Some(verdict) => {
+            let (class, learned) = match verdict.learning {
+                Learning::Learned => ("good", "learned"),
+                Learning::Little => ("warn", "learned little"),
+                Learning::Nothing => ("bad", "learned nothing"),
+                Learning::Harmed => ("bad", "harmed"),
+                Learning::Unclear => ("idle", "unclear what it learned"),
+            };
+            format!("{} {} {}", badge(class, learned), badge("idle", word), escape(&verdict.sentence))
+        }
+    }
+}
+
+/// What the run found wrong with itself; HTML.
+fn findings(run: &RunRecord) -> String {
+    let found = run.facts().map(|facts| watch::findings(&run.series, &facts)).unwrap_or_default();
+    let sentences: Vec<String> = found
+        .iter()
+        .map(|finding| {
+            let text = format!(
+                "{}: {}. Likely: {}. Remedy: {}",
+                finding.watch.title(),
+                finding.found,
+                finding.likely_cause,
+                finding.remedy
+            );
+            escape(&text)
+        })
+        .collect();
+    if sentences.is_empty() { "none".to_owned() } else { sentences.join("<br>") }
 }
 
 fn progress(run: &RunRecord) -> String {
@@ -135,6 +168,26 @@ mod tests {
             let path = run_with(folder.path(), name, metrics);
             let html = head(&RunRecord::read_all(&[path]).unwrap(), SystemTime::UNIX_EPOCH);
             assert!(html.contains(&format!(">{word}</span>")) && html.contains("1970-01-01 00:00 UTC"), "{html}");
+        }
+    }
+
+    #[test]
+    fn the_verdict_of_a_finished_run_says_what_it_learned_against_random_weights() {
+        let folder = tempfile::tempdir().unwrap();
+        let online = |step: u64, knn: f64| {
+            format!(
+                "{{\"eval\":\"online\",\"step\":{step},\"epoch\":0.0,\"rank_me\":20.0,\"alignment\":0.1,\"uniformity\":-0.5,\
+                 \"knn_top1\":{knn},\"majority_top1\":10.0,\"test_images\":2000}}\n"
+            )
+        };
+        let cases = [(28.5, "harmed"), (31.3, "learned nothing"), (33.5, "learned little"), (41.0, "learned")];
+        for (knn, word) in cases {
+            let last = "{\"step\":10,\"epoch\":1.8,\"loss\":1.25,\"projection_std\":0.2}\n";
+            let path = run_with(folder.path(), word, &(online(0, 31.2) + last + &online(11, knn)));
+            let html = head(&RunRecord::read_all(&[path]).unwrap(), SystemTime::now());
+            let sentence = format!("k-NN {knn:.1} % now, 31.2 % with random weights");
+            assert!(html.contains(&format!(">{word}</span>")) && html.contains(&sentence), "{html}");
+            assert_eq!(html.contains("k-NN not above random weights"), word == "harmed" || word == "learned nothing");
         }
     }
 

@@ -11,7 +11,8 @@ use byol_nn::optim::{OptimizerConfig, OptimizerKind};
 use byol_nn::{Error, Result};
 
 use crate::config::{
-    Config, EvaluationSettings, MonitorConfig, Origin, Part, ScheduleConfig, TrainConfig, nearest, question,
+    Config, EvaluationSettings, KeepBest, MonitorConfig, Origin, Part, ScheduleConfig, TrainConfig, WatchConfig,
+    nearest, question,
 };
 use crate::method::{LossNormalisation, ModelConfig, PredictorKind, TargetKind};
 
@@ -152,11 +153,13 @@ fn imagenet(epochs: f64, base_learning_rate: f64, weight_decay: f64, target_ema:
             loader_threads: 0,
             prefetch_batches: 2,
             tensorboard: true,
+            keep_best: KeepBest::None,
         },
         data: DataConfig::default(),
         views: ViewsConfig::default(),
         evaluation: EvaluationSettings { resize: EvaluationResize::CropThenResize, crop_fraction: 0.875 },
         eval: MonitorConfig::default(),
+        watch: WatchConfig::default(),
     }
 }
 

@@ -10,7 +10,7 @@ use byol_nn::{Error, Result};
 use crate::config::Config;
 use crate::recipe::{Recipe, RecipeRequest};
 use crate::run::{RunFolder, RunInfo};
-use crate::train::last_checkpoint_step;
+use crate::train::{check_keep_best, last_checkpoint_step};
 
 /// What the person asked for.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +48,7 @@ impl PretrainRequest {
         }
         let recipe = self.recipe.open(device)?;
         check_against(&recipe.config, recipe.dataset.len())?;
+        check_keep_best(&recipe.config, recipe.dataset.classes().len())?;
         Ok(recipe)
     }
 

@@ -34,6 +34,8 @@ fn config(settings: &[&str]) -> Config {
         "train.checkpoint_every_steps=1000",
         "schedule.warmup_epochs=1",
         "schedule.epochs=4",
+        // The default depends on the clock.
+        "eval.every_epochs=1",
     ];
     let settings: Vec<String> = tiny.iter().chain(settings).map(|&setting| setting.to_owned()).collect();
     Preset::Cifar10.resolve(&settings).unwrap()

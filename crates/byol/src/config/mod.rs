@@ -6,8 +6,9 @@ mod origin;
 mod suggest;
 mod text;
 mod tree;
+mod watch;
 
-pub use monitor::MonitorConfig;
+pub use monitor::{MonitorConfig, Rhythm};
 
 pub(crate) use origin::{Origin, Part};
 pub(crate) use suggest::{nearest, question};
@@ -15,4 +16,5 @@ pub(crate) use suggest::{nearest, question};
 pub(crate) use text::from_table;
 pub use text::similar_settings;
 pub(crate) use text::{located, parse_setting, parse_toml};
-pub use tree::{Config, EvaluationSettings, ScheduleConfig, TrainConfig};
+pub use tree::{Config, EvaluationSettings, KeepBest, ScheduleConfig, TrainConfig};
+pub use watch::{WatchAction, WatchConfig};

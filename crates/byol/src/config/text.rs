@@ -9,7 +9,8 @@ use toml::{Table, Value};
 use super::monitor::MonitorConfig;
 use super::origin::{Origin, Part};
 use super::suggest::{expected_names, keys, nearest, question, refused_name, similar_keys};
-use super::tree::{Config, TrainConfig};
+use super::tree::{Config, KeepBest, TrainConfig};
+use super::watch::WatchConfig;
 
 impl Config {
     /// Reads the resolved configuration of a run.
@@ -40,12 +41,14 @@ impl Config {
             loader_threads: 0,
             prefetch_batches: 1,
             tensorboard: true,
+            keep_best: KeepBest::None,
             ..self.train.clone()
         };
         // What the pictures are decides; limits on them do not.
         let DataConfig { channels, exif_orientation, .. } = self.data;
         let data = DataConfig { channels, exif_orientation, ..DataConfig::default() };
-        Self { train: free, data, eval: MonitorConfig::default(), ..self.clone() }.to_toml()
+        Self { train: free, data, eval: MonitorConfig::default(), watch: WatchConfig::default(), ..self.clone() }
+            .to_toml()
     }
 
     /// Whether a run may go on with a checkpoint of this [`Self::identity`]; keys that are younger than the checkpoint

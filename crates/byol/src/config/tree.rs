@@ -7,6 +7,7 @@ use byol_nn::optim::{OptimizerConfig, RunLength, Schedule};
 use serde::{Deserialize, Serialize};
 
 use super::monitor::MonitorConfig;
+use super::watch::WatchConfig;
 use crate::method::ModelConfig;
 
 /// Every setting of a pretraining run.
@@ -34,6 +35,9 @@ pub struct Config {
     /// What is measured while training.
     #[serde(default)]
     pub eval: MonitorConfig,
+    /// What happens when a run goes wrong.
+    #[serde(default)]
+    pub watch: WatchConfig,
 }
 
 /// Length of the run and its rates (spec §4.2).
@@ -84,6 +88,36 @@ pub struct TrainConfig {
     /// Whether the numbers go to TensorBoard's event files, too.
     #[serde(default = "yes")]
     pub tensorboard: bool,
+    /// Which measurement decides the encoder that is kept as `best.safetensors`, beside that of the last step.
+    #[serde(default)]
+    pub keep_best: KeepBest,
+}
+
+/// The number of a run's measurements on itself that is best where it is largest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeepBest {
+    /// Nothing is kept but the encoder of the last step.
+    #[default]
+    None,
+    /// Online k-NN; needs labels.
+    Knn,
+    /// RankMe; needs no labels.
+    RankMe,
+    /// The online linear probe; needs labels.
+    Probe,
+}
+
+impl KeepBest {
+    /// The number in words.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Knn => "k-NN",
+            Self::RankMe => "RankMe",
+            Self::Probe => "probe",
+        }
+    }
 }
 
 /// Minutes between checkpoints where a file, or a run of an older version, does not name them.

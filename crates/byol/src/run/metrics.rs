@@ -139,6 +139,8 @@ fn is_kept(line: &str, step: u64) -> bool {
         // What was measured at a step was measured after those before it; before the first, nothing is kept.
         Some(eval) if eval == "online" => step > 0 && logged.is_some_and(|logged| logged <= step),
         Some(_) => true,
+        // So with what was found.
+        None if value.get("watch").is_some() => step > 0 && logged.is_some_and(|logged| logged <= step),
         None => value.get("session").is_some() || logged.is_some_and(|logged| logged < step),
     }
 }

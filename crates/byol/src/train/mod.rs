@@ -4,9 +4,12 @@ mod checkpoints;
 mod monitor;
 mod probe;
 mod progress;
+mod rhythm;
 mod saving;
 mod state;
 mod tensorboard;
+pub mod watch;
+mod weights;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,15 +28,20 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::method::{Losses, positive_cosine, projection_std};
-use crate::run::{BadImageLog, MetricsLog, RunFolder, Session, SessionLine, StepMetrics, last_online, read_metrics};
+use crate::run::{
+    BadImageLog, MetricsLog, RunFolder, Session, SessionLine, StepMetrics, WarmStartRecord, last_online, read_metrics,
+};
 pub use checkpoints::{checkpoints, last_checkpoint_step};
 pub use monitor::{Monitor, OnlineLine, OnlineNumbers};
 use probe::Lesson;
 pub use probe::Probe;
 use progress::Progress;
+use rhythm::Timetable;
 use saving::Saving;
 pub use state::TrainState;
 use tensorboard::EventFile;
+pub use watch::check_keep_best;
+use watch::{BestEncoder, Conclusion, Finding, Kept, Series, Watch};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +50,8 @@ pub enum Outcome {
     Finished,
     /// Stopped on request; a checkpoint holds everything.
     Interrupted,
+    /// Stopped because of what it found out about itself, as `watch.action = "stop"` wants it; a checkpoint holds everything.
+    Halted,
 }
 
 /// What [`train`] has to say at its end.
@@ -55,12 +65,13 @@ pub struct TrainReport {
     pub last: Option<StepMetrics>,
     /// Distinct pictures that could not be read, since the run began.
     pub bad_images: usize,
+    /// What the run has come to.
+    pub conclusion: Conclusion,
+    /// The encoder of the best measurement, with `train.keep_best`.
+    pub best: Option<Kept>,
     /// Wall-clock time of this process.
     pub seconds: f64,
 }
-
-/// Below this share of 1/√size the projections count as collapsed.
-pub const COLLAPSE_SHARE: f32 = 0.1;
 
 /// Trains from the newest good checkpoint of `run`, or from the start, until the schedule ends or `stop` is set. Where the disk
 /// is full it waits.
@@ -80,17 +91,20 @@ pub fn train(
     let _lock = run.lock()?;
     let schedule = config.schedule(dataset.len());
     let classes = dataset.classes().len();
+    let start = run.info()?.warm_start;
+    let encoder_of = |state: &TrainState| encoder(config, &schedule, start.as_ref(), state);
     let found = checkpoints::load_newest(&run.checkpoints(), config, classes, device)?;
     let is_resumed = found.is_some();
     let mut state = found.unwrap_or_else(|| TrainState::new(config, classes, device));
     let mut progress = Progress::start(state.step, schedule.total_steps);
     let mut saving = Saving::start(run, config, &state, stop);
+    let mut best = BestEncoder::start(config, run.path(), &Series::read(&run.metrics())?);
     if state.step < schedule.total_steps {
         saving.check_room(&state, config, &progress).inspect_err(|_| progress.finish())?;
     }
     if is_resumed {
         // A process that died between checkpoint and encoder left an old encoder behind.
-        encoder(run, config, &schedule, &state)?.save(run.path())?;
+        encoder_of(&state).save(run.path())?;
     }
     let mut log = MetricsLog::continue_at(&run.metrics(), state.step)?;
     // A process that was stopped left the measurement of its last step to the next one.
@@ -102,6 +116,17 @@ pub fn train(
         events = config.train.tensorboard.then(|| EventFile::start(&run.tensorboard(), state.step)).transpose()?;
         monitor = Monitor::new(config, &dataset);
     }
+    let mut watch = Watch::start(config, dataset.len(), &run.metrics())?;
+    let newest = watch.series().online.last().cloned();
+    if let (Some(best), Some(measured)) = (&mut best, newest.as_ref().filter(|measured| measured.step == state.step)) {
+        // A process that died between the line and the file left this to the next one.
+        best.consider(measured, || encoder_of(&state))?;
+    }
+    let mut timetable = monitor.as_ref().map(|monitor| {
+        let last_secs = newest.and_then(|measured| measured.seconds);
+        let total = schedule.total_steps;
+        Timetable::start(config.eval.every_epochs, monitor.epochs_per_step(), total, state.step, last_secs)
+    });
     let mut bad_images = BadImageLog::open(&run.bad_images())?;
     let mut loader = start_loader(config, &dataset, &schedule, state.step)?;
     let mut stopwatch = Stopwatch::start();
@@ -109,16 +134,19 @@ pub fn train(
     let first_step = state.step;
     // Steps already taken are not lost because the data went away.
     let rescue = |saving: &mut Saving, progress: &Progress, state: &TrainState, error| match state.step > first_step {
-        true => saving.save(state.step, progress, || save(run, config, &schedule, state)).err().unwrap_or(error),
+        true => {
+            saving.save(state.step, progress, || save(run, config, state, &encoder_of(state))).err().unwrap_or(error)
+        }
         false => error,
     };
 
     loop {
         let is_done = state.step >= schedule.total_steps;
-        if let Some(monitor) = &monitor
-            && (is_done || monitor.is_due(state.step))
+        if let (Some(monitor), Some(timetable)) = (&monitor, &mut timetable)
             && measured_at != Some(state.step)
+            && (is_done || timetable.is_due(state.step))
         {
+            progress.measuring();
             let line = monitor
                 .measure(&state, config, device)
                 .map_err(|error| rescue(&mut saving, &progress, &state, error))?;
@@ -126,9 +154,15 @@ pub fn train(
             saving.log("tensorboard", &progress, || append_events(&mut events, "online", line.step, &line.numbers))?;
             progress.show_online(&line);
             stopwatch.skip(line.numbers.seconds);
+            timetable.measured(line.numbers.seconds);
             measured_at = Some(line.step);
+            if let Some(best) = &mut best {
+                let measured = (&line).into();
+                saving.log("best.safetensors", &progress, || best.consider(&measured, || encoder_of(&state)))?;
+            }
+            announce(watch.measured(&line), &mut log, &mut saving, &progress)?;
         }
-        if is_done {
+        if is_done || watch.stops() {
             break;
         }
         let learning_rate = schedule.learning_rate(state.step);
@@ -138,6 +172,7 @@ pub fn train(
         let mut gradients = NamedGradients::new();
         let mut measured = Measured::default();
         let mut lesson = Lesson::default();
+        let mut passed = None;
         for _ in 0..config.train.accumulation_steps {
             let batch = stopwatch
                 .waiting(|| next_batch(&mut loader, &mut bad_images))
@@ -146,13 +181,20 @@ pub fn train(
             let losses = backward(&mut state, config, &batch, device, &mut gradients);
             measured.add(&losses, config.train.accumulation_steps);
             if let (Some(probe), Some(monitor)) = (&state.probe, &monitor) {
-                probe.study(losses.representation, &monitor.labels(&batch), &mut lesson);
+                probe.study(losses.representation.clone(), &monitor.labels(&batch), &mut lesson);
             }
             loader.recycle(batch);
+            passed = Some(losses);
         }
-        if !measured.loss.is_finite() {
+        let grad_norm = norm(&gradients);
+        if !(measured.loss.is_finite() && grad_norm.is_finite()) {
+            let what = passed.and_then(|losses| weights::first_non_finite(&state.byol, &losses, &gradients));
+            let what = what.unwrap_or_else(|| "the loss".to_owned());
+            let good = checkpoints(&run.checkpoints())?.pop();
+            let finding = watch.not_finite(&what, state.step, good.as_deref());
+            announce(vec![finding], &mut log, &mut saving, &progress)?;
             progress.finish();
-            return Err(checkpoints::non_finite("the loss", state.step, &run.checkpoints()));
+            return Err(checkpoints::non_finite(&what, state.step, &run.checkpoints()));
         }
 
         let probe_rate = learning_rate * config.eval.probe_rate_factor;
@@ -168,7 +210,7 @@ pub fn train(
             data_wait: stopwatch.waiting_share(),
             projection_std: measured.projection_std,
             positive_cosine: measured.positive_cosine,
-            grad_norm: norm(&gradients),
+            grad_norm,
             probe_loss: probe.map(|probe| probe.loss),
             probe_top1: probe.map(|probe| probe.top1),
         });
@@ -182,12 +224,13 @@ pub fn train(
             saving.log("metrics.jsonl", &progress, || log.append(&metrics))?;
             saving.log("tensorboard", &progress, || append_events(&mut events, "train", metrics.step, &metrics))?;
             progress.show(&metrics);
+            announce(watch.logged(&metrics), &mut log, &mut saving, &progress)?;
             stopwatch.restart(state.step);
             last = Some(metrics);
         }
-        let stopping = stop.load(Ordering::Relaxed);
+        let stopping = stop.load(Ordering::Relaxed) || watch.stops();
         if stopping || is_last || saving.is_due(state.step) {
-            saving.save(state.step, &progress, || save(run, config, &schedule, &state))?;
+            saving.save(state.step, &progress, || save(run, config, &state, &encoder_of(&state)))?;
         }
         let waited = saving.waited();
         stopwatch.skip(waited.as_secs_f64());
@@ -197,12 +240,22 @@ pub fn train(
         }
     }
     progress.finish();
-    let finished = state.step >= schedule.total_steps;
+    let outcome = match (state.step >= schedule.total_steps, watch.stops()) {
+        (true, _) => Outcome::Finished,
+        (false, true) => Outcome::Halted,
+        (false, false) => Outcome::Interrupted,
+    };
+    if outcome == Outcome::Halted && checkpoints_end_before(run, state.step)? {
+        // Stopped by a measurement, between two checkpoints.
+        saving.save(state.step, &progress, || save(run, config, &state, &encoder_of(&state)))?;
+    }
     Ok(TrainReport {
-        outcome: if finished { Outcome::Finished } else { Outcome::Interrupted },
+        outcome,
         step: state.step,
         last,
         bad_images: bad_images.len(),
+        conclusion: watch.conclude(),
+        best: best.and_then(|best| best.kept()),
         seconds: started.elapsed().as_secs_f64(),
     })
 }
@@ -215,6 +268,19 @@ fn session(config: &Config, first_step: u64) -> Session {
         threads: rayon::current_num_threads(),
         precision: config.precision,
     }
+}
+
+/// Says findings, once each, here and in the log.
+fn announce(findings: Vec<Finding>, log: &mut MetricsLog, saving: &mut Saving, progress: &Progress) -> Result<()> {
+    findings.into_iter().try_for_each(|finding| {
+        progress.say(&finding.to_string());
+        saving.log("metrics.jsonl", progress, || log.append(&finding))
+    })
+}
+
+/// Whether the newest checkpoint is older than `step`.
+fn checkpoints_end_before(run: &RunFolder, step: u64) -> Result<bool> {
+    Ok(last_checkpoint_step(&run.checkpoints())?.is_none_or(|newest| newest < step))
 }
 
 fn append_events(events: &mut Option<EventFile>, group: &str, step: u64, numbers: &impl Serialize) -> Result<()> {
@@ -264,16 +330,15 @@ fn next_batch(loader: &mut PairLoader, bad_images: &mut BadImageLog) -> Result<B
     batch.map_err(Error::from)
 }
 
-fn save(run: &RunFolder, config: &Config, schedule: &Schedule, state: &TrainState) -> Result<()> {
+fn save(run: &RunFolder, config: &Config, state: &TrainState, encoder: &Encoder) -> Result<()> {
     run.flush_logs()?;
     state.save(&run.checkpoints(), config)?;
-    encoder(run, config, schedule, state)?.save(run.path())
+    encoder.save(run.path())
 }
 
 /// The online encoder as it is handed over.
-fn encoder(run: &RunFolder, config: &Config, schedule: &Schedule, state: &TrainState) -> Result<Encoder> {
-    let start =
-        run.info()?.warm_start.map_or(String::new(), |start| format!(", from {} ({})", start.from, start.training));
+fn encoder(config: &Config, schedule: &Schedule, start: Option<&WarmStartRecord>, state: &TrainState) -> Encoder {
+    let start = start.map_or(String::new(), |start| format!(", from {} ({})", start.from, start.training));
     let training = format!(
         "BYOL, step {} of {} ({} epochs), batch {}, seed {}{start}",
         state.step, schedule.total_steps, config.schedule.epochs, config.train.batch_size, config.seed
@@ -286,7 +351,7 @@ fn encoder(run: &RunFolder, config: &Config, schedule: &Schedule, state: &TrainS
         state.step,
         state.passes,
     );
-    Ok(Encoder { network: state.byol.online.encoder.valid(), info })
+    Encoder { network: state.byol.online.encoder.valid(), info }
 }
 
 fn norm(gradients: &NamedGradients) -> f32 {

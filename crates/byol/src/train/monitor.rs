@@ -1,5 +1,7 @@
 //! What a run measures on itself while it trains: every number a function of the state, none of them felt by the encoder.
 
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,8 +17,10 @@ use byol_nn::weights::to_vec;
 use byol_nn::{Error, Result};
 use serde::Serialize;
 
+use super::rhythm::MEASURING_SHARE;
 use super::state::TrainState;
-use crate::config::{Config, MonitorConfig};
+use super::weights::{encoder_norm, target_distance};
+use crate::config::{Config, MonitorConfig, Rhythm};
 use crate::method::Online;
 
 /// A line of `metrics.jsonl`: one measurement with its protocol.
@@ -43,6 +47,13 @@ pub struct OnlineLine {
     pub train_images: usize,
     /// Pictures that k-NN and probe were tested on; 0 without labels.
     pub test_images: usize,
+    /// Share of these that are of the largest class, in percent: what an encoder that knows nothing reaches; only with labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub majority_top1: Option<f64>,
+    /// Share of the measured pictures that are equal, pixel by pixel, to another one before them, 0 to 1.
+    pub equal_share: f64,
+    /// Share of the measured pictures that are of one colour, 0 to 1.
+    pub flat_share: f64,
     /// Everything else that fixes the numbers.
     pub protocol: &'static str,
 }
@@ -62,6 +73,10 @@ pub struct OnlineNumbers {
     /// The online linear probe; only with labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linear_probe_top1: Option<f64>,
+    /// See [`encoder_norm`].
+    pub encoder_norm: f64,
+    /// See [`target_distance`].
+    pub target_distance: f64,
     /// Time it took.
     pub seconds: f64,
 }
@@ -77,9 +92,8 @@ const BATCH_SIZE: usize = 256;
 /// The pictures and the rhythm of the measurements of a run.
 pub struct Monitor {
     settings: MonitorConfig,
-    /// Pictures of the training data per step, and of a pass over it.
-    batch_size: u64,
-    dataset_len: usize,
+    /// Passes over the data per step.
+    epochs_per_step: f64,
     /// All pictures that representations are computed of.
     pictures: Arc<Dataset>,
     /// Places of them in the dataset, ascending.
@@ -105,14 +119,15 @@ impl Monitor {
             return None;
         }
         let labels: Vec<Option<u32>> = (0..dataset.len()).map(|place| dataset.label(place)).collect();
-        let choice = Choice::new(&settings, &labels, config.seed);
-        let mut places = [&choice.unlabelled[..], &choice.voting, &choice.held_out].concat();
-        places.sort_unstable();
-        places.dedup();
+        let mut choice = Choice::new(&settings, &labels, config.seed);
+        if settings.every_epochs == Rhythm::Auto {
+            let trained = config.schedule(dataset.len()).total_steps * config.train.batch_size as u64;
+            choice = Choice::new(&choice.affordable(&settings, trained), &labels, config.seed);
+        }
+        let places = choice.places();
         Some(Self {
             settings,
-            batch_size: config.train.batch_size as u64,
-            dataset_len: dataset.len(),
+            epochs_per_step: config.train.batch_size as f64 / dataset.len() as f64,
             pictures: Arc::new(dataset.subset(&places)),
             places,
             unlabelled: Arc::new(dataset.subset(&choice.unlabelled)),
@@ -120,10 +135,9 @@ impl Monitor {
         })
     }
 
-    /// Whether there is a measurement after `step` steps: before the first, and where a multiple of `every_epochs` is passed.
-    pub fn is_due(&self, step: u64) -> bool {
-        let passed = |step: u64| (self.epoch(step) / self.settings.every_epochs).floor();
-        step == 0 || passed(step) > passed(step - 1)
+    /// Passes over the data per step.
+    pub fn epochs_per_step(&self) -> f64 {
+        self.epochs_per_step
     }
 
     /// The labels of a batch that the probe may learn from.
@@ -139,7 +153,7 @@ impl Monitor {
     pub fn measure(&self, state: &TrainState, config: &Config, device: &Device) -> Result<OnlineLine> {
         let started = Instant::now();
         let mut online = state.byol.online.valid();
-        let features = self.representations(&mut online, config, device)?;
+        let (features, looks) = self.representations(&mut online, config, device)?;
         // Pictures that cannot be read are missing among the features.
         let rows_of = |places: &[u32]| -> Vec<usize> {
             let place_of = |row: &usize| self.places[features.images[*row] as usize];
@@ -157,12 +171,14 @@ impl Monitor {
             uniformity: (geometry::uniformity(&z1, size) + geometry::uniformity(&z2, size)) / 2.0,
             knn_top1: has_labels.then(|| self.knn(&voting, &held_out, device)).transpose()?,
             linear_probe_top1: state.probe.as_ref().filter(|_| has_labels).map(|probe| probe.top1(&held_out, device)),
+            encoder_norm: encoder_norm(&online),
+            target_distance: target_distance(&state.byol),
             seconds: started.elapsed().as_secs_f64(),
         };
         Ok(OnlineLine {
             eval: "online",
             step: state.step,
-            epoch: self.epoch(state.step),
+            epoch: state.step as f64 * self.epochs_per_step,
             numbers,
             images: unlabelled.len(),
             k: self.settings.k.min(voting.len()),
@@ -170,6 +186,9 @@ impl Monitor {
             probe_rate_factor: self.settings.probe_rate_factor,
             train_images: voting.len(),
             test_images: held_out.len(),
+            majority_top1: has_labels.then(|| majority_top1(&held_out.labels)),
+            equal_share: looks.equal as f64 / features.len().max(1) as f64,
+            flat_share: looks.flat as f64 / features.len().max(1) as f64,
             protocol: PROTOCOL,
         })
     }
@@ -209,7 +228,7 @@ impl Monitor {
 
     /// Representations of all pictures, prepared as for evaluation. (`eval::extract` would end the run where too many of
     /// these few cannot be read.)
-    fn representations(&self, online: &mut Online, config: &Config, device: &Device) -> Result<Features> {
+    fn representations(&self, online: &mut Online, config: &Config, device: &Device) -> Result<(Features, Looks)> {
         let preprocessing = config.preprocessing();
         let values = preprocessing.size_px * preprocessing.size_px * config.data.channels;
         let threads = config.train.loader_threads;
@@ -218,21 +237,51 @@ impl Monitor {
             move |image: &Image, _, out: &mut [f32], scratch: &mut _| preprocessing.render(image, out, scratch);
         let size = config.model.arch.representation_size();
         let mut features = Features { values: vec![], size, images: vec![], labels: vec![], bad: vec![] };
+        let mut looks = Looks::default();
         for batch in EvaluationLoader::start_with::<ViewScratch, _>(self.pictures.clone(), values, options, render) {
             let batch = batch?;
             if !batch.images.is_empty() {
+                batch.pixels.chunks_exact(values).for_each(|picture| looks.add(picture, config.data.channels));
                 let pixels = images(&batch.pixels, config, device);
                 features.values.extend(flat(online.encoder.forward(pixels, BatchNormMode::Running, config.precision)));
                 features.images.extend(batch.images);
                 features.labels.extend(batch.labels);
             }
         }
-        Ok(features)
+        Ok((features, looks))
     }
+}
 
-    fn epoch(&self, step: u64) -> f64 {
-        (step * self.batch_size) as f64 / self.dataset_len as f64
+/// What the measured pictures look like.
+#[derive(Default)]
+struct Looks {
+    seen: HashSet<u64>,
+    /// Equal to one before.
+    equal: usize,
+    /// Of one colour.
+    flat: usize,
+}
+
+impl Looks {
+    /// Looks at a prepared picture, `[pixels, channels]`.
+    fn add(&mut self, picture: &[f32], channels: usize) {
+        /// About three of 256 levels, in the units of normalised pixels.
+        const ONE_COLOUR: f32 = 0.05;
+        let mut hasher = DefaultHasher::new();
+        picture.iter().for_each(|value| hasher.write_u32(value.to_bits()));
+        self.equal += usize::from(!self.seen.insert(hasher.finish()));
+        let near = |pixel: &[f32]| pixel.iter().zip(picture).all(|(value, first)| (value - first).abs() <= ONE_COLOUR);
+        self.flat += usize::from(picture.chunks_exact(channels).all(near));
     }
+}
+
+/// Share of the most frequent label, in percent.
+fn majority_top1(labels: &[Option<u32>]) -> f64 {
+    let mut counts = BTreeMap::new();
+    for label in labels.iter().flatten() {
+        *counts.entry(label).or_insert(0) += 1;
+    }
+    100.0 * f64::from(counts.into_values().max().unwrap_or(0)) / labels.len().max(1) as f64
 }
 
 /// `[batch, height, width, channels]`.
@@ -248,6 +297,39 @@ fn flat(rows: Tensor<2>) -> Vec<f32> {
 }
 
 impl Choice {
+    /// All pictures, ascending.
+    fn places(&self) -> Vec<u32> {
+        let mut places = [&self.unlabelled[..], &self.voting, &self.held_out].concat();
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// Smaller counts where four measurements of this choice would take more than [`MEASURING_SHARE`] of a run on so many
+    /// `trained` pictures; a function of the run, so that its numbers do not depend on the clock.
+    ///
+    /// The unit is one picture through one network. A training picture takes 8 of them: two views, each through the online
+    /// network, back (twice) and through the target; a measured one 1, and 2 more for views.
+    fn affordable(&self, settings: &MonitorConfig, trained: u64) -> MonitorConfig {
+        const TRAINING_UNITS: f64 = 8.0;
+        const MEASUREMENTS: f64 = 4.0;
+        // Fewer would say nothing.
+        const LEAST: [usize; 3] = [256, 1000, 500];
+        let units = self.places().len() + 2 * self.unlabelled.len();
+        let affordable = MEASURING_SHARE * TRAINING_UNITS * trained as f64 / MEASUREMENTS;
+        let share = (affordable / units.max(1) as f64).min(1.0);
+        let fewer = |there: usize, least: usize, wanted: usize| match share < 1.0 {
+            true => ((there as f64 * share) as usize).max(least).min(wanted),
+            false => wanted,
+        };
+        MonitorConfig {
+            images: fewer(self.unlabelled.len(), LEAST[0], settings.images),
+            knn_images: fewer(self.voting.len(), LEAST[1], settings.knn_images),
+            held_out_images: fewer(self.held_out.len(), LEAST[2], settings.held_out_images),
+            ..settings.clone()
+        }
+    }
+
     /// Chooses by `seed` among pictures with these labels.
     fn new(settings: &MonitorConfig, labels: &[Option<u32>], seed: u64) -> Self {
         // Coordinates that no other evaluation draws from.
@@ -257,7 +339,7 @@ impl Choice {
         let unlabelled = &order[..settings.images.min(order.len())];
 
         // The first of every class, the second of every class and so on.
-        let mut seen = std::collections::BTreeMap::new();
+        let mut seen = BTreeMap::new();
         let mut dealt: Vec<(u32, u32, u32)> = Vec::new();
         for &place in &order {
             if let Some(class) = labels[place as usize] {
@@ -343,14 +425,30 @@ mod tests {
     }
 
     #[test]
-    fn measurements_come_before_the_first_step_and_when_a_multiple_is_passed() {
-        let due = |every: &str| -> Vec<u64> {
-            let monitor = Monitor::new(&config(every), &drawn(false));
-            monitor.map_or(vec![], |monitor| (0..14).filter(|&step| monitor.is_due(step)).collect())
+    fn a_short_run_is_measured_on_fewer_pictures_and_a_long_one_on_all() {
+        let labels: Vec<Option<u32>> = (0..20_000).map(|place| Some(place % 10)).collect();
+        let settings = MonitorConfig::default();
+        let choice = Choice::new(&settings, &labels, 0);
+        let counts = |trained| {
+            let MonitorConfig { images, knn_images, held_out_images, .. } = choice.affordable(&settings, trained);
+            [images, knn_images, held_out_images]
         };
-        assert_eq!(due("1"), [0, 4, 7, 10, 13]);
-        assert_eq!(due("2.5"), [0, 8]);
-        assert_eq!(due("0.1"), (0..14).collect::<Vec<_>>());
-        assert_eq!(due("0"), Vec::<u64>::new());
+        assert_eq!(counts(1_000_000), [2048, 5000, 2000]);
+        assert_eq!(counts(1000), [256, 1000, 500]);
+        let [images, knn_images, held_out_images] = counts(60_000);
+        assert!((500..1200).contains(&images) && knn_images > 2 * images && held_out_images < knn_images / 2);
+        // A twentieth of the time in four measurements: 3 units for a picture without label, 1 for each of the others, at most.
+        assert!(4 * (3 * images + knn_images + held_out_images) <= 8 * 60_000 / 20 + 4);
+    }
+
+    #[test]
+    fn equal_pictures_and_those_of_one_colour_are_counted() {
+        let mut looks = Looks::default();
+        for picture in [[0.1, 0.2, 0.12, 0.21], [0.1, 0.2, 0.9, 0.2], [0.1, 0.2, 0.9, 0.2], [0.3, 0.3, 0.3, 0.3]] {
+            looks.add(&picture, 2);
+        }
+        assert_eq!((looks.equal, looks.flat), (1, 2));
+        assert_eq!(majority_top1(&[Some(1), Some(2), Some(1), Some(1)]), 75.0);
+        assert_eq!(majority_top1(&[]), 0.0);
     }
 }

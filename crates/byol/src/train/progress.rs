@@ -19,6 +19,8 @@ pub struct Progress {
     last_line: Option<Instant>,
     /// The newest of the run's measurements on itself.
     online: String,
+    /// What the bar says of the last logged step.
+    message: String,
 }
 
 /// One line on stderr.
@@ -40,7 +42,15 @@ impl Progress {
             bar.set_style(style);
             bar
         });
-        Self { bar, total_steps, first_step, started: Instant::now(), last_line: None, online: String::new() }
+        Self {
+            bar,
+            total_steps,
+            first_step,
+            started: Instant::now(),
+            last_line: None,
+            online: String::new(),
+            message: String::new(),
+        }
     }
 
     /// Moves the bar; its message stays that of the last logged step.
@@ -64,20 +74,30 @@ impl Progress {
             metrics.data_wait * 100.0,
         );
         match &self.bar {
-            Some(bar) => bar.set_message(message),
+            Some(bar) => bar.set_message(message.clone()),
             None => self.print(done, &message),
+        }
+        self.message = message;
+    }
+
+    /// Says that the run measures itself and takes no step meanwhile.
+    pub fn measuring(&self) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("measuring … {}", self.message));
         }
     }
 
     /// Shows what the run measured on itself, here and in the lines of the steps that follow; its time is not counted.
     pub fn show_online(&mut self, line: &OnlineLine) {
-        let OnlineNumbers { rank_me, knn_top1, linear_probe_top1, alignment, uniformity, seconds } = line.numbers;
+        let OnlineNumbers { rank_me, knn_top1, linear_probe_top1, alignment, uniformity, seconds, .. } = line.numbers;
         self.skip(Duration::from_secs_f64(seconds));
         let percent =
             |name: &str, top1: Option<f64>| top1.map_or(String::new(), |top1| format!("  {name} {top1:.1} %"));
         self.online =
             format!("  rank {rank_me:.1}{}{}", percent("k-NN", knn_top1), percent("probe", linear_probe_top1));
-        if self.bar.is_none() {
+        if let Some(bar) = &self.bar {
+            bar.set_message(self.message.clone());
+        } else {
             let more = format!("alignment {alignment:.3}  uniformity {uniformity:.3}  in {seconds:.1} s");
             self.print(line.step, &format!("epoch {:.2}{}  {more}", line.epoch, self.online));
         }
