@@ -38,7 +38,10 @@ impl Screen {
         let mut is_empty = true;
         for word in text.split(' ') {
             let word_width = word.chars().count();
-            if self.wraps && !is_empty && width + 1 + word_width > self.columns {
+            let is_full = width + usize::from(!is_empty) + word_width > self.columns;
+            // A word that is too long for every line is not moved.
+            let fits_below = !is_empty || rest.chars().count() + word_width <= self.columns;
+            if self.wraps && is_full && fits_below {
                 lines.push(rest.to_owned());
                 (width, is_empty) = (rest.chars().count(), true);
             }
@@ -50,6 +53,7 @@ impl Screen {
             line.push_str(word);
             (width, is_empty) = (width + word_width, false);
         }
+        let lines: Vec<&str> = lines.iter().map(|line| line.trim_end()).collect();
         lines.join("\n")
     }
 
@@ -95,6 +99,7 @@ mod tests {
         let narrow = Screen { columns: 12, wraps: true, bold: false };
         assert_eq!(narrow.sentence("one two three four", "  ", "    "), "  one two\n    three\n    four");
         assert_eq!(narrow.sentence("incomprehensibilities one", "", " "), "incomprehensibilities\n one");
+        assert_eq!(narrow.sentence("dangerous word", "a name: ", "  "), "a name:\n  dangerous\n  word");
         let file = Screen { wraps: false, ..narrow };
         assert_eq!(file.sentence("one two three four", "  ", "    "), "  one two three four");
     }

@@ -25,7 +25,7 @@ fn text(evaluation: &Evaluation, screen: Screen) -> String {
     }
     text.push('\n');
     for (first, note) in notes(evaluation, &left_out) {
-        let indent = " ".repeat(2 + first.chars().count());
+        let indent = " ".repeat(2 + Some(first.chars().count()).filter(|&width| width <= 12).unwrap_or(2));
         let _ = writeln!(text, "{}", screen.sentence(&note, &format!("  {first}"), &indent));
     }
     text
