@@ -3,13 +3,13 @@
 use clap::Command;
 
 /// Path of a command below `byol`, and what people do with it.
-const EXAMPLES: [(&str, &[&str]); 22] = [
+const EXAMPLES: [(&str, &[&str]); 23] = [
     (
         "",
         &[
             "byol demo",
             "byol doctor PHOTOS",
-            "byol pretrain PHOTOS --out runs/photos",
+            "byol pretrain PHOTOS --minutes 60 --out runs/photos",
             "byol eval knn runs/photos --data LABELLED",
         ],
     ),
@@ -19,7 +19,7 @@ const EXAMPLES: [(&str, &[&str]); 22] = [
         &[
             "byol doctor PHOTOS",
             "byol doctor photos.tar --sample 2000 --no-estimate",
-            "byol doctor PHOTOS --preset cifar10 --set train.batch_size=128 --json",
+            "byol doctor PHOTOS --minutes 60 --json",
         ],
     ),
     (
@@ -32,9 +32,10 @@ const EXAMPLES: [(&str, &[&str]); 22] = [
     (
         "pretrain",
         &[
-            "byol pretrain PHOTOS",
-            "byol pretrain A B more.tar --out runs/all --seed 1",
-            "byol pretrain PHOTOS --preset cifar10 --set schedule.epochs=60 --set model.arch=resnet18x0.25",
+            "byol pretrain PHOTOS --minutes 60",
+            "byol pretrain PHOTOS --minutes 60 --size 96 --dry-run",
+            "byol pretrain FEW --minutes 20 --init resnet18.pth",
+            "byol pretrain A B more.tar --preset cifar10 --epochs 60 --arch resnet18x0.25 --out runs/all",
             "byol pretrain PHOTOS --config mine.toml --set train.batch_size=128",
         ],
     ),
@@ -55,9 +56,16 @@ const EXAMPLES: [(&str, &[&str]); 22] = [
         ],
     ),
     (
+        "predict",
+        &[
+            "byol predict runs/photos classifier.safetensors NEW -o predictions.csv",
+            "byol predict runs/photos classifier.safetensors NEW -o predictions.csv --neighbours LABELLED",
+        ],
+    ),
+    (
         "eval linear",
         &[
-            "byol eval linear runs/photos --data LABELLED",
+            "byol eval linear runs/photos --data LABELLED --save classifier.safetensors",
             "byol eval linear runs/photos --data TRAIN --test TEST --seeds 3 --reference resnet18.pth",
         ],
     ),

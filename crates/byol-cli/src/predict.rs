@@ -15,6 +15,7 @@ use byol_nn::ops::Device;
 
 use crate::device::Compute;
 use crate::limits::Limits;
+use crate::screen::say;
 use crate::{Ending, show};
 
 #[derive(clap::Args)]
@@ -53,7 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     classifier.check_encoder(&arguments.classifier, &encoder, &arguments.encoder)?;
     let limits = arguments.limits.of(&arguments.encoder, &encoder.info)?;
     let dataset = Arc::new(Dataset::open_all(&arguments.data, arguments.split.as_deref(), &limits)?);
-    eprintln!("{}", dataset.description());
+    say!("{}", dataset.description());
     let mut countdown = Countdown::start(dataset.len() as u64);
     countdown.name("representations".to_owned());
     let features = extract_watched(&mut encoder, &dataset, 0, &device, &mut countdown)?;
@@ -85,9 +86,9 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
         None => eprintln!("no accuracy: the labels of the data are not among the classes of the classifier"),
     }
     if near.is_none() {
-        eprintln!("no neighbours: --neighbours DATA names the most similar of those pictures");
+        say!("no neighbours: --neighbours DATA names the most similar of those pictures");
     }
-    eprintln!("wrote {} predictions: {}", features.len(), arguments.out.display());
+    say!("wrote {} predictions: {}", features.len(), arguments.out.display());
     if arguments.json {
         show::json(&serde_json::json!({
             "file": arguments.out,

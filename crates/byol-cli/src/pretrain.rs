@@ -12,7 +12,7 @@ use byol_nn::{Error, Result};
 
 use crate::device::Compute;
 use crate::recipe::RecipeArguments;
-use crate::screen::{row, say, talks};
+use crate::screen::{paragraph, row, say, talks};
 use crate::{Ending, cost, interrupt, show};
 
 #[derive(clap::Args)]
@@ -167,7 +167,7 @@ fn conclude(prepared: &PreparedRun, report: &TrainReport, json: bool) -> Result<
     }
     let conclusion = &report.conclusion;
     for finding in &conclusion.findings {
-        eprintln!("{}: {}; remedy: {}", finding.watch.title(), finding.found, finding.remedy);
+        paragraph(&format!("{}: {}; remedy: {}", finding.watch.title(), finding.found, finding.remedy));
     }
     if report.outcome == Outcome::Halted {
         eprintln!(
@@ -178,9 +178,9 @@ fn conclude(prepared: &PreparedRun, report: &TrainReport, json: bool) -> Result<
         );
         return Ok(Ending::BarMissed);
     }
-    eprintln!("done after {} steps. {}", report.step, conclusion.verdict.sentence);
+    paragraph(&format!("done after {} steps. {}", report.step, conclusion.verdict.sentence));
     if let Some(advice) = &conclusion.advice {
-        eprintln!("{advice}");
+        paragraph(advice);
     }
     if let Some(best) = &report.best {
         eprintln!(
@@ -194,9 +194,9 @@ fn conclude(prepared: &PreparedRun, report: &TrainReport, json: bool) -> Result<
     if conclusion.is_bad() {
         return Ok(Ending::BarMissed);
     }
-    eprintln!("See what it learned, if there are labels:");
+    say!("See what it learned, if there are labels:");
     let data: String = prepared.folder.info()?.data.iter().map(|data| format!(" --data {}", data.display())).collect();
-    eprintln!("  byol eval knn {}{data}", path.display());
+    say!("  byol eval knn {}{data}", path.display());
     Ok(Ending::Done)
 }
 

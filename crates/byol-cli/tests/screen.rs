@@ -8,7 +8,8 @@ use std::process::{Command, Output};
 
 use pictures::{truncate, write_class};
 
-const COMMANDS: [&str; 9] = ["demo", "doctor", "preview", "pretrain", "resume", "eval", "embed", "report", "bench"];
+const COMMANDS: [&str; 10] =
+    ["demo", "doctor", "preview", "pretrain", "resume", "eval", "embed", "predict", "report", "bench"];
 
 /// Two labelled classes, one with a broken picture and a long name.
 fn data(at: &Path) {

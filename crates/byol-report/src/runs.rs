@@ -194,7 +194,8 @@ impl RunRecord {
 
     /// What the run watches itself by; `None` without its settings.
     pub fn facts(&self) -> Option<Facts> {
-        Some(Facts::new(self.config.as_ref()?, self.info.as_ref()?.images))
+        let info = self.info.as_ref()?;
+        Some(Facts::new(self.config.as_ref()?, info.images).started_warm(info.warm_start.is_some()))
     }
 
     /// What a finished run learned, as at the end of `byol pretrain`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use byol_data::Dataset;
+use byol_eval::waiting;
 use byol_nn::{Error, Result};
 
 use crate::config::Config;
@@ -105,7 +106,8 @@ impl PreparedRun {
             );
             return Err(Error::path(missing, problem));
         }
-        let dataset = Dataset::open_all(&info.data, info.split.as_deref(), &config.data)?;
+        let dataset =
+            waiting("opening the data", || Dataset::open_all(&info.data, info.split.as_deref(), &config.data))?;
         if dataset.fingerprint() != info.data_fingerprint {
             let problem = format!(
                 "the data has changed since the run began: expected the same {} pictures, got {} with other names, sizes or \

@@ -250,13 +250,13 @@ fn each_cause_is_said_once_and_only_what_spoils_the_run_stops_it() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("metrics.jsonl");
     std::fs::write(&log, "").unwrap();
-    let slow = facts(&["watch.action=stop", "schedule.target_ema=0.99"]).config;
-    let mut watch = Watch::start(&slow, 640, &log).unwrap();
+    let slow = facts(&["watch.action=stop", "schedule.target_ema=0.99"]);
+    let mut watch = Watch::start(slow, &log).unwrap();
     assert_eq!(watch.logged(&step(0, 4.0, 0.1))[0].watch, Cause::TargetBehind);
     assert!(!watch.stops());
 
-    let stop = facts(&["watch.action=stop"]).config;
-    let mut watch = Watch::start(&stop, 640, &log).unwrap();
+    let stop = facts(&["watch.action=stop"]);
+    let mut watch = Watch::start(stop.clone(), &log).unwrap();
     for at in 0..3 {
         assert_eq!(watch.logged(&step(at, 4.0, 0.001)).len(), usize::from(at == 2));
         assert_eq!(watch.stops(), at == 2);
@@ -266,7 +266,7 @@ fn each_cause_is_said_once_and_only_what_spoils_the_run_stops_it() {
 
     // Another process of the run knows what was said.
     std::fs::write(&log, serde_json::to_string(&found[0]).unwrap()).unwrap();
-    let mut again = Watch::start(&stop, 640, &log).unwrap();
+    let mut again = Watch::start(stop.clone(), &log).unwrap();
     assert!((0..5).all(|at| again.logged(&step(at, 4.0, 0.001)).is_empty()) && !again.stops());
 }
 
@@ -275,7 +275,7 @@ fn what_is_not_finite_is_named_with_the_checkpoint_and_a_lower_rate() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("metrics.jsonl");
     std::fs::write(&log, "").unwrap();
-    let watch = Watch::start(&facts(&["schedule.base_learning_rate=30"]).config, 640, &log).unwrap();
+    let watch = Watch::start(facts(&["schedule.base_learning_rate=30"]), &log).unwrap();
     let finding = watch.not_finite("the weight online.encoder.conv1.weight", 7, Some(Path::new("run/checkpoints/a")));
     assert!(finding.found.contains("conv1") && finding.remedy.contains("--set schedule.base_learning_rate=3"));
     assert!(finding.remedy.contains("run/checkpoints/a"), "{finding}");

@@ -10,6 +10,7 @@ use super::numbers::whole_number;
 use super::{session, table as evaluation_table};
 use crate::device::Compute;
 use crate::recipe::SettingsFlags;
+use crate::screen::say;
 use crate::{Ending, interrupt, show};
 
 #[derive(clap::Args)]
@@ -56,8 +57,8 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     let parts = open_parts(&data, &test, &config.data)?;
     session::check_labels(&parts.train)?;
     session::check_labels(&parts.test)?;
-    eprintln!("{}", parts.description);
-    let Some(evaluation) = request.run(&variants, &parts, &device, stop, |line| eprintln!("{line}"))? else {
+    say!("{}", parts.description);
+    let Some(evaluation) = request.run(&variants, &parts, &device, stop, |line| say!("{line}"))? else {
         eprintln!("stopped; everything is saved. The same command goes on");
         return Ok(Ending::Interrupted);
     };

@@ -9,6 +9,7 @@ use byol_nn::{Error, Result};
 
 use super::session::Session;
 use super::table;
+use crate::screen::say;
 use crate::{Ending, show};
 
 /// A protocol with its options.
@@ -104,7 +105,7 @@ fn say_expected(session: &Session, plan: &[Box<dyn Measurement>], to_do: &[ToDo]
     let listed = if listed.len() > 1 { format!(": {}", listed.join(", ")) } else { String::new() };
     let screen = show::Screen::of_stderr();
     let sentence = format!("about {} (estimated from a measured second){listed}", duration(total.max(1.0)));
-    eprintln!("{}", screen.sentence(&sentence, "expected  ", "          "));
+    say!("{}", screen.sentence(&sentence, "expected  ", "          "));
     Ok(())
 }
 
@@ -121,10 +122,10 @@ fn say_origin(origin: Origin) {
     match origin {
         Origin { kept: 0, .. } => {}
         Origin { computed: 0, .. } => {
-            eprintln!("  kept from before: the same weights, pictures and options; --no-cache computes it again");
+            say!("  kept from before: the same weights, pictures and options; --no-cache computes it again");
         }
         Origin { kept, computed } => {
-            eprintln!("  {kept} of {} results kept from before, the others computed now", kept + computed);
+            say!("  {kept} of {} results kept from before, the others computed now", kept + computed);
         }
     }
 }

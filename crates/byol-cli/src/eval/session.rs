@@ -16,6 +16,7 @@ use super::numbers::{positive, whole_number};
 use crate::device::Compute;
 use crate::interrupt;
 use crate::limits::Limits;
+use crate::screen::say;
 
 /// The flags of every protocol.
 #[derive(clap::Args)]
@@ -104,7 +105,7 @@ impl Session {
         let device = common.compute.open()?;
         let encoder = Encoder::open(&common.encoder, &device)?;
         let parts = open_data(&common.limits.of(&common.encoder, &encoder.info)?)?;
-        eprintln!("{}", parts.description);
+        say!("{}", parts.description);
         let run = match RunFolder::open(Path::new(&common.encoder)) {
             Ok(run) => Some((run.config()?, run)).map(|(config, run)| (run, config)),
             Err(_) => None,

@@ -41,7 +41,7 @@ use saving::Saving;
 pub use state::TrainState;
 use tensorboard::EventFile;
 pub use watch::check_keep_best;
-use watch::{BestEncoder, Conclusion, Finding, Kept, Series, Watch};
+use watch::{BestEncoder, Conclusion, Facts, Finding, Kept, Series, Watch};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +116,8 @@ pub fn train(
         events = config.train.tensorboard.then(|| EventFile::start(&run.tensorboard(), state.step)).transpose()?;
         monitor = Monitor::new(config, &dataset);
     }
-    let mut watch = Watch::start(config, dataset.len(), &run.metrics())?;
+    let facts = Facts::new(config, dataset.len()).started_warm(start.is_some());
+    let mut watch = Watch::start(facts, &run.metrics())?;
     let newest = watch.series().online.last().cloned();
     if let (Some(best), Some(measured)) = (&mut best, newest.as_ref().filter(|measured| measured.step == state.step)) {
         // A process that died between the line and the file left this to the next one.

@@ -12,12 +12,24 @@ pub struct Facts {
     pub config: Config,
     /// What follows from them for these pictures.
     pub schedule: Schedule,
+    /// Whether it started from weights that were there, instead of random ones.
+    pub is_warm: bool,
 }
 
 impl Facts {
     /// The facts of a run on so many pictures.
     pub fn new(config: &Config, images: usize) -> Self {
-        Self { config: config.clone(), schedule: config.schedule(images) }
+        Self { config: config.clone(), schedule: config.schedule(images), is_warm: false }
+    }
+
+    /// These facts, of a run that started from weights that were there if `is_warm`.
+    pub fn started_warm(self, is_warm: bool) -> Self {
+        Self { is_warm, ..self }
+    }
+
+    /// What the encoder was at step 0, after a number.
+    pub fn at_the_start(&self) -> &'static str {
+        if self.is_warm { "with the weights it started from" } else { "with random weights" }
     }
 
     /// `projection_std` of projections that are spread evenly: 1/√size.

@@ -46,7 +46,8 @@ pub(super) fn dimensional_collapse(series: &Series, facts: &Facts) -> Option<Fin
         return None;
     }
     let after = now.rank_me?;
-    let found = format!("RankMe is {after:.1}, {before:.1} with random weights, while projection_std looks sound");
+    let at_the_start = facts.at_the_start();
+    let found = format!("RankMe is {after:.1}, {before:.1} {at_the_start}, while projection_std looks sound");
     Some(at(series, facts, fallen(series, facts, Cause::DimensionalCollapse, found)))
 }
 
@@ -93,7 +94,9 @@ pub(super) fn rate_too_high(series: &Series, facts: &Facts) -> Option<Finding> {
         (growth.ln() >= GROWTH_PER_STEP * now.step as f64).then(|| format!("after no more than {} steps", now.step)),
         rank.filter(|(before, after)| *after < 0.5 * before)
             .map(|(before, after)| format!("RankMe {after:.1} ({before:.1})")),
-        KnnGain::between(start, now).filter(|gain| gain.points() < -2.0 * gain.deviation).map(|gain| gain.to_string()),
+        KnnGain::between(start, now, facts)
+            .filter(|gain| gain.points() < -2.0 * gain.deviation)
+            .map(|gain| gain.to_string()),
         loss_share(series)
             .filter(|&share| share >= FLAT_LOSS)
             .map(|share| format!("the loss is {:.0} % of its first", 100.0 * share)),

@@ -87,7 +87,7 @@ impl Cause {
             Self::Collapse => "collapse",
             Self::DimensionalCollapse => "dimensional collapse",
             Self::ProbeUpKnnDown => "probe rises, k-NN falls",
-            Self::KnnNotAboveStart => "k-NN not above random weights",
+            Self::KnnNotAboveStart => "k-NN not above the start",
             Self::ViewsNotLearned => "views not learned",
             Self::InputStarved => "waiting for pictures",
         }

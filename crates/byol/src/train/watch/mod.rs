@@ -25,7 +25,7 @@ pub use series::{Measurement, Series};
 pub use verdict::{KnnGain, Learning, Verdict, advice, verdict};
 
 use super::monitor::OnlineLine;
-use crate::config::{Config, WatchAction};
+use crate::config::WatchAction;
 use crate::run::StepMetrics;
 
 /// The eye of a running process on its own numbers.
@@ -42,9 +42,9 @@ impl Watch {
     ///
     /// # Errors
     /// As for [`Series::read`].
-    pub fn start(config: &Config, images: usize, metrics: &Path) -> Result<Self> {
-        let (series, facts) = (Series::read(metrics)?, Facts::new(config, images));
-        Ok(Self { series, facts, action: config.watch.action, stops: false })
+    pub fn start(facts: Facts, metrics: &Path) -> Result<Self> {
+        let (series, action) = (Series::read(metrics)?, facts.config.watch.action);
+        Ok(Self { series, facts, action, stops: false })
     }
 
     /// What the run has said so far.

@@ -194,11 +194,11 @@ fn flat_loss(series: &Series, facts: &Facts) -> Option<Finding> {
 
 fn worse_neighbours(series: &Series, facts: &Facts) -> Option<Finding> {
     let (start, now) = (series.start()?, series.online.last()?);
-    let gain = KnnGain::between(start, now)?;
+    let gain = KnnGain::between(start, now, facts)?;
     let is_done = now.step >= facts.schedule.total_steps;
     let is_worse = |measured: &Measurement| {
         measured.step >= facts.schedule.total_steps / 2
-            && KnnGain::between(start, measured).is_some_and(|gain| gain.points() < -2.0 * gain.deviation)
+            && KnnGain::between(start, measured, facts).is_some_and(|gain| gain.points() < -2.0 * gain.deviation)
     };
     let before = series.online.iter().rev().nth(1);
     let lasts = is_worse(now) && before.is_some_and(is_worse);
@@ -261,9 +261,10 @@ fn views_not_learned(series: &Series, facts: &Facts) -> Option<Finding> {
     }
     let found = match distances {
         Some((before, after)) => format!(
-            "two views of a picture are {:.0} % as far apart as two pictures, {:.0} % with random weights",
+            "two views of a picture are {:.0} % as far apart as two pictures, {:.0} % {}",
             100.0 * after,
-            100.0 * before
+            100.0 * before,
+            facts.at_the_start()
         ),
         None => "all projections are the same".to_owned(),
     };

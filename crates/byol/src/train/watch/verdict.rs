@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::facts::Facts;
 use super::series::{Measurement, Series};
 
-/// What a run did to the encoder, against random weights: the network at step 0 under the same measurement.
+/// What a run did to the encoder, against the network at step 0 under the same measurement: random weights, or those of `--init`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Learning {
@@ -47,18 +47,21 @@ pub struct KnnGain {
     /// Standard deviation of the difference, in points: √(p₀(1 − p₀)/n + p₁(1 − p₁)/n), with p = (right + 1)/(n + 2), so that none
     /// and all right are not certain either. Both are tested on the same pictures, which makes the true one smaller.
     pub deviation: f64,
+    /// What the encoder was before.
+    at_the_start: &'static str,
 }
 
 impl KnnGain {
     /// `None` without labels.
-    pub fn between(start: &Measurement, now: &Measurement) -> Option<Self> {
+    pub fn between(start: &Measurement, now: &Measurement, facts: &Facts) -> Option<Self> {
         let (before, after) = (start.knn_top1?, now.knn_top1?);
         let images = now.test_images.max(1) as f64;
         let variance = |top1: f64| {
             let share = (top1 / 100.0 * images + 1.0) / (images + 2.0);
             1e4 * share * (1.0 - share) / images
         };
-        Some(Self { before, after, deviation: (variance(before) + variance(after)).sqrt() })
+        let deviation = (variance(before) + variance(after)).sqrt();
+        Some(Self { before, after, deviation, at_the_start: facts.at_the_start() })
     }
 
     /// Percentage points.
@@ -69,7 +72,8 @@ impl KnnGain {
 
 impl fmt::Display for KnnGain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "k-NN {:.1} % now, {:.1} % with random weights (±{:.1})", self.after, self.before, self.deviation)
+        let Self { before, after, deviation, at_the_start } = self;
+        write!(f, "k-NN {after:.1} % now, {before:.1} % {at_the_start} (±{deviation:.1})")
     }
 }
 
@@ -95,7 +99,7 @@ pub fn verdict(series: &Series, facts: &Facts) -> Verdict {
     if now.step == 0 {
         return unclear("no step was measured yet");
     }
-    match KnnGain::between(start, now) {
+    match KnnGain::between(start, now, facts) {
         Some(gain) => by_labels(gain, start, now),
         None => without_labels(start, now, facts),
     }
@@ -141,10 +145,10 @@ fn without_labels(start: &Measurement, now: &Measurement, facts: &Facts) -> Verd
     } else {
         (Learning::Nothing, "the run learned NOTHING that shows")
     };
-    let size = facts.config.model.arch.representation_size();
+    let (size, at_the_start) = (facts.config.model.arch.representation_size(), facts.at_the_start());
     let sentence = format!(
-        "views of a picture are {:.0} % as far apart as different pictures, {:.0} % with random weights; RankMe {rank:.1} of {size}, \
-         {rank_before:.1} with random weights: {words}{more}",
+        "views of a picture are {:.0} % as far apart as different pictures, {:.0} % {at_the_start}; RankMe {rank:.1} of {size}, \
+         {rank_before:.1} {at_the_start}: {words}{more}",
         100.0 * after,
         100.0 * before
     );
