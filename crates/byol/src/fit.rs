@@ -71,8 +71,8 @@ const WARMUP_SHARE: f64 = 0.05;
 /// How much faster `bf16` must be to be worth its rounding.
 const BF16_GAIN: f64 = 1.1;
 
-/// Below this many pictures random weights are hard to beat from scratch.
-pub const FEW_PICTURES: usize = 1000;
+/// Steps from which BYOL's loss alone is the better teacher.
+const LONG_STEPS: f64 = 50_000.0;
 
 /// Chooses what the person has not: all of a [`Preset::Small`] recipe, of others the length alone.
 ///
@@ -195,7 +195,7 @@ impl Fit<'_> {
         self.choose("schedule.epochs", format!("{rounded:?}"), reason);
     }
 
-    /// Warm-up and τ follow from the number of steps.
+    /// Warm-up, τ and negatives follow from the number of steps.
     fn schedule(&mut self, pictures: Pictures) -> Result<()> {
         let config = self.config()?;
         let epochs = config.schedule.epochs;
@@ -203,6 +203,11 @@ impl Fit<'_> {
         self.choose("schedule.warmup_epochs", format!("{warmup:?}"), "a twentieth of the run".to_owned());
         let steps = epochs * pictures.count as f64 / config.train.batch_size as f64;
         self.choose("schedule.target_ema", target_ema(steps), format!("{steps:.0} steps"));
+        let (negatives_weight, reason) = match steps < LONG_STEPS {
+            true => (1.0, "with negatives a short run learns twice as fast; 0 is BYOL alone"),
+            false => (0.0, "BYOL alone, as long runs need no negatives"),
+        };
+        self.choose("model.negatives_weight", format!("{negatives_weight:?}"), reason.to_owned());
         Ok(())
     }
 }
@@ -279,6 +284,9 @@ mod tests {
         assert_eq!(fitted.images_per_second, Some(250.0));
         assert_eq!(config.schedule.epochs, 90.0, "0.9 · 20 min · 250 / 3000");
         assert_eq!(config.schedule.warmup_epochs, 4.5);
+        assert_eq!((config.schedule.target_ema, config.model.negatives_weight), (0.97, 1.0));
+        let long = self::fitted(&["schedule.epochs=2000"], PHOTOGRAPHS, None, 1.0).1;
+        assert_eq!((long.schedule.target_ema, long.model.negatives_weight), (0.99, 0.0));
         let few = Pictures { count: 100, ..PHOTOGRAPHS };
         assert_eq!(self::fitted(&[], few, Some(6000.0), 40_000.0).1.schedule.epochs, MAX_EPOCHS);
         let many = Pictures { count: 10_000_000, ..PHOTOGRAPHS };
