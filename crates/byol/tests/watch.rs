@@ -47,7 +47,7 @@ enum Pictures {
     OneColour,
     /// 40 of them, sixteen times each.
     Copies,
-    /// 64 of 900 px.
+    /// 32 of 1600 px.
     Large,
 }
 
@@ -62,7 +62,7 @@ impl Pictures {
                 let few = drawn(40);
                 (0..640).map(|index| few[index % 40].clone()).collect()
             }
-            Self::Large => drawn(64).iter().map(|image| enlarged(image, 56)).collect(),
+            Self::Large => drawn(32).iter().map(|image| enlarged(image, 100)).collect(),
         };
         let names = (0..images.len()).map(|index| index.to_string()).collect();
         Arc::new(Dataset::from_images(images, None, Vec::new(), names))
@@ -171,7 +171,8 @@ const FAULTS: [Fault; 18] = [
             "views.semantics=torchvision",
             "train.loader_threads=1",
             "train.log_every_steps=1",
-            "schedule.epochs=12",
+            "schedule.epochs=14",
+            "eval.every_epochs=100",
             "schedule.target_ema=0.6",
             "eval.images=32",
         ],
@@ -190,7 +191,9 @@ fn planted_faults_are_named() {
             let path = folder.path().join(format!("{place}-{seed}"));
             let (series, report) = watched(&path, &config(fault.settings, seed), fault.pictures);
             assert_eq!(report.is_err(), fault.cause == Cause::NotFinite, "{}", fault.name);
-            let first = series.findings.iter().map(|finding| finding.watch).min();
+            // That these short runs learn nothing is true of all of them.
+            let causes = series.findings.iter().map(|finding| finding.watch);
+            let first = causes.filter(|&cause| cause != Cause::ViewsNotLearned).min();
             right += usize::from(first == Some(fault.cause));
             let title = first.map_or("nothing", Cause::title);
             *named.entry((place, title.to_owned())).or_default() += 1;
