@@ -71,6 +71,10 @@ const WARMUP_SHARE: f64 = 0.05;
 /// How much faster `bf16` must be to be worth its rounding.
 const BF16_GAIN: f64 = 1.1;
 
+/// Steps below which a higher rate teaches more, and that base rate.
+const SHORT_STEPS: f64 = 5000.0;
+const SHORT_RATE: f64 = 0.2;
+
 /// Steps from which BYOL's loss alone is the better teacher.
 const LONG_STEPS: f64 = 50_000.0;
 
@@ -195,7 +199,7 @@ impl Fit<'_> {
         self.choose("schedule.epochs", format!("{rounded:?}"), reason);
     }
 
-    /// Warm-up, τ and negatives follow from the number of steps.
+    /// Warm-up, τ, negatives and rate follow from the number of steps.
     fn schedule(&mut self, pictures: Pictures) -> Result<()> {
         let config = self.config()?;
         let epochs = config.schedule.epochs;
@@ -208,6 +212,10 @@ impl Fit<'_> {
             false => (0.0, "BYOL alone, as long runs need no negatives"),
         };
         self.choose("model.negatives_weight", format!("{negatives_weight:?}"), reason.to_owned());
+        if steps < SHORT_STEPS {
+            let reason = format!("higher below {SHORT_STEPS} steps");
+            self.choose("schedule.base_learning_rate", SHORT_RATE, reason);
+        }
         Ok(())
     }
 }
@@ -285,8 +293,10 @@ mod tests {
         assert_eq!(config.schedule.epochs, 90.0, "0.9 · 20 min · 250 / 3000");
         assert_eq!(config.schedule.warmup_epochs, 4.5);
         assert_eq!((config.schedule.target_ema, config.model.negatives_weight), (0.97, 1.0));
+        assert_eq!(config.schedule.base_learning_rate, 0.2, "4218 steps");
         let long = self::fitted(&["schedule.epochs=2000"], PHOTOGRAPHS, None, 1.0).1;
         assert_eq!((long.schedule.target_ema, long.model.negatives_weight), (0.99, 0.0));
+        assert_eq!(long.schedule.base_learning_rate, 0.06);
         let few = Pictures { count: 100, ..PHOTOGRAPHS };
         assert_eq!(self::fitted(&[], few, Some(6000.0), 40_000.0).1.schedule.epochs, MAX_EPOCHS);
         let many = Pictures { count: 10_000_000, ..PHOTOGRAPHS };

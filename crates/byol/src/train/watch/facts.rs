@@ -69,11 +69,13 @@ impl Facts {
         self.config.model.predictor == PredictorKind::Mlp && factor == 0.0 && !self.is_frozen()
     }
 
-    /// Share of the weights it began with that the target still holds at the end, `Π τ(k)`; `None` where it is no average.
+    /// Share of the random weights it began with that the target still holds at the end, `Π τ(k)`; `None` where it is no average,
+    /// or did not begin with random ones.
     ///
     /// τ rises to 1 as half a cosine, so that `ln Π τ(k) ≈ −(1 − τ_base) · K / 2`.
     pub fn target_start_share(&self) -> Option<f64> {
         match self.config.model.target {
+            _ if self.is_warm => None,
             TargetKind::MovingAverage => {
                 let start = 1.0 - self.config.schedule.target_ema;
                 Some((-start * self.schedule.total_steps as f64 / 2.0).exp())

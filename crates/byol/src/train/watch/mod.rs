@@ -84,8 +84,8 @@ impl Watch {
         let rate = self.facts.rate_flag(0.1);
         let remedy = match good {
             Some(path) => format!(
-                "start again with a tenth of the rate, `byol pretrain DATA {rate}`; the last good state is {} and its encoder \
-                 encoder.safetensors",
+                "start again with a tenth of the rate, `byol pretrain DATA {rate}`, or go on from the last good state ({}) with \
+                 --init RUN besides",
                 path.display()
             ),
             None => {
