@@ -80,16 +80,22 @@ fn the_doctor_ends_with_1_for_each_thing_that_would_spoil_a_run() {
         ),
         ("copies", |at| (0..8).for_each(|n| write(at, &format!("data/train/b/copy{n}.png"), n)), "exact copies"),
         ("broken", |at| fs::write(at.join("data/train/a/x.png"), b"no picture").unwrap(), "cannot be used"),
-        ("few", |at| fs::remove_dir_all(at.join("data/train/a")).unwrap(), "do not fill one batch of 16"),
+        (
+            "one",
+            |at| {
+                fs::remove_dir_all(at.join("data/train/a")).unwrap();
+                (9..16).for_each(|n| fs::remove_file(at.join(format!("data/train/b/{n}.png"))).unwrap());
+            },
+            "do not fill one batch of 8",
+        ),
     ];
     for (name, spoil, words) in cases {
         let folder = tempfile::tempdir().unwrap();
         data(folder.path());
         spoil(folder.path());
-        let batch = if name == "few" { 16 } else { 8 };
         // What cannot be loaded cannot be timed either, and is a finding all the same.
         let estimate = if name == "broken" { "" } else { "--no-estimate" };
-        let output = byol(folder.path(), &format!("doctor data --set train.batch_size={batch} {estimate} --json"));
+        let output = byol(folder.path(), &format!("doctor data --set train.batch_size=8 {estimate} --json"));
         assert_eq!(output.status.code(), Some(1), "{name}: {}", text(&output.stderr));
         let problems = json_of(&output)["problems"].to_string();
         assert!(problems.contains(words), "{name}: {problems}");

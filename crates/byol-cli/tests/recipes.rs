@@ -51,7 +51,7 @@ fn what_hangs_on_an_override_moves_with_it_and_the_preset_line_tells() {
     for part in ["schedule.epochs 2.0 (1000.0)", "train.batch_size 32 instead of 512", "warmup_epochs 0.2 instead of"] {
         assert!(said.contains(part), "{part} in {said}");
     }
-    let set = "pretrain data --preset cifar10 --epochs 2 --set schedule.warmup_epochs=1 --dry-run --json";
+    let set = "pretrain data --preset cifar10 --epochs 2 --arch resnet18x0.125 --size 16 --set schedule.warmup_epochs=1 --dry-run --json";
     assert_eq!(json_of(&byol(at, set))["config"]["schedule"]["warmup_epochs"], 1.0);
 }
 

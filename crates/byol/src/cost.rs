@@ -64,13 +64,13 @@ pub struct Cost {
     pub accumulation_steps: Option<usize>,
 }
 
-/// Times the loader on the data, for about three times `duration`, and two training steps of the recipe's networks.
+/// Times the loader on the data, for about three times `duration`, and a small training step of the recipe's networks.
 ///
 /// # Errors
 /// As of the loader of a training run: too many pictures that cannot be read.
 pub fn speed(dataset: &Dataset, config: &Config, threads: usize, duration: Duration, device: &Device) -> Result<Speed> {
     let input_images_per_second = input_images_per_second(dataset, config, threads, duration)?;
-    let step_images_per_second = step_images_per_second(config, timed_images(config), device);
+    let step_images_per_second = step_images_per_second(config, timed_images(config) / 2, device);
     Ok(Speed { input_images_per_second, step_images_per_second })
 }
 

@@ -129,7 +129,7 @@ pub fn examine(recipe: &Recipe, options: DoctorOptions, device: &Device) -> Resu
         estimate: None,
         shorter: None,
         problems: Vec::new(),
-        notes: Vec::new(),
+        notes: recipe.adapted.clone(),
     };
     // With more broken pictures than a run accepts, its loader would end with an error instead of a speed.
     if options.estimate && bad_share(&diagnosis) <= config.data.max_bad_fraction {
@@ -176,7 +176,7 @@ fn bad_share(diagnosis: &Diagnosis) -> f64 {
 fn judge(diagnosis: &mut Diagnosis, config: &Config) {
     let inspected = diagnosis.inspected.max(1) as f64;
     let mut problems = Vec::new();
-    let mut notes = Vec::new();
+    let mut notes = std::mem::take(&mut diagnosis.notes);
     if bad_share(diagnosis) > config.data.max_bad_fraction {
         problems.push(format!(
             "{} of {} pictures cannot be used, more than data.max_bad_fraction = {} allows: repair or remove them",
