@@ -37,7 +37,8 @@ say() {
     # What a line shows at last is what stands after its last carriage return; colours and cursor moves take no room.
     local wide
     wide=$(sed -e '/^Script /d' -e 's/\x1b\[[0-9;?]*[A-Za-z]//g' -e 's/\r$//' "$log" | tr '\r' '\n' |
-        awk -v columns=$columns -v home="$work" '{ gsub(home, "") } length($0) > columns' | head -n 3)
+        LC_ALL=C.UTF-8 sed 's/[^ -~]/x/g' |
+        awk -v columns=$columns -v home="$work" '{ gsub(home, "") } length($0) > columns && ++wide <= 3')
     [[ -z $wide ]] || fail "byol $*: wider than $columns columns: $wide"
 }
 screens=0

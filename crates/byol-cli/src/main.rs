@@ -130,7 +130,7 @@ fn main() -> ExitCode {
         Ok(Ending::Interrupted) => ExitCode::from(130),
         Err(error) => {
             list_bad_images(&error);
-            eprintln!("error: {error}");
+            screen::paragraph(&format!("error: {error}"));
             ExitCode::from(2)
         }
     }

@@ -77,11 +77,12 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     eprintln!("{}", screen.sentence(&shown.join(", "), "taken for  ", "           "));
     let top1 = classifier.top1(&logits, &dataset, &features);
     match top1 {
-        Some(top1) => eprintln!(
-            "accuracy   {top1:.1} % of {} labelled pictures ({:.1} % when the classifier was tested)",
-            features.len(),
-            classifier.info.top1
-        ),
+        Some(top1) => {
+            let (images, tested) = (features.len(), classifier.info.top1);
+            let words =
+                format!("{top1:.1} % of {images} labelled pictures ({tested:.1} % when the classifier was tested)");
+            eprintln!("{}", screen.sentence(&words, "accuracy   ", "           "));
+        }
         None if dataset.classes().is_empty() => {}
         None => eprintln!("no accuracy: the labels of the data are not among the classes of the classifier"),
     }

@@ -198,7 +198,7 @@ fn check_balance(html: &str) {
         let tag = &rest[..end];
         rest = &rest[end + 1..];
         let name: String = tag.trim_start_matches('/').chars().take_while(char::is_ascii_alphanumeric).collect();
-        if tag.starts_with('!') || tag.ends_with('/') || ["meta", "input", "img"].contains(&name.as_str()) {
+        if tag.starts_with('!') || tag.ends_with('/') || ["meta", "input", "img", "br"].contains(&name.as_str()) {
             continue;
         }
         if tag.starts_with('/') {

@@ -79,11 +79,13 @@ impl Undisturbed {
     }
 }
 
-/// What must be equal in `metrics.jsonl`: every step and measurement once, with its numbers but for the times.
+/// What must be equal in `metrics.jsonl`: every step and measurement once, with its numbers but for the times. What the run found
+/// in them may depend on the times, and on how they are cut into processes.
 fn log_of(run: &Path) -> Vec<String> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let timeless = lines.filter(|line| line.get("session").is_none()).map(|mut line| {
+    let is_measured = |line: &Value| line.get("session").is_none() && line.get("watch").is_none();
+    let timeless = lines.filter(is_measured).map(|mut line| {
         for time in ["images_per_second", "data_wait", "seconds"] {
             line.as_object_mut().unwrap().remove(time);
         }

@@ -57,13 +57,13 @@ pub enum CacheUse {
     NotWritten(Error),
 }
 
-/// [`extract`], or what it gave before for the same encoder and data, if that is in `folder`.
+/// [`extract`](crate::extract), or what it gave before for the same encoder and data, if that is in `folder`.
 ///
 /// The folder is made if needed, an entry appears in it as a whole or not at all, and one that is damaged is computed
 /// again. Entries may be deleted at any time; nothing here deletes them.
 ///
 /// # Errors
-/// As [`extract`]. What is wrong with the cache is no error.
+/// As [`extract`](crate::extract). What is wrong with the cache is no error.
 pub fn extract_cached(
     encoder: &mut Encoder,
     dataset: &Arc<Dataset>,

@@ -14,6 +14,7 @@ use byol_nn::{Error, Result};
 use super::numbers::{HeldOutFlag, positive, whole_number};
 use super::plan::Measurement;
 use super::session::{Common, Grids, Session, grid_in_words};
+use crate::screen::paragraph;
 
 /// Steps of a linear classifier at least, where no flag says how long it trains: with fewer it has not converged.
 const LEAST_LINEAR_STEPS: usize = 1000;
@@ -96,18 +97,18 @@ pub fn knn(session: &Session, flags: &KnnFlags) -> Box<dyn Measurement> {
     let smallest = knn::smallest_class(&session.parts.train).max(1);
     let ks = match &flags.k[..] {
         [] if smallest < NEIGHBOURS => {
-            eprintln!(
+            paragraph(&format!(
                 "k-NN: k {smallest}, the pictures of the smallest class, instead of {NEIGHBOURS}; --k sets another"
-            );
+            ));
             vec![smallest]
         }
         [] => vec![NEIGHBOURS],
         given => given.to_vec(),
     };
     if let Some(k) = flags.k.iter().find(|&&k| k > smallest) {
-        eprintln!(
+        paragraph(&format!(
             "k-NN: k {k} is more than the smallest class has pictures ({smallest}): larger classes can outvote it whatever is near"
-        );
+        ));
     }
     Box::new(Knn { options: KnnOptions { ks, temperatures: flags.temperature.clone() } })
 }
@@ -193,11 +194,11 @@ pub fn linear(
             let before = options.epochs;
             options = options.with_steps_of_at_least(LEAST_LINEAR_STEPS, images)?;
             if options.epochs > before {
-                eprintln!(
+                paragraph(&format!(
                     "linear: {} epochs instead of {before}, so that {images} pictures give {LEAST_LINEAR_STEPS} steps; --epochs \
                      sets another number",
                     options.epochs
-                );
+                ));
             }
         }
         None => {}

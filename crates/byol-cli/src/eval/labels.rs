@@ -11,11 +11,12 @@ use byol_eval::finetune::{self, FinetuneOptions, Parts};
 use byol_eval::pace::Pace;
 use byol_eval::semi::{self, Labelled, Part, SemiOptions};
 use byol_eval::{Countdown, Evaluation, HeldOut};
-use byol_nn::Result;
+use byol_nn::{Error, Result};
 
 use super::numbers::{HeldOutFlag, not_negative, positive, share, whole_number};
 use super::plan::Measurement;
 use super::session::{Common, Grids, Session, grid_in_words};
+use crate::screen::paragraph;
 
 #[derive(clap::Args)]
 pub struct FinetuneArguments {
@@ -57,8 +58,9 @@ pub struct SemiArguments {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Semi-supervised")]
 pub struct SemiFlags {
-    /// Shares of the labels of all training pictures, drawn from every class alike by the seed
-    #[arg(long, value_name = "SHARE,…", value_delimiter = ',', value_parser = share, default_values = ["1%", "10%"])]
+    /// Shares of the labels of all training pictures, drawn from every class alike by the seed [default: 1%,10%, as far as they
+    /// have a picture for every class]
+    #[arg(long, value_name = "SHARE,…", value_delimiter = ',', value_parser = share)]
     pub labels: Vec<f64>,
     /// Text file with the names of the labelled pictures, one per line, as SimCLR's; instead of --labels, may be repeated
     #[arg(long, value_name = "FILE", conflicts_with = "labels")]
@@ -111,9 +113,35 @@ impl FinetuneFlags {
 }
 
 impl SemiFlags {
-    fn options(&self, grids: Grids, crop_area_min: f32, held_out: HeldOut) -> SemiOptions {
+    /// The shares that are measured of these pictures; those that are too small for them are named.
+    ///
+    /// # Errors
+    /// [`Error::Evaluation`] when none is left.
+    fn shares(&self, train: &Dataset) -> Result<Vec<f64>> {
+        const SHARES: [f64; 2] = [0.01, 0.1];
+        if !self.labels.is_empty() || !self.label_list.is_empty() {
+            return Ok(self.labels.clone());
+        }
+        let (images, classes) = (train.len(), train.classes().len());
+        let (fitting, small): (Vec<f64>, _) =
+            SHARES.into_iter().partition(|share| share * images as f64 >= classes as f64);
+        let percent =
+            |shares: &[f64]| shares.iter().map(|share| format!("{}%", 100.0 * share)).collect::<Vec<_>>().join(",");
+        let problem = format!("{} of {images} pictures are fewer than the {classes} classes", percent(&small));
+        match fitting.is_empty() {
+            true => Err(Error::Evaluation(format!("semi-supervised evaluation: {problem}; --labels 50% takes more"))),
+            false => {
+                if !small.is_empty() {
+                    paragraph(&format!("semi: left out: {problem}"));
+                }
+                Ok(fitting)
+            }
+        }
+    }
+
+    fn options(&self, shares: Vec<f64>, grids: Grids, crop_area_min: f32, held_out: HeldOut) -> SemiOptions {
         let labelled = match &self.label_list[..] {
-            [] => self.labels.iter().copied().map(Labelled::Share).collect(),
+            [] => shares.into_iter().map(Labelled::Share).collect(),
             lists => lists.iter().cloned().map(Labelled::List).collect(),
         };
         let mut options = SemiOptions { labelled, crop_area_min, held_out, ..Default::default() };
@@ -230,7 +258,8 @@ struct Semi {
 
 /// Fine-tuning on a part of the labels.
 pub fn semi(session: &Session, flags: &SemiFlags, held_out: HeldOut) -> Result<Box<dyn Measurement>> {
-    let options = flags.options(session.grids, session.crop_area_min(), held_out);
+    let shares = flags.shares(&session.parts.train)?;
+    let options = flags.options(shares, session.grids, session.crop_area_min(), held_out);
     let lists = session.folder("labelled");
     let train = &session.parts.train;
     let drawn = session.comparison.seeds.iter().map(|&seed| Ok((seed, options.parts(train, seed, lists.as_deref())?)));

@@ -13,9 +13,10 @@ use std::rc::Rc;
 
 use byol_data::benchmarks::Metric;
 use byol_eval::finetune::Parts;
-use byol_nn::Result;
+use byol_nn::{Error, Result};
 
 use crate::Ending;
+use crate::screen::paragraph;
 use plan::{Measurement, measure};
 use session::{Common, Session};
 
@@ -90,12 +91,17 @@ fn all(arguments: &AllArguments) -> Result<Ending> {
     let mut session = Session::open(&arguments.common)?;
     let held_out = arguments.choice.held_out;
     let parts = Rc::new(Parts::of_labelled(&session.parts, Metric::Top1, held_out)?);
-    let plan = [
+    let mut plan = vec![
         frozen::knn(&session, &arguments.knn),
         frozen::linear(&session, &arguments.linear, held_out, None)?,
         transfer::frozen(&session, &arguments.transfer, parts.clone()),
-        labels::semi(&session, &arguments.semi, held_out)?,
-        labels::finetune(&session, &arguments.finetune, parts),
     ];
+    match labels::semi(&session, &arguments.semi, held_out) {
+        Ok(semi) => plan.push(semi),
+        // Too few pictures for one protocol are enough for the others.
+        Err(Error::Evaluation(problem)) => paragraph(&format!("left out: {problem}")),
+        Err(error) => return Err(error),
+    }
+    plan.push(labels::finetune(&session, &arguments.finetune, parts));
     measure(&mut session, &plan)
 }

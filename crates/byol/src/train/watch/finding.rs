@@ -94,13 +94,33 @@ impl Cause {
     }
 }
 
+/// `text` in lines that fit beside a name into 80 columns, broken at spaces.
+fn lines(text: &str) -> Vec<String> {
+    const COLUMNS: usize = 68;
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is a line");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= COLUMNS {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { watch, step, found, likely_cause, remedy, .. } = self;
-        write!(
-            f,
-            "watch: {} (step {step})\n  found   {found}\n  likely  {likely_cause}\n  remedy  {remedy}",
-            watch.title()
-        )
+        write!(f, "watch: {} (step {step})", watch.title())?;
+        for (name, text) in [("found", found), ("likely", likely_cause), ("remedy", remedy)] {
+            for (number, line) in lines(text).iter().enumerate() {
+                write!(f, "\n  {:<8}{line}", if number == 0 { name } else { "" })?;
+            }
+        }
+        Ok(())
     }
 }
