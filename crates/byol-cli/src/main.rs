@@ -67,6 +67,7 @@ enum Command {
     #[command(override_usage = "byol embed [OPTIONS] --out <FILE> <ENCODER> <DATA>...")]
     Embed(embed::Arguments),
     /// Write what a saved linear classifier takes every picture for to a file
+    #[command(override_usage = "byol predict [OPTIONS] --out <FILE> <ENCODER> <CLASSIFIER> <DATA>...")]
     Predict(predict::Arguments),
     /// Write one HTML file about one or several runs: curves, results, neighbours and a map of the pictures
     Report(report::Arguments),

@@ -8,11 +8,12 @@ use byol::predictions::{NEIGHBOURS, Neighbours, check_free, write_predictions};
 use byol::run::RunFolder;
 use byol_data::{DataConfig, Dataset};
 use byol_eval::classifier::{LinearClassifier, Prediction};
-use byol_eval::{Countdown, Features, extract_cached_watched, extract_watched, knn};
+use byol_eval::{Countdown, Features, extract, extract_cached_watched, knn, waiting};
 use byol_nn::Result;
 use byol_nn::encoder::Encoder;
 use byol_nn::ops::Device;
 
+use crate::data::DataArguments;
 use crate::device::Compute;
 use crate::limits::Limits;
 use crate::screen::say;
@@ -24,9 +25,8 @@ pub struct Arguments {
     encoder: String,
     /// File that `byol eval linear ENCODER --data LABELLED --save FILE` wrote
     classifier: PathBuf,
-    /// Pictures, as for pretrain; labels are not needed
-    #[arg(required = true)]
-    data: Vec<PathBuf>,
+    #[command(flatten)]
+    data: DataArguments,
     /// CSV file to write, one line per picture
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
@@ -46,19 +46,18 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<Ending> {
-    let inputs: Vec<PathBuf> = arguments.data.iter().chain(&arguments.neighbours).cloned().collect();
+    let roots = arguments.data.roots();
+    let inputs: Vec<PathBuf> = roots.iter().chain(&arguments.neighbours).cloned().collect();
     check_free(&arguments.out, &inputs)?;
     let classifier = LinearClassifier::open(&arguments.classifier)?;
     let device = arguments.compute.open()?;
     let mut encoder = Encoder::open(&arguments.encoder, &device)?;
     classifier.check_encoder(&arguments.classifier, &encoder, &arguments.encoder)?;
     let limits = arguments.limits.of(&arguments.encoder, &encoder.info)?;
-    let dataset = Arc::new(Dataset::open_all(&arguments.data, arguments.split.as_deref(), &limits)?);
+    let dataset = waiting("opening the data", || Dataset::open_all(&roots, arguments.split.as_deref(), &limits))?;
+    let dataset = Arc::new(dataset);
     say!("{}", dataset.description());
-    let mut countdown = Countdown::start(dataset.len() as u64);
-    countdown.name("representations".to_owned());
-    let features = extract_watched(&mut encoder, &dataset, 0, &device, &mut countdown)?;
-    drop(countdown);
+    let features = extract(&mut encoder, &dataset, 0, &device)?;
     let logits = classifier.logits(&features, &device);
     let predictions = classifier.predictions(&logits);
     let near = match &arguments.neighbours {
