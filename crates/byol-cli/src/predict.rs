@@ -16,14 +16,14 @@ use byol_nn::ops::Device;
 use crate::data::DataArguments;
 use crate::device::Compute;
 use crate::limits::Limits;
-use crate::screen::say;
+use crate::screen::{row, say};
 use crate::{Ending, show};
 
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The encoder that the classifier was trained on: run folder, .safetensors or PyTorch file
     encoder: String,
-    /// File that `byol eval linear ENCODER --data LABELLED --save FILE` wrote
+    /// File that `byol eval linear ENCODER LABELLED --save FILE` wrote
     classifier: PathBuf,
     #[command(flatten)]
     data: DataArguments,
@@ -72,15 +72,14 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     }
     let counts = counts(classes, &predictions);
     let shown: Vec<String> = counts.iter().map(|(class, count)| format!("{class} {count}")).collect();
-    let screen = show::Screen::of_stderr();
-    eprintln!("{}", screen.sentence(&shown.join(", "), "taken for  ", "           "));
+    row("taken for", &shown.join(", "));
     let top1 = classifier.top1(&logits, &dataset, &features);
     match top1 {
         Some(top1) => {
             let (images, tested) = (features.len(), classifier.info.top1);
             let words =
                 format!("{top1:.1} % of {images} labelled pictures ({tested:.1} % when the classifier was tested)");
-            eprintln!("{}", screen.sentence(&words, "accuracy   ", "           "));
+            row("accuracy", &words);
         }
         None if dataset.classes().is_empty() => {}
         None => eprintln!("no accuracy: the labels of the data are not among the classes of the classifier"),

@@ -4,10 +4,15 @@ use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use terminal_size::{Width, terminal_size_of};
+use textwrap::{Options, WordSeparator, WordSplitter};
 use unicode_width::UnicodeWidthStr;
 
 /// Columns of the names that [`row`] puts before what is said of them.
 const NAME_COLUMNS: usize = 12;
+
+/// Columns below which nothing is readable, and those of a table that goes to a file.
+const LEAST_COLUMNS: usize = 40;
+const ORDINARY_COLUMNS: usize = 80;
 
 static QUIET: AtomicBool = AtomicBool::new(false);
 
@@ -34,77 +39,103 @@ pub(crate) use say;
 
 /// A result: `name`, and `text` beside it, in as many lines as the screen needs.
 pub fn row(name: &str, text: &str) {
-    for line in rows(name, text, width()) {
-        eprintln!("{line}");
-    }
+    eprintln!("{}", Screen::of_stderr().row(name, text));
 }
 
 /// `text` in as many lines as the screen needs.
 pub fn paragraph(text: &str) {
-    for line in wrapped(text, width()) {
-        eprintln!("{line}");
-    }
+    eprintln!("{}", Screen::of_stderr().wrapped(text, "", ""));
 }
 
-/// Columns of the terminal; elsewhere those that `COLUMNS` asks for, or as many as a line has.
-fn width() -> usize {
-    let stderr = std::io::stderr();
-    let terminal = stderr.is_terminal().then(|| terminal_size_of(&stderr)).flatten();
-    let asked = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let columns = terminal.map(|(Width(columns), _)| usize::from(columns)).or_else(asked);
-    columns.filter(|&columns| columns > 0).map_or(usize::MAX, |columns| columns.max(40))
+/// What stderr can show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// Columns that lines are broken at; a file has none, its lines stay whole, so that they are found.
+    pub columns: Option<usize>,
+    /// Whether bold letters are understood and wanted.
+    pub bold: bool,
 }
 
-/// `text` beside `name`; below it where the name is long.
-fn rows(name: &str, text: &str, width: usize) -> Vec<String> {
-    let lines = wrapped(text, width.saturating_sub(NAME_COLUMNS));
-    let room = NAME_COLUMNS.saturating_sub(name.width());
-    let mut rows = Vec::new();
-    if room == 0 {
-        rows.push(name.to_owned());
-    }
-    for (number, line) in lines.iter().enumerate() {
-        let head = if number == 0 && room > 0 { name } else { "" };
-        rows.push(format!("{head}{}{line}", " ".repeat(NAME_COLUMNS - head.width())).trim_end().to_owned());
-    }
-    rows
-}
-
-/// `text` in lines of at most `columns`, broken at spaces; what has none, such as a path, is not broken, so that it can be copied.
-fn wrapped(text: &str, columns: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    for paragraph in text.lines() {
-        let mut line = String::new();
-        for word in paragraph.split(' ') {
-            if !line.is_empty() && line.width() + 1 + word.width() > columns {
-                lines.push(std::mem::take(&mut line));
-            }
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
+impl Screen {
+    /// That of stderr: the terminal's columns, elsewhere those that `COLUMNS` asks for; bold on a terminal unless `NO_COLOR` is set.
+    pub fn of_stderr() -> Self {
+        let stderr = std::io::stderr();
+        let is_terminal = stderr.is_terminal();
+        let terminal = is_terminal.then(|| terminal_size_of(&stderr)).flatten();
+        let asked = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let columns = terminal.map(|(Width(columns), _)| usize::from(columns)).or_else(asked);
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self {
+            columns: columns.filter(|&columns| columns > 0).map(|columns| columns.max(LEAST_COLUMNS)),
+            bold: is_terminal && !no_color,
         }
-        lines.push(line);
     }
-    lines
+
+    /// Columns that a table must fit into.
+    pub fn table_columns(self) -> usize {
+        self.columns.unwrap_or(ORDINARY_COLUMNS)
+    }
+
+    /// `text` broken between words, the first line after `first`, the others after `rest`; a word that is too long for a line,
+    /// such as a path, stays whole, so that it can be copied.
+    pub fn wrapped(self, text: &str, first: &str, rest: &str) -> String {
+        let options = Options::new(self.columns.unwrap_or(usize::MAX))
+            .initial_indent(first)
+            .subsequent_indent(rest)
+            .break_words(false)
+            .word_separator(WordSeparator::AsciiSpace)
+            .word_splitter(WordSplitter::NoHyphenation);
+        let lines = textwrap::wrap(text, options);
+        lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// `text` beside `name`; below it where the name is long.
+    fn row(self, name: &str, text: &str) -> String {
+        let indent = " ".repeat(NAME_COLUMNS);
+        match NAME_COLUMNS.checked_sub(name.width() + 1) {
+            Some(room) => self.wrapped(text, &format!("{name}{}", " ".repeat(room + 1)), &indent),
+            None => format!("{name}\n{}", self.wrapped(text, &indent, &indent)),
+        }
+    }
+
+    /// `text` in bold where that is understood.
+    pub fn strong(self, text: &str) -> String {
+        if self.bold { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NARROW: Screen = Screen { columns: Some(12), bold: false };
+
     #[test]
     fn lines_hold_at_the_width_and_paths_stay_whole() {
         let text = "3000 pictures in ten classes with names of several letters at /a/path/that/is/longer/than/a/line/of/forty/columns";
-        let rows = rows("data", text, 40);
-        assert!(rows.iter().all(|row| row.width() <= 40 || row.contains("/a/path")), "{rows:#?}");
-        assert!(rows[0].starts_with("data        3000 pictures") && rows[1].starts_with("            "));
-        assert!(rows.last().unwrap().ends_with("forty/columns"));
+        let row = Screen { columns: Some(40), bold: false }.row("data", text);
+        let lines: Vec<&str> = row.lines().collect();
+        assert!(lines.iter().all(|line| line.width() <= 40 || line.contains("/a/path")), "{lines:#?}");
+        assert!(lines[0].starts_with("data        3000 pictures") && lines[1].starts_with("            "));
+        assert!(lines.last().unwrap().ends_with("forty/columns"));
     }
 
     #[test]
     fn wide_letters_count_twice_and_long_names_stand_alone() {
-        assert_eq!(wrapped("写真 写真 写真", 9), ["写真 写真", "写真"]);
-        assert_eq!(rows("in validation too", "3", 80), ["in validation too", "            3"]);
+        assert_eq!(Screen { columns: Some(9), bold: false }.wrapped("写真 写真 写真", "", ""), "写真 写真\n写真");
+        assert_eq!(
+            Screen { columns: Some(80), bold: false }.row("in validation too", "3"),
+            "in validation too\n            3"
+        );
+    }
+
+    #[test]
+    fn sentences_are_broken_on_a_terminal_only() {
+        assert_eq!(NARROW.wrapped("one two three four", "  ", "    "), "  one two\n    three\n    four");
+        assert_eq!(NARROW.wrapped("incomprehensibilities one", "", " "), "incomprehensibilities\n one");
+        assert_eq!(NARROW.wrapped("a name: dangerous word", "", "  "), "a name:\n  dangerous\n  word");
+        let file = Screen { columns: None, ..NARROW };
+        assert_eq!(file.wrapped("one two three four", "  ", "    "), "  one two three four");
+        assert_eq!(file.wrapped("one\ntwo", "a ", "  "), "a one\n  two", "lines of the text stay lines");
     }
 }

@@ -9,7 +9,7 @@ use byol_nn::{Error, Result};
 
 use super::session::Session;
 use super::table;
-use crate::screen::say;
+use crate::screen::{Screen, paragraph, say};
 use crate::{Ending, show};
 
 /// A protocol with its options.
@@ -103,9 +103,8 @@ fn say_expected(session: &Session, plan: &[Box<dyn Measurement>], to_do: &[ToDo]
         .map(|(name, secs)| format!("{name} {}", duration(*secs)))
         .collect();
     let listed = if listed.len() > 1 { format!(": {}", listed.join(", ")) } else { String::new() };
-    let screen = show::Screen::of_stderr();
     let sentence = format!("about {} (estimated from a measured second){listed}", duration(total.max(1.0)));
-    say!("{}", screen.sentence(&sentence, "expected  ", "          "));
+    say!("{}", Screen::of_stderr().wrapped(&sentence, "expected  ", "          "));
     Ok(())
 }
 
@@ -132,7 +131,6 @@ fn say_origin(origin: Origin) {
 
 /// After Ctrl-C.
 fn say_kept(session: &Session, done: &[Evaluation], left: Option<(String, u64)>, before: Option<&ToDo>) {
-    let screen = show::Screen::of_stderr();
     let mut kept: Vec<String> = done.iter().map(|evaluation| evaluation.eval.clone()).collect();
     if let (Some((name, left)), Some(before)) = (left, before)
         && left < before.outcomes
@@ -152,7 +150,8 @@ fn say_kept(session: &Session, done: &[Evaluation], left: Option<(String, u64)>,
                 .to_owned()
         }
     };
-    eprintln!("\n{}", screen.sentence(&sentence, "", ""));
+    eprintln!();
+    paragraph(&sentence);
     eprintln!("  {}", command_line());
 }
 

@@ -6,7 +6,8 @@ use std::path::Path;
 use byol_eval::{COLUMNS, Column, Edge, End, Evaluation, Gain, LargestClass, Network, Row, main_column};
 use serde_json::Value;
 
-use crate::show::{self, Screen};
+use crate::screen::Screen;
+use crate::show;
 
 /// Characters of a row's name, at most.
 const NAME_COLUMNS: usize = 22;
@@ -26,7 +27,7 @@ fn text(evaluation: &Evaluation, screen: Screen) -> String {
     text.push('\n');
     for (first, note) in notes(evaluation, &left_out) {
         let indent = " ".repeat(2 + Some(first.chars().count()).filter(|&width| width <= 12).unwrap_or(2));
-        let _ = writeln!(text, "{}", screen.sentence(&note, &format!("  {first}"), &indent));
+        let _ = writeln!(text, "{}", screen.wrapped(&format!("{first}{note}"), "  ", &indent));
     }
     text
 }
@@ -40,7 +41,7 @@ fn columns(evaluation: &Evaluation, screen: Screen) -> (Vec<Column<'static>>, Ve
     let mut left_out = Vec::new();
     for metric in ["top5", "mean_per_class"] {
         let widest = lines(evaluation, &columns, Screen { bold: false, ..screen });
-        if widest.iter().all(|line| line.chars().count() <= screen.columns) {
+        if widest.iter().all(|line| line.chars().count() <= screen.table_columns()) {
             break;
         }
         if let Some(place) = columns.iter().position(|column| column.metric == metric) {
@@ -107,7 +108,7 @@ fn lines(evaluation: &Evaluation, columns: &[Column], screen: Screen) -> Vec<Str
         };
         if heading != setting {
             setting = heading;
-            lines.push(screen.sentence(heading, "  ", "  "));
+            lines.push(screen.wrapped(heading, "  ", "  "));
         }
         lines.push(line(row));
     }
@@ -315,7 +316,7 @@ mod tests {
                 vec![serde_json::json!({"learning_rate": 0.1, "weight_decay": 0.0, "steps": 200, "batch_size": 24})];
         }
         for columns in [60, 80] {
-            let screen = Screen { columns, wraps: true, bold: false };
+            let screen = Screen { columns: Some(columns), bold: false };
             let text = text(&evaluation, screen);
             for line in text.lines() {
                 assert!(line.chars().count() <= columns, "{columns}: {line}\n{text}");
@@ -331,13 +332,13 @@ mod tests {
 
     #[test]
     fn settings_stand_above_their_rows_and_the_winner_is_bold_on_a_terminal_only() {
-        let screen = Screen { columns: 100, wraps: true, bold: true };
+        let screen = Screen { columns: Some(100), bold: true };
         let bold = text(&full(), screen);
         let heading = bold.lines().position(|line| line.trim() == "10 % of the labels (240 pictures)").unwrap();
         let below: Vec<&str> = bold.lines().skip(heading + 1).take(3).collect();
         assert!(below[0].contains("pretrained") && below[2].contains("\x1b[1m66.0 ± 0.0\x1b[0m"), "{bold}");
         assert_eq!(bold.matches("\x1b[1m").count(), 2, "one winner for each setting: {bold}");
-        assert!(!text(&full(), Screen { bold: false, wraps: false, ..screen }).contains('\x1b'));
+        assert!(!text(&full(), Screen { bold: false, ..screen }).contains('\x1b'));
     }
 
     #[test]
@@ -348,7 +349,7 @@ mod tests {
             row.chosen = vec![serde_json::json!({"learning_rate": 0.1 * place as f64, "held_out": [1, 2]})];
         }
         evaluation.rows[2].chosen[0]["edges"] = edge;
-        let text = text(&evaluation, Screen { columns: 80, wraps: false, bold: false });
+        let text = text(&evaluation, Screen { columns: None, bold: false });
         assert_eq!(text.matches("chosen: ").count(), 6, "{text}");
         let expected = "warning: supervised, 1 % of the labels (24 pictures): learning rate 0.1 is the highest of its grid; try \
                         0.32, too (--semi-rates)";

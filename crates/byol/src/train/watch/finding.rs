@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use textwrap::{Options, WordSplitter};
 
 /// A line of `metrics.jsonl`: what was found when, why, and what to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,32 +95,21 @@ impl Cause {
     }
 }
 
-/// `text` in lines that fit beside a name into 80 columns, broken at spaces.
-fn lines(text: &str) -> Vec<String> {
-    const COLUMNS: usize = 68;
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let line = lines.last_mut().expect("there is a line");
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= COLUMNS {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines
-}
+/// Columns of a finding, as it stands in the log and on the narrowest ordinary terminal.
+const COLUMNS: usize = 80;
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { watch, step, found, likely_cause, remedy, .. } = self;
         write!(f, "watch: {} (step {step})", watch.title())?;
         for (name, text) in [("found", found), ("likely", likely_cause), ("remedy", remedy)] {
-            for (number, line) in lines(text).iter().enumerate() {
-                write!(f, "\n  {:<8}{line}", if number == 0 { name } else { "" })?;
-            }
+            let first = format!("  {name:<8}");
+            let options = Options::new(COLUMNS)
+                .initial_indent(&first)
+                .subsequent_indent("          ")
+                .break_words(false)
+                .word_splitter(WordSplitter::NoHyphenation);
+            write!(f, "\n{}", textwrap::fill(text, options))?;
         }
         Ok(())
     }
