@@ -112,7 +112,7 @@ impl LinearClassifier {
     /// # Errors
     /// [`Error::Io`] and [`Error::Path`]: no such file, or none that [`Self::save`] wrote.
     pub fn open(path: &Path) -> Result<Self> {
-        const MAKE: &str = "give a file that `byol eval linear RUN --data LABELLED --save FILE` wrote";
+        const MAKE: &str = "give a file that `byol eval linear RUN LABELLED --save FILE` wrote";
         if !path.exists() {
             return Err(Error::path(path, format!("no such classifier; {MAKE}")));
         }
@@ -156,7 +156,7 @@ impl LinearClassifier {
         let got = told(&encoder.info.arch, &encoder.info.training, encoder.info.steps, &found);
         let problem = format!(
             "this classifier is of another encoder; expected {expected}, got {name}: {got}; give the encoder it was trained on (a \
-             run that was trained further has other weights), or train one: byol eval linear {name} --data LABELLED --save FILE"
+             run that was trained further has other weights), or train one: byol eval linear {name} LABELLED --save FILE"
         );
         Err(Error::path(path, problem))
     }

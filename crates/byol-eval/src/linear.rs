@@ -129,30 +129,11 @@ pub fn fit(
     })
 }
 
-/// As [`evaluate`], with augmented pictures of `dataset` while the classifier trains; held-out and test pictures are not
+/// As [`fit`], with augmented pictures of `dataset` while the classifier trains; held-out and test pictures are not
 /// augmented. `train` holds the features of the same `dataset`.
 ///
 /// # Errors
-/// As [`evaluate`], and data errors.
-#[expect(clippy::too_many_arguments, reason = "what a protocol consists of")]
-pub fn evaluate_augmented(
-    encoder: &mut Encoder,
-    dataset: &Arc<Dataset>,
-    train: &Features,
-    test: &Features,
-    augmentation: &Augmentation,
-    options: &LinearOptions,
-    device: &Device,
-    countdown: &mut Countdown,
-) -> Result<LinearReport> {
-    let fitted = fit_augmented(encoder, dataset, train, test, augmentation, options, device, countdown);
-    fitted.map(|(report, _)| report)
-}
-
-/// As [`evaluate_augmented`], with the classifier that was tested.
-///
-/// # Errors
-/// As [`evaluate_augmented`].
+/// As [`fit`], and data errors.
 #[expect(clippy::too_many_arguments, reason = "what a protocol consists of")]
 pub fn fit_augmented(
     encoder: &mut Encoder,
@@ -195,7 +176,7 @@ pub fn fit_augmented(
     })
 }
 
-/// Pictures that pass in both trainings of an evaluation, through the encoder in [`evaluate_augmented`].
+/// Pictures that pass in both trainings of an evaluation, through the encoder in [`fit_augmented`].
 ///
 /// # Errors
 /// [`Error::Evaluation`] with too few pictures to hold some out.

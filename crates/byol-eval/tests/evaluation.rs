@@ -118,8 +118,7 @@ fn frozen_protocols_leave_weights_and_running_averages_as_they_are() {
     let augmentation = Augmentation::CropFlip(0.5);
     let mut countdown = Countdown::start(1);
     let set = &labelled.train;
-    linear::evaluate_augmented(&mut start, set, &train, &test, &augmentation, &options, &device, &mut countdown)
-        .unwrap();
+    linear::fit_augmented(&mut start, set, &train, &test, &augmentation, &options, &device, &mut countdown).unwrap();
     assert!(fingerprint(&start) == before, "a frozen encoder moved");
 
     // Fine-tuning works on a copy: the next protocol starts from the same encoder.
@@ -144,8 +143,8 @@ fn linear_evaluation_takes_the_whole_batches_of_all_epochs_together() {
     assert_eq!(pictures, (8 + 9) * 40, "81 pictures while the rate is chosen, then 90");
     let mut countdown = Countdown::start(pictures + 1);
     let set = &labelled.train;
-    let report =
-        linear::evaluate_augmented(&mut start, set, &train, &test, &augmentation, &options, &device, &mut countdown)
+    let (report, _) =
+        linear::fit_augmented(&mut start, set, &train, &test, &augmentation, &options, &device, &mut countdown)
             .unwrap();
     assert_eq!((report.steps, countdown.left()), (9, 1));
 }

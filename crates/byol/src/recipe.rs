@@ -207,8 +207,8 @@ impl RecipeRequest {
         }
         let preset = if pictures.shorter_side_px <= SMALL_PX { Preset::Cifar10 } else { Preset::Imagenette128 };
         if overlays.sets("schedule.epochs") {
-            let ScheduleConfig { epochs, .. } = overlays.merged_over(preset)?.schedule;
-            let steps = epochs * pictures.count as f64 / overlays.merged_over(preset)?.train.batch_size as f64;
+            let Config { schedule: ScheduleConfig { epochs, .. }, train, .. } = overlays.merged_over(preset)?;
+            let steps = epochs * pictures.count as f64 / train.batch_size as f64;
             if steps < SHORT_STEPS {
                 let reason =
                     format!("{epochs} epochs are only {steps:.0} steps of {preset}, which needs {SHORT_STEPS}");

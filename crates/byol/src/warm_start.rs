@@ -7,6 +7,7 @@ use byol_nn::encoder::{Encoder, EncoderInfo};
 use byol_nn::model::ResNetConfig;
 use byol_nn::weights::{self, StoredTensor, StoredTensors, Values};
 use byol_nn::{Error, Result};
+use serde::Serialize;
 
 use crate::config::Config;
 use crate::fit::Choice;
@@ -59,31 +60,25 @@ impl WarmStart {
 
     /// The network, and how pictures are normalised for it.
     fn choices(&self, channels: usize) -> Vec<Choice> {
-        let reason = || format!("that of {}", self.from);
-        let text = |value: &dyn std::fmt::Debug| format!("{value:?}");
-        let named = |value: toml::Value| value.to_string();
-        let toml = |value: &dyn Fn() -> std::result::Result<toml::Value, toml::ser::Error>| {
-            named(value().expect("a name has a TOML form"))
-        };
         let EncoderInfo { arch, stem, padding, first_group_projection, norm, preprocessing, .. } = &self.info;
         let mut choices = vec![
-            ("model.arch", text(&arch.to_string())),
-            ("model.stem", toml(&|| toml::Value::try_from(stem))),
-            ("model.padding", toml(&|| toml::Value::try_from(padding))),
-            ("model.first_group_projection", first_group_projection.to_string()),
-            ("model.norm", toml(&|| toml::Value::try_from(norm))),
+            ("model.arch", as_toml(arch)),
+            ("model.stem", as_toml(stem)),
+            ("model.padding", as_toml(padding)),
+            ("model.first_group_projection", as_toml(first_group_projection)),
+            ("model.norm", as_toml(norm)),
         ];
         if channels == self.info.channels() {
-            choices.push(("views.mean", text(&preprocessing.mean)));
-            choices.push(("views.std", text(&preprocessing.std)));
+            choices.push(("views.mean", as_toml(&preprocessing.mean)));
+            choices.push(("views.std", as_toml(&preprocessing.std)));
         }
-        if let Some((config, _)) = &self.run {
-            let model = &config.model;
-            choices.push(("model.projector_hidden", model.projector_hidden.to_string()));
-            choices.push(("model.predictor_hidden", model.predictor_hidden.to_string()));
-            choices.push(("model.projection_size", model.projection_size.to_string()));
+        if let Some((Config { model, .. }, _)) = &self.run {
+            choices.push(("model.projector_hidden", as_toml(&model.projector_hidden)));
+            choices.push(("model.predictor_hidden", as_toml(&model.predictor_hidden)));
+            choices.push(("model.projection_size", as_toml(&model.projection_size)));
         }
-        choices.into_iter().map(|(key, value)| Choice { key, value, reason: reason() }).collect()
+        let reason = format!("that of {}", self.from);
+        choices.into_iter().map(|(key, value)| Choice { key, value, reason: reason.clone() }).collect()
     }
 
     /// The state before the first step: the encoder's weights in both networks; projector, predictor and target of a run where
@@ -97,9 +92,10 @@ impl WarmStart {
         let mut state = TrainState::new(config, classes, device);
         let channels = config.data.channels;
         let byol = &mut state.byol;
-        if let Some((_, tensors)) = self.run.as_ref().filter(|(of, _)| has_same_networks(of, config)) {
+        let networks = if let Some((_, tensors)) = self.run.as_ref().filter(|(of, _)| has_same_networks(of, config)) {
             byol.online = weights::fill(byol.online.clone(), "online.", tensors, path)?;
             byol.target = weights::fill(byol.target.clone(), "target.", tensors, path)?;
+            "encoder, projector, predictor, target"
         } else {
             let encoder = with_channels(&self.encoder, channels);
             byol.online.encoder = weights::fill(byol.online.encoder.clone(), "", &encoder, path)?;
@@ -107,10 +103,7 @@ impl WarmStart {
             let mut projector = StoredTensors::new();
             weights::collect(&byol.online.projector, "", &mut projector);
             byol.target.projector = weights::fill(byol.target.projector.clone(), "", &projector, path)?;
-        }
-        let networks = match self.run.as_ref().is_some_and(|(of, _)| has_same_networks(of, config)) {
-            true => "encoder, projector, predictor, target",
-            false => "encoder",
+            "encoder"
         };
         let record = WarmStartRecord {
             from: self.from.clone(),
@@ -133,6 +126,11 @@ impl WarmStart {
         );
         Err(Error::path(Path::new(&self.from), problem))
     }
+}
+
+/// As it stands in a configuration.
+fn as_toml(value: &impl Serialize) -> String {
+    toml::Value::try_from(value).expect("settings have a TOML form").to_string()
 }
 
 /// Whether every tensor of a run of `one` has its place in a run of `other`.
