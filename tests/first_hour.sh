@@ -57,10 +57,10 @@ there views.png
 say 0 pretrain PHOTOS --minutes "$minutes" --dry-run
 say any pretrain PHOTOS --minutes "$minutes" --out runs/photos
 there runs/photos/{config.toml,run.json,metrics.jsonl,encoder.safetensors,encoder.json}
-say 0 eval knn runs/photos --data PHOTOS
-say 0 eval all runs/photos --data PHOTOS
+say 0 eval knn runs/photos PHOTOS
+say 0 eval all runs/photos PHOTOS
 there runs/photos/evaluation.json
-say 0 eval linear runs/photos --data PHOTOS --save classifier.safetensors
+say 0 eval linear runs/photos PHOTOS --save classifier.safetensors
 say 0 predict runs/photos classifier.safetensors PHOTOS -o predictions.csv
 there classifier.safetensors predictions.csv
 say 0 embed runs/photos PHOTOS -o photos.npy
@@ -69,7 +69,7 @@ say 0 report runs/photos -o report.html
 there report.html
 say 2 pretrain PHOTOS --epoch 3
 say 2 pretrain NOWHERE
-say 2 eval knn runs/nowhere --data PHOTOS
+say 2 eval knn runs/nowhere PHOTOS
 
 if ((failures > 0)); then
     echo "$failures check(s) failed" >&2

@@ -9,7 +9,7 @@ pub struct DataArguments {
     /// IDX file sets, .npy or .npz arrays, a text or CSV file of paths; several are read as one
     #[arg(value_name = "DATA", required_unless_present = "data_flag")]
     data: Vec<PathBuf>,
-    /// DATA, as `byol eval` spells it
+    /// DATA, as `byol report` spells it
     #[arg(long = "data", value_name = "DATA", hide = true)]
     data_flag: Vec<PathBuf>,
 }

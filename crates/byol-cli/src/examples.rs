@@ -10,7 +10,7 @@ const EXAMPLES: [(&str, &[&str]); 23] = [
             "byol demo",
             "byol doctor PHOTOS",
             "byol pretrain PHOTOS --minutes 60 --out runs/photos",
-            "byol eval knn runs/photos --data LABELLED",
+            "byol eval knn runs/photos LABELLED",
         ],
     ),
     ("demo", &["byol demo", "byol demo --out runs/try --seed 1"]),
@@ -40,19 +40,13 @@ const EXAMPLES: [(&str, &[&str]); 23] = [
         ],
     ),
     ("resume", &["byol resume runs/photos", "byol resume runs/photos --threads 4 --loader-threads 2"]),
-    (
-        "eval",
-        &[
-            "byol eval knn runs/photos --data LABELLED",
-            "byol eval linear runs/photos --data TRAIN --test TEST --seeds 3",
-        ],
-    ),
+    ("eval", &["byol eval knn runs/photos LABELLED", "byol eval linear runs/photos TRAIN --test TEST --seeds 3"]),
     (
         "eval knn",
         &[
-            "byol eval knn runs/photos --data LABELLED",
-            "byol eval knn runs/photos --data LABELLED --k 1,20,200 --temperature 0.07",
-            "byol eval knn random:resnet18:cifar:32 --data LABELLED",
+            "byol eval knn runs/photos LABELLED",
+            "byol eval knn runs/photos LABELLED --k 1,20,200 --temperature 0.07",
+            "byol eval knn random:resnet18:cifar:32 LABELLED",
         ],
     ),
     (
@@ -65,37 +59,31 @@ const EXAMPLES: [(&str, &[&str]); 23] = [
     (
         "eval linear",
         &[
-            "byol eval linear runs/photos --data LABELLED --save classifier.safetensors",
-            "byol eval linear runs/photos --data TRAIN --test TEST --seeds 3 --reference resnet18.pth",
+            "byol eval linear runs/photos LABELLED --save classifier.safetensors",
+            "byol eval linear runs/photos TRAIN --test TEST --seeds 3 --reference resnet18.pth",
         ],
     ),
     (
         "eval finetune",
         &[
-            "byol eval finetune runs/photos --data LABELLED",
-            "byol eval finetune runs/photos --data LABELLED --finetune-steps 500 --finetune-rates 0.01,0.1",
+            "byol eval finetune runs/photos LABELLED",
+            "byol eval finetune runs/photos LABELLED --finetune-steps 500 --finetune-rates 0.01,0.1",
         ],
     ),
     (
         "eval semi",
-        &[
-            "byol eval semi runs/photos --data LABELLED",
-            "byol eval semi runs/photos --data LABELLED --labels 10% --seeds 3",
-        ],
+        &["byol eval semi runs/photos LABELLED", "byol eval semi runs/photos LABELLED --labels 10% --seeds 3"],
     ),
     (
         "eval transfer",
-        &[
-            "byol eval transfer runs/photos --data OTHER",
-            "byol eval transfer runs/photos --data FLOWERS --benchmark flowers102",
-        ],
+        &["byol eval transfer runs/photos OTHER", "byol eval transfer runs/photos FLOWERS --benchmark flowers102"],
     ),
-    ("eval all", &["byol eval all runs/photos --data LABELLED", "byol eval all runs/photos --data LABELLED --json"]),
+    ("eval all", &["byol eval all runs/photos LABELLED", "byol eval all runs/photos LABELLED --json"]),
     (
         "eval ablate",
         &[
-            "byol eval ablate --table target --data LABELLED",
-            "byol eval ablate --table heads --data LABELLED --config recipe.toml --seeds 3",
+            "byol eval ablate LABELLED --table target",
+            "byol eval ablate LABELLED --table heads --config recipe.toml --seeds 3",
         ],
     ),
     (

@@ -195,7 +195,7 @@ fn conclude(prepared: &PreparedRun, report: &TrainReport, json: bool) -> Result<
         return Ok(Ending::BarMissed);
     }
     say!("See what it learned, if there are labels:");
-    let data: String = prepared.folder.info()?.data.iter().map(|data| format!(" --data {}", data.display())).collect();
+    let data: String = prepared.folder.info()?.data.iter().map(|data| format!(" {}", data.display())).collect();
     say!("  byol eval knn {}{data}", path.display());
     Ok(Ending::Done)
 }

@@ -111,7 +111,7 @@ fn an_interrupted_evaluation_goes_on_and_ends_as_one_that_was_not() {
 fn small_data_gets_fewer_neighbours_more_epochs_and_is_told_so() {
     let folder = prepared();
     let at = folder.path();
-    let knn = byol(at, "eval knn run --data data --json --seeds 2");
+    let knn = byol(at, "eval knn run data --json --seeds 2");
     let (record, said) = (json_of(&knn), text(&knn.stderr));
     assert!(said.contains("k 21, the pictures of the smallest class, instead of 200"), "{said}");
     assert!(record["protocol"].as_str().unwrap().contains("k 21, T 0.1"), "{record}");
@@ -168,7 +168,7 @@ fn grids_are_narrow_unless_the_paper_or_a_flag_says_otherwise() {
 fn a_saved_classifier_predicts_what_the_evaluation_counted() {
     let folder = prepared();
     let at = folder.path();
-    let record = json_of(&byol(at, "eval linear run --data data --save c.safetensors --json"));
+    let record = json_of(&byol(at, "eval linear run data --save c.safetensors --json"));
     let row = &record["rows"][0];
     let top1 = row["numbers"]["top1"]["mean"].as_f64().unwrap();
     let predicted = byol(at, "predict run c.safetensors data --split test -o p.csv --neighbours data --json");

@@ -529,7 +529,7 @@ fn a_table_of_ablations_goes_on_survives_divergence_and_is_shown_in_a_report() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write_data(&at.join("data"));
-    let command = "eval ablate --table simclr --data data --out out --json TINY";
+    let command = "eval ablate data --table simclr --out out --json TINY";
     let first = json_of(&byol(at, command));
     let rows = first["rows"].as_array().unwrap();
     assert_eq!(rows.iter().map(|row| row["name"].as_str().unwrap()).collect::<Vec<_>>(), ["byol", "simclr"]);

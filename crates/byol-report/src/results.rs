@@ -24,7 +24,7 @@ pub(super) fn section(runs: &[RunRecord]) -> String {
         }
     }
     if groups.is_empty() {
-        return note("No evaluation yet. With labels: byol eval knn RUN --data LABELLED, then byol eval linear.");
+        return note("No evaluation yet. With labels: byol eval knn RUN LABELLED, then byol eval linear.");
     }
     groups.iter().map(|group| table_of(group, runs.len() > 1)).collect()
 }

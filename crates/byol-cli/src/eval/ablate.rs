@@ -8,6 +8,7 @@ use byol_nn::Result;
 
 use super::numbers::whole_number;
 use super::{session, table as evaluation_table};
+use crate::data::DataArguments;
 use crate::device::Compute;
 use crate::recipe::SettingsFlags;
 use crate::screen::say;
@@ -19,10 +20,9 @@ pub struct Arguments {
     /// weight-decay, normalisation, predictor-rate, head-rates, optimal-predictor, initialisation or norm
     #[arg(long, value_name = "NAME")]
     table: Table,
-    /// Labelled pictures to pretrain on (without labels) and to measure with. May be repeated
-    #[arg(long, required = true)]
-    data: Vec<PathBuf>,
-    /// Pictures to test on [default: the test part of --data, else a fifth of it held out]
+    #[command(flatten)]
+    data: DataArguments,
+    /// Pictures to test on [default: the test part of DATA, else a fifth of it held out]
     #[arg(long)]
     test: Vec<PathBuf>,
     /// Folder for the runs; those that are there are not trained again
@@ -46,6 +46,7 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<Ending> {
     let Arguments { table, data, test, out, rows, seeds, settings, json, compute } = arguments;
     let device = compute.open()?;
+    let data = data.roots();
     let stop = interrupt::install()?;
     let recipe = settings.request(data.clone());
     let request = AblationRequest { table, recipe, out, seeds: (0..seeds as u64).collect(), device: compute.device };

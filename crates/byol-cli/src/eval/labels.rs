@@ -31,10 +31,10 @@ pub struct FinetuneArguments {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Fine-tuning")]
 pub struct FinetuneFlags {
-    /// Steps of each training [default: 10 epochs, 300 to 20000; with --paper 20000]
+    /// Steps of each training [default: 10 epochs, 200 to 20000; with --paper 20000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub finetune_steps: Option<u64>,
-    /// Pictures per step [default: 64; with --paper 256]
+    /// Pictures per step [default: a tenth of the training pictures, 16 to 64; with --paper 256]
     #[arg(long, value_name = "N", value_parser = whole_number)]
     pub finetune_batch_size: Option<usize>,
     /// Rates to choose from [default: 0.01, 0.03, 0.1; with --paper 7 from 1e-4 to 1e-1]
@@ -79,7 +79,12 @@ pub struct SemiFlags {
 
 /// Epochs of a narrow fine-tuning, and the bounds of its steps.
 const FINETUNE_EPOCHS: usize = 10;
-const FINETUNE_STEPS: std::ops::RangeInclusive<u64> = 300..=20_000;
+const FINETUNE_STEPS: std::ops::RangeInclusive<u64> = 200..=20_000;
+
+/// Bounds of the batch of a narrow fine-tuning, and its share of the training pictures: few pictures in large batches would be
+/// passed hundreds of times to reach the least steps.
+const FINETUNE_BATCH: std::ops::RangeInclusive<usize> = 16..=64;
+const FINETUNE_BATCHES: usize = 10;
 
 /// Steps at least on the labelled part in a narrow semi-supervised evaluation.
 const LEAST_SEMI_STEPS: u64 = 200;
@@ -89,7 +94,8 @@ impl FinetuneFlags {
     fn options(&self, grids: Grids, crop_area_min: f32, images: usize) -> FinetuneOptions {
         let mut options = FinetuneOptions { crop_area_min, ..Default::default() };
         if grids == Grids::Narrow {
-            let batch_size = self.finetune_batch_size.unwrap_or(64);
+            let tenth = (images / FINETUNE_BATCHES).clamp(*FINETUNE_BATCH.start(), *FINETUNE_BATCH.end());
+            let batch_size = self.finetune_batch_size.unwrap_or(1 << tenth.ilog2());
             let steps = (FINETUNE_EPOCHS * images / batch_size) as u64;
             options.batch_size = batch_size;
             options.steps = steps.clamp(*FINETUNE_STEPS.start(), *FINETUNE_STEPS.end());

@@ -13,6 +13,7 @@ use byol_nn::encoder::Encoder;
 use byol_nn::{Error, Result};
 
 use super::numbers::{positive, whole_number};
+use crate::data::DataArguments;
 use crate::device::Compute;
 use crate::interrupt;
 use crate::limits::Limits;
@@ -23,10 +24,9 @@ use crate::screen::say;
 pub struct Common {
     /// Run folder, .safetensors or .pth file, or random:ARCH[:STEM[:SIZE]]
     pub encoder: String,
-    /// Labelled pictures; their test part is tested on if there is one. May be repeated
-    #[arg(long, required = true)]
-    pub data: Vec<PathBuf>,
-    /// Pictures to test on [default: the test part of --data, else a fifth of it held out]
+    #[command(flatten)]
+    pub data: DataArguments,
+    /// Pictures to test on [default: the test part of DATA, else a fifth of it held out]
     #[arg(long)]
     pub test: Vec<PathBuf>,
     /// Seeds 0 to N − 1; numbers are mean ± standard deviation over them
@@ -92,7 +92,7 @@ impl Session {
     /// Opens everything and says what will be measured.
     pub fn open(common: &Common) -> Result<Self> {
         Self::open_with(common, |config| {
-            let parts = open_parts(&common.data, &common.test, config)?;
+            let parts = open_parts(&common.data.roots(), &common.test, config)?;
             check_labels(&parts.train)?;
             check_labels(&parts.test)?;
             check_classes(&parts.train)?;
@@ -141,7 +141,7 @@ impl Session {
             parts,
             encoder_name: common.encoder.clone(),
             grids: if common.paper { Grids::Paper } else { Grids::Narrow },
-            data: common.data.iter().chain(&common.test).cloned().collect(),
+            data: [common.data.roots(), common.test.clone()].concat(),
             json: common.json,
             run,
             supervised_epochs: common.supervised_epochs,
@@ -273,7 +273,7 @@ fn check_classes(dataset: &Arc<Dataset>) -> Result<()> {
     }
     let problem = format!(
         "an evaluation needs training pictures of at least two classes, got {} of {:?} alone; expected one folder per class \
-         (train/cat/1.jpg, train/dog/1.jpg); give the folder above the classes by --data",
+         (train/cat/1.jpg, train/dog/1.jpg); give the folder above the classes",
         dataset.len(),
         dataset.classes()[first as usize]
     );
@@ -303,6 +303,9 @@ mod tests {
         };
         assert!(check_classes(&dataset([0, 1, 0])).is_ok());
         let error = check_classes(&dataset([1, 1, 1])).unwrap_err().to_string();
-        assert!(error.contains("at least two classes, got 3 of \"dog\" alone") && error.contains("--data"), "{error}");
+        assert!(
+            error.contains("at least two classes, got 3 of \"dog\" alone") && error.contains("folder above"),
+            "{error}"
+        );
     }
 }

@@ -19,7 +19,7 @@ use super::session::{Common, Grids, Session, grid_in_words};
 pub struct Arguments {
     #[command(flatten)]
     pub common: Common,
-    /// Read --data in the layout of this benchmark, with its official parts and metric: food101, cifar10, cifar100, birdsnap,
+    /// Read DATA in the layout of this benchmark, with its official parts and metric: food101, cifar10, cifar100, birdsnap,
     /// sun397, cars, aircraft, voc2007, dtd, pets, caltech101, caltech101-without-background, places365 or flowers102
     #[arg(long, value_name = "NAME", conflicts_with_all = ["test", "held_out"])]
     benchmark: Option<Benchmark>,
@@ -65,10 +65,10 @@ pub fn run(arguments: &Arguments) -> Result<crate::Ending> {
     let mut session = match arguments.benchmark {
         None => Session::open(&arguments.common)?,
         Some(benchmark) => Session::open_with(&arguments.common, |config| {
-            let [root] = &arguments.common.data[..] else {
-                let (expected, got) =
-                    ("one folder with --benchmark".to_owned(), arguments.common.data.len().to_string());
-                return Err(Error::Flag { flag: "--data", expected, got });
+            let roots = arguments.common.data.roots();
+            let [root] = &roots[..] else {
+                let (expected, got) = ("one folder with --benchmark".to_owned(), roots.len().to_string());
+                return Err(Error::Flag { flag: "DATA", expected, got });
             };
             let (parts, labelled) = Parts::of_benchmark(benchmark, root, config)?;
             benchmark_parts = Some(parts);
