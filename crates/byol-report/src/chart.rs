@@ -24,6 +24,8 @@ pub(super) struct Chart<'a> {
     pub along: &'a str,
     pub series: Vec<Series>,
     pub references: Vec<Reference>,
+    /// The range of recorded healthy runs, behind the others; `mean` is not drawn.
+    pub healthy: Vec<Point>,
     pub spacing: Spacing,
     /// Values that must be in sight besides those of the series.
     pub include: Vec<f64>,
@@ -62,7 +64,8 @@ impl Chart<'_> {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let levels = self.references.iter().map(|reference| reference.value).chain(self.include.iter().copied());
         let x = Axis::over(points().map(|point| point.x).chain([0.0]), Spacing::Exact, 7);
-        let y = Axis::over(points().flat_map(|point| [point.low, point.high]).chain(levels), self.spacing, 5);
+        let heights = points().chain(&self.healthy).flat_map(|point| [point.low, point.high]);
+        let y = Axis::over(heights.chain(levels), self.spacing, 5);
         let (across, up) =
             (|value| LEFT + x.place(value) * (RIGHT - LEFT), |value| BOTTOM - y.place(value) * (BOTTOM - TOP));
         let [first, last] = x.range();
@@ -108,6 +111,9 @@ impl Chart<'_> {
                 up(reference.value)
             );
         }
+        if !self.healthy.is_empty() {
+            svg += &format!("<path class=\"healthy-band\" d=\"{}\"/>\n", area(&self.healthy, &across, &up));
+        }
         for series in &self.series {
             svg += &series.svg(&across, &up);
         }
@@ -137,25 +143,25 @@ fn apart(levels: &[f64]) -> Vec<f64> {
     taken
 }
 
+/// A closed path around the ranges of `points`.
+fn area(points: &[Point], across: &impl Fn(f64) -> f64, up: &impl Fn(f64) -> f64) -> String {
+    let upper = points.iter().map(|point| (point.x, point.high));
+    let lower = points.iter().rev().map(|point| (point.x, point.low));
+    let places: Vec<String> = upper.chain(lower).map(|(x, y)| format!("{:.1} {:.1}", across(x), up(y))).collect();
+    format!("M{}Z", places.join("L"))
+}
+
 impl Series {
     fn svg(&self, across: &impl Fn(f64) -> f64, up: &impl Fn(f64) -> f64) -> String {
-        let path = |height: &dyn Fn(&Point) -> f64, points: &mut dyn Iterator<Item = &Point>| -> String {
-            let places: Vec<String> =
-                points.map(|point| format!("{:.1} {:.1}", across(point.x), up(height(point)))).collect();
-            places.join("L")
-        };
         let run = self.run;
         let mut svg = String::new();
         if self.points.iter().any(|point| point.low < point.high) {
-            let upper = path(&|point| point.high, &mut self.points.iter());
-            let lower = path(&|point| point.low, &mut self.points.iter().rev());
-            svg += &format!("<path class=\"band run{run}\" d=\"M{upper}L{lower}Z\"/>\n");
+            svg += &format!("<path class=\"band run{run}\" d=\"{}\"/>\n", area(&self.points, across, up));
         }
         if self.points.len() > 1 {
-            svg += &format!(
-                "<path class=\"line run{run}\" d=\"M{}\"/>\n",
-                path(&|point| point.mean, &mut self.points.iter())
-            );
+            let places: Vec<String> =
+                self.points.iter().map(|point| format!("{:.1} {:.1}", across(point.x), up(point.mean))).collect();
+            svg += &format!("<path class=\"line run{run}\" d=\"M{}\"/>\n", places.join("L"));
         }
         if self.dots || self.points.len() == 1 {
             for point in &self.points {
@@ -181,6 +187,7 @@ mod tests {
             along: "epoch",
             series,
             references: vec![reference],
+            healthy: vec![],
             spacing: Spacing::Rounded,
             include: vec![0.0],
         }

@@ -1,6 +1,6 @@
 //! The curves of all runs, one plot per number.
 
-use byol::train::watch::COLLAPSE_SHARE;
+use byol::train::watch::{COLLAPSE_SHARE, Number};
 use serde_json::{Value, json};
 
 use super::axis::Spacing;
@@ -10,6 +10,9 @@ use super::runs::{Logged, RunRecord};
 
 /// Points of a line; more logged steps are averaged, with their range as a band.
 const MOST_POINTS: usize = 400;
+
+/// Points of the range of recorded healthy runs.
+const HEALTHY_POINTS: usize = 24;
 
 /// A number worth a plot.
 struct Curve {
@@ -22,6 +25,8 @@ struct Curve {
     include: &'static [f64],
     /// When it is drawn by its ratios.
     ratios: Ratios,
+    /// What recorded healthy runs are asked for.
+    compared: Option<Number>,
 }
 
 /// When a plot is logarithmic: where values are above 0 and differ by more than a factor of [`FAR`].
@@ -39,11 +44,15 @@ enum Ratios {
 const FAR: f64 = 30.0;
 
 const fn curve(key: &'static str, title: &'static str, about: &'static str, include: &'static [f64]) -> Curve {
-    Curve { key, title, about, scale: 1.0, include, ratios: Ratios::Never }
+    Curve { key, title, about, scale: 1.0, include, ratios: Ratios::Never, compared: None }
 }
 
 const fn by_ratios(ratios: Ratios, curve: Curve) -> Curve {
     Curve { ratios, ..curve }
+}
+
+const fn beside_healthy(number: Number, curve: Curve) -> Curve {
+    Curve { compared: Some(number), ..curve }
 }
 
 /// What logged steps have; the probe only where there are labels.
@@ -71,17 +80,29 @@ const STEPS: [Curve; 10] = [
 
 /// What monitors add now and then.
 const MONITORS: [Curve; 5] = [
-    curve("knn_top1", "k-NN top-1 during training", "percent, on the monitor's pictures", &[]),
+    beside_healthy(
+        Number::KnnTop1,
+        curve("knn_top1", "k-NN top-1 during training", "percent, on the monitor's pictures", &[]),
+    ),
     curve("linear_probe_top1", "Linear probe top-1 during training", "percent, on the monitor's pictures", &[]),
-    by_ratios(
-        Ratios::Peaks,
-        curve("rank_me", "RankMe", "effective rank of the representation; a fall is collapse", &[0.0]),
+    beside_healthy(
+        Number::RankMe,
+        by_ratios(
+            Ratios::Peaks,
+            curve("rank_me", "RankMe", "effective rank of the representation; a fall is collapse", &[0.0]),
+        ),
     ),
-    by_ratios(
-        Ratios::Values,
-        curve("alignment", "Alignment", "mean squared distance of two views; smaller is closer", &[0.0]),
+    beside_healthy(
+        Number::Alignment,
+        by_ratios(
+            Ratios::Values,
+            curve("alignment", "Alignment", "mean squared distance of two views; smaller is closer", &[0.0]),
+        ),
     ),
-    curve("uniformity", "Uniformity", "log mean Gaussian potential; lower is more even", &[]),
+    beside_healthy(
+        Number::Uniformity,
+        curve("uniformity", "Uniformity", "log mean Gaussian potential; lower is more even", &[]),
+    ),
 ];
 
 /// The section: a legend, the plots, and their values for the pointer.
@@ -112,6 +133,16 @@ pub(super) fn section(runs: &[RunRecord]) -> String {
     if longest > MOST_POINTS {
         html += &note(&format!(
             "{longest} steps are logged; a line is the mean over neighbouring ones (at most {MOST_POINTS} points), the band their range."
+        ));
+    }
+    if let [run] = runs
+        && let Some(healthy) = run.facts().and_then(|facts| facts.healthy_runs())
+        && !run.monitors.is_empty()
+    {
+        html += &note(&format!(
+            "Pale green: the range of {} recorded healthy runs of this preset at the same share of the run; RankMe and k-NN from \
+             where this one began.",
+            healthy.count()
         ));
     }
     let mut protocols: Vec<&String> = runs.iter().filter_map(|run| run.monitor_protocol.as_ref()).collect();
@@ -169,6 +200,7 @@ impl Curve {
     }
 
     fn figure(&self, runs: &[RunRecord], lines: &[Vec<Sample>], dots: bool) -> String {
+        let healthy = self.healthy(runs, lines);
         let references = if self.key == "projection_std" { spread_levels(runs) } else { Vec::new() };
         let charts = ["epoch", "step"].map(|along| {
             let point = |of: &Sample| {
@@ -181,7 +213,9 @@ impl Curve {
                 dots,
             };
             let spacing = self.spacing(lines);
+            let healthy = healthy.iter().map(point).collect();
             Chart {
+                healthy,
                 key: self.key,
                 along,
                 series: lines.iter().enumerate().map(one).collect(),
@@ -198,6 +232,26 @@ impl Curve {
             escape(self.about),
             charts.concat()
         )
+    }
+
+    /// What recorded healthy runs of the same preset measured, up to the last measurement of the one run there is: lines of
+    /// several runs have each other to compare with.
+    fn healthy(&self, runs: &[RunRecord], lines: &[Vec<Sample>]) -> Vec<Sample> {
+        let band = || {
+            let ([run], [line]) = (runs, lines) else { return None };
+            let (number, last) = (self.compared?, line.last()?);
+            let (healthy, start) = (run.facts()?.healthy_runs()?, run.series.start()?);
+            let total = run.total_steps()?.max(1) as f64;
+            let sample = |place: usize| {
+                let of_last = place as f64 / HEALTHY_POINTS as f64;
+                let band = healthy.band(number, of_last * last.step / total)?;
+                let [low, high] = band.map(|value| number.placed(value, start));
+                let (low, high) = (low?, high?);
+                Some(Sample { step: of_last * last.step, epoch: of_last * last.epoch, mean: low, low, high })
+            };
+            (0..=HEALTHY_POINTS).map(sample).collect()
+        };
+        band().unwrap_or_default()
     }
 
     fn spacing(&self, lines: &[Vec<Sample>]) -> Spacing {
@@ -235,7 +289,9 @@ fn spread_levels(runs: &[RunRecord]) -> Vec<Reference> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::runs::tests::run_with;
+    use byol::Preset;
+
+    use super::super::runs::tests::{run_of, run_with};
     use super::*;
 
     fn logged(count: u64) -> String {
@@ -266,6 +322,27 @@ mod tests {
         ]);
         assert!(monitors.contains("RankMe") && monitors.contains("<circle") && monitors.contains("a &amp; b."));
         assert!(section_of(&[String::new()]).contains("no curves"));
+    }
+
+    #[test]
+    fn a_run_lies_over_the_range_of_healthy_ones_of_its_preset() {
+        let folder = tempfile::tempdir().unwrap();
+        let measured = |step: u64| {
+            format!(
+                "{{\"eval\":\"online\",\"step\":{step},\"epoch\":{step},\"rank_me\":20,\"knn_top1\":12.5,\"alignment\":0.1}}\n"
+            )
+        };
+        let metrics: String = [0, 50, 100].map(measured).concat();
+        let small = |name| run_of(folder.path(), name, Preset::Small, &[], &metrics);
+        let [one, other] = ["one", "other"].map(small);
+        let section_of = |paths: &[_]| section(&RunRecord::read_all(paths).unwrap());
+        let html = section_of(std::slice::from_ref(&one));
+        assert_eq!(html.matches("healthy-band").count(), 6, "k-NN, RankMe and alignment along epochs and steps");
+        assert!(html.contains("recorded healthy runs of this preset"));
+        // In a comparison the runs have each other; other presets have none recorded.
+        assert!(!section_of(&[one, other]).contains("healthy-band"));
+        let cifar10 = run_with(folder.path(), "cifar10", &metrics);
+        assert!(!section_of(&[cifar10]).contains("healthy-band"));
     }
 
     #[test]

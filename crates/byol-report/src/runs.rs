@@ -195,7 +195,7 @@ impl RunRecord {
     /// What the run watches itself by; `None` without its settings.
     pub fn facts(&self) -> Option<Facts> {
         let info = self.info.as_ref()?;
-        Some(Facts::new(self.config.as_ref()?, info.images).started_warm(info.warm_start.is_some()))
+        Some(Facts::of_run(self.config.as_ref()?, info))
     }
 
     /// What a finished run learned, as at the end of `byol pretrain`.
@@ -242,7 +242,13 @@ pub(super) mod tests {
     /// A run of 90 pictures in batches of 16 for 2 epochs, which is 11 steps, with the given lines of metrics.
     pub fn run_with(folder: &Path, name: &str, metrics: &str) -> PathBuf {
         let settings = ["train.batch_size=16", "schedule.epochs=2", "model.projection_size=16"];
-        let config = Preset::Cifar10.resolve(&settings.map(str::to_owned)).unwrap();
+        run_of(folder, name, Preset::Cifar10, &settings, metrics)
+    }
+
+    /// A run of 90 pictures by `preset` with `settings`, with the given lines of metrics.
+    pub fn run_of(folder: &Path, name: &str, preset: Preset, settings: &[&str], metrics: &str) -> PathBuf {
+        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        let config = preset.resolve(&settings).unwrap();
         let info = RunInfo {
             data: vec![folder.join("gone")],
             split: None,
@@ -251,6 +257,7 @@ pub(super) mod tests {
             input: "test".to_owned(),
             device: "cpu".to_owned(),
             version: "0.0.0".to_owned(),
+            preset: Some(preset.name().to_owned()),
             warm_start: None,
         };
         let path = folder.join(name);

@@ -131,6 +131,6 @@ fn input_images_per_second(dataset: &Dataset, config: &Config, threads: usize, d
 
 fn step_images_per_second(config: &Config, batch_size: usize, device: &Device) -> f64 {
     let (arch, size_px, precision) = (config.model.arch, config.views.size_px, config.precision);
-    let workload = Workload { arch, size_px, batch_size, precision, iterations: 2 };
+    let workload = Workload { arch, size_px, batch_size, precision, iterations: 3 };
     step_of(&config.model, &workload, device).images_per_second
 }

@@ -68,6 +68,7 @@ pub fn demo(out: &Path, seed: u64, device: &Device, stop: &AtomicBool) -> Result
         input: byol_data::FIDELITY.to_owned(),
         device: "cpu".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        preset: None,
         warm_start: None,
     };
     let run = RunFolder::create(out, &config, &info)?;

@@ -58,8 +58,8 @@ impl PretrainRequest {
     /// # Errors
     /// When the folder cannot be made, or the weights to start from are of another network; then nothing is left behind.
     pub fn create(&self, recipe: Recipe, device: &Device) -> Result<PreparedRun> {
-        let preset = recipe.preset_sentence();
-        let Recipe { config, dataset, warm_start, .. } = recipe;
+        let preset_sentence = recipe.preset_sentence();
+        let Recipe { config, dataset, preset, warm_start, .. } = recipe;
         let start = warm_start.map(|start| start.state(&config, dataset.classes().len(), device)).transpose()?;
         let absolute = |path: &PathBuf| path.canonicalize().map_err(Error::io("resolve", path));
         let info = RunInfo {
@@ -70,6 +70,7 @@ impl PretrainRequest {
             input: byol_data::FIDELITY.to_owned(),
             device: self.device.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            preset: Some(preset.name().to_owned()),
             warm_start: start.as_ref().map(|(_, record)| record.clone()),
         };
         let out = self.out.clone().unwrap_or_else(|| free_numbered(&self.recipe.data_name()));
@@ -77,7 +78,7 @@ impl PretrainRequest {
         if let Some((state, _)) = start {
             state.save(&folder.checkpoints(), &config).inspect_err(|_| folder.discard())?;
         }
-        Ok(PreparedRun { folder, config, dataset: Arc::new(dataset), preset: Some(preset) })
+        Ok(PreparedRun { folder, config, dataset: Arc::new(dataset), preset: Some(preset_sentence) })
     }
 }
 

@@ -50,6 +50,7 @@ fn new_run(path: &Path, config: &Config) -> RunFolder {
         input: String::new(),
         device: "cpu".to_owned(),
         version: String::new(),
+        preset: None,
         warm_start: None,
     };
     RunFolder::create(path, config, &info).unwrap()

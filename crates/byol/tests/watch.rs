@@ -295,6 +295,7 @@ fn run_folder(path: &Path, config: &Config, images: usize) -> RunFolder {
         input: String::new(),
         device: "cpu".to_owned(),
         version: String::new(),
+        preset: None,
         warm_start: None,
     };
     RunFolder::create(path, config, &info).unwrap()

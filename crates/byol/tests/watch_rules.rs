@@ -246,6 +246,24 @@ fn the_last_third_says_whether_going_on_would_help() {
 }
 
 #[test]
+fn a_run_of_a_recorded_preset_is_told_where_it_stands_beside_healthy_ones() {
+    let online = vec![measured(0, 30.0, 0.8, None), measured(50, 20.0, 0.7, None), measured(100, 6.0, 0.7, None)];
+    let series = Series { online, ..Series::default() };
+    let advised = |facts: Facts| advice(&series, &facts).unwrap();
+    let small = || Facts { preset: Some(Preset::Small), ..facts(&["model.negatives_weight=1"]) };
+    let words = advised(small());
+    assert!(words.contains("RankMe 0.20 times step 0 is below their"), "{words}");
+    assert!(words.contains("distance of views 0.70 is above their"), "{words}");
+    // Those began elsewhere, or are none.
+    let others = [
+        Facts { is_warm: true, ..small() },
+        Facts { preset: Some(Preset::Small), ..facts(&[]) },
+        Facts { preset: Some(Preset::Cifar10), ..small() },
+    ];
+    assert!(others.into_iter().all(|facts| !advised(facts).contains("recorded")));
+}
+
+#[test]
 fn each_cause_is_said_once_and_only_what_spoils_the_run_stops_it() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("metrics.jsonl");

@@ -44,6 +44,9 @@ pub struct RunInfo {
     pub device: String,
     /// Version of this program.
     pub version: String,
+    /// Name of the preset it started from; runs of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
     /// The weights it started from, if not from random ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_start: Option<WarmStartRecord>,

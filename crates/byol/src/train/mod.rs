@@ -91,8 +91,8 @@ pub fn train(
     let _lock = run.lock()?;
     let schedule = config.schedule(dataset.len());
     let classes = dataset.classes().len();
-    let start = run.info()?.warm_start;
-    let encoder_of = |state: &TrainState| encoder(config, &schedule, start.as_ref(), state);
+    let info = run.info()?;
+    let encoder_of = |state: &TrainState| encoder(config, &schedule, info.warm_start.as_ref(), state);
     let found = checkpoints::load_newest(&run.checkpoints(), config, classes, device)?;
     let is_resumed = found.is_some();
     let mut state = found.unwrap_or_else(|| TrainState::new(config, classes, device));
@@ -116,8 +116,7 @@ pub fn train(
         events = config.train.tensorboard.then(|| EventFile::start(&run.tensorboard(), state.step)).transpose()?;
         monitor = Monitor::new(config, &dataset);
     }
-    let facts = Facts::new(config, dataset.len()).started_warm(start.is_some());
-    let mut watch = Watch::start(facts, &run.metrics())?;
+    let mut watch = Watch::start(Facts::of_run(config, &info), &run.metrics())?;
     let newest = watch.series().online.last().cloned();
     if let (Some(best), Some(measured)) = (&mut best, newest.as_ref().filter(|measured| measured.step == state.step)) {
         // A process that died between the line and the file left this to the next one.

@@ -2,8 +2,11 @@
 
 use byol_nn::optim::{OptimizerKind, Schedule};
 
+use super::healthy::HealthyRuns;
 use crate::config::Config;
 use crate::method::{PredictorKind, TargetKind};
+use crate::preset::Preset;
+use crate::run::RunInfo;
 
 /// Settings and length of a run.
 #[derive(Clone, Debug)]
@@ -14,17 +17,26 @@ pub struct Facts {
     pub schedule: Schedule,
     /// Whether it started from weights that were there, instead of random ones.
     pub is_warm: bool,
+    /// The preset it started from, where that is known.
+    pub preset: Option<Preset>,
 }
 
 impl Facts {
     /// The facts of a run on so many pictures.
     pub fn new(config: &Config, images: usize) -> Self {
-        Self { config: config.clone(), schedule: config.schedule(images), is_warm: false }
+        Self { config: config.clone(), schedule: config.schedule(images), is_warm: false, preset: None }
     }
 
-    /// These facts, of a run that started from weights that were there if `is_warm`.
-    pub fn started_warm(self, is_warm: bool) -> Self {
-        Self { is_warm, ..self }
+    /// The facts of the run that `info` describes.
+    pub fn of_run(config: &Config, info: &RunInfo) -> Self {
+        let preset = info.preset.as_ref().and_then(|name| name.parse().ok());
+        Self { is_warm: info.warm_start.is_some(), preset, ..Self::new(config, info.images) }
+    }
+
+    /// Recorded runs that this one can be laid over; none for weights that were there, which start elsewhere, and without the
+    /// negatives that the recorded ones had.
+    pub fn healthy_runs(&self) -> Option<HealthyRuns> {
+        self.preset.filter(|_| !self.is_warm && self.has_negatives()).and_then(HealthyRuns::of)
     }
 
     /// What the encoder was at step 0, after a number.

@@ -179,5 +179,8 @@ pub fn advice(series: &Series, facts: &Facts) -> Option<String> {
     } else {
         "stop: it has levelled off, and more steps of this recipe would bring little".to_owned()
     };
-    Some(format!("{numbers}: {words}"))
+    let share = now.step as f64 / facts.schedule.total_steps.max(1) as f64;
+    let healthy = facts.healthy_runs().zip(series.start());
+    let beside = healthy.and_then(|(runs, start)| runs.beside(start, now, share));
+    Some(format!("{numbers}: {words}{}", beside.map_or(String::new(), |beside| format!(". {beside}"))))
 }
