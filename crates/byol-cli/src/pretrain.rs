@@ -96,6 +96,9 @@ fn introduce_recipe(recipe: &Recipe) {
     for adapted in &recipe.adapted {
         row("adapted", adapted);
     }
+    if let Some(limit) = recipe.limit() {
+        row("note", &limit);
+    }
     introduce(&recipe.config, recipe.dataset.len());
 }
 
@@ -140,7 +143,8 @@ fn dry_run_of(recipe: &Recipe, device: &Device, json: bool) -> Result<Ending> {
     }
     if json {
         show::json(&serde_json::json!({
-            "preset": preset.name(), "reason": reason, "choices": choices, "adapted": adapted, "config": config, "cost": measured,
+            "preset": preset.name(), "reason": reason, "choices": choices, "adapted": adapted, "limit": recipe.limit(),
+            "config": config, "cost": measured,
         }));
     } else {
         print!("{}", config.to_toml());

@@ -60,11 +60,13 @@ fn a_run_starts_from_the_weights_of_another_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write_data(at);
-    success(&byol(at, "pretrain data --preset small --out first --epochs 1 TINY"));
+    let first = byol(at, "pretrain data --preset small --out first --epochs 1 TINY");
+    assert!(text(&success(&first).stderr).contains("48 pictures are fewer than any recipe was tried on"));
 
     // From the run: everything; nothing has moved after steps without a rate.
     let still = "--set schedule.base_learning_rate=0 --set train.checkpoint_every_steps=1 --epochs 0.4 --set eval.every_epochs=0";
-    success(&byol(at, &format!("pretrain data --init first --out second --size 16 --batch-size 16 {still}")));
+    let second = byol(at, &format!("pretrain data --init first --out second --size 16 --batch-size 16 {still}"));
+    assert!(!text(&success(&second).stderr).contains("--init FILE"));
     let info: Value = serde_json::from_slice(&fs::read(at.join("second/run.json")).unwrap()).unwrap();
     assert_eq!(info["warm_start"]["from"], "first");
     assert_eq!(info["warm_start"]["networks"], "encoder, projector, predictor, target");

@@ -23,6 +23,9 @@ const SMALL_PX: usize = 64;
 /// Steps below which the published recipes teach little (`docs/recipes.md`).
 const SHORT_STEPS: f64 = 5000.0;
 
+/// Pictures below which no recipe was tried (`docs/recipes.md`, "How few pictures").
+const FEW_PICTURES: usize = 100;
+
 /// A run that takes longer than this, and that nobody asked for, is not started without an offer.
 const LONG_HOURS: f64 = 3.0;
 
@@ -91,6 +94,17 @@ impl Recipe {
             None => speed(&self.dataset, &self.config, device)?,
         };
         Ok(self.config.schedule.epochs * self.dataset.len() as f64 / images_per_second / 3600.0)
+    }
+
+    /// Where the rules end: what to know of a run on so few pictures from random weights.
+    pub fn limit(&self) -> Option<String> {
+        let images = self.dataset.len();
+        (images < FEW_PICTURES && self.warm_start.is_none()).then(|| {
+            format!(
+                "{images} pictures are fewer than any recipe was tried on ({FEW_PICTURES}); weights that have seen more pictures \
+                 are a better start: --init FILE"
+            )
+        })
     }
 
     /// The preset, the reason, and which of its settings are others now.
