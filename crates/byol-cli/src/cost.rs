@@ -11,6 +11,7 @@ use crate::screen::row;
 pub fn duration(hours: f64) -> String {
     match hours {
         hours if hours < 1.0 / 60.0 => format!("{:.0} seconds", hours * 3600.0),
+        hours if hours < 1.5 / 60.0 => "1 minute".to_owned(),
         hours if hours < 1.5 => format!("{:.0} minutes", hours * 60.0),
         hours if hours < 72.0 => format!("{hours:.1} hours"),
         hours => format!("{:.1} days", hours / 24.0),
@@ -48,4 +49,5 @@ pub fn shorter(shorter: &Shorter, data: &[PathBuf]) {
     let data: Vec<String> = data.iter().map(|data| data.display().to_string()).collect();
     row("instead", &format!("in {minutes} minutes: {arch}, {size_px} px, {epochs} epochs of batch {batch_size}:"));
     eprintln!("            byol pretrain {} --minutes {minutes}", data.join(" "));
+    row("", "the whole recipe starts now all the same; Ctrl-C ends it");
 }

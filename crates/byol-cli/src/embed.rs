@@ -44,14 +44,15 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     let limits = arguments.limits.of(&arguments.encoder, &encoder.info)?;
     let dataset = waiting("opening the data", || Dataset::open_all(&roots, arguments.split.as_deref(), &limits))?;
     let dataset = Arc::new(dataset);
+    say!("{}", dataset.description());
     let features = extract(&mut encoder, &dataset, 0, &device)?;
     let files = write_embeddings(&features, &dataset, &arguments.out)?;
     for bad in &features.bad {
         say!("left out {}: {}", bad.name, bad.reason);
     }
-    for file in &files {
-        say!("wrote {} pictures × {} values: {}", features.len(), features.size, file.display());
-    }
+    let [values, names @ ..] = &files[..] else { unreachable!("embeddings are written to a file") };
+    say!("wrote {} pictures × {} values: {}", features.len(), features.size, values.display());
+    names.iter().for_each(|names| say!("their names and labels: {}", names.display()));
     if arguments.json {
         show::json(&serde_json::json!({
             "files": files,

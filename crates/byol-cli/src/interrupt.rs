@@ -22,10 +22,8 @@ pub fn install() -> Result<&'static AtomicBool> {
         FIRST.get_or_init(Instant::now);
         if !STOP.swap(true, Ordering::Relaxed) {
             // A reader that went away must not end a training.
-            let _ = writeln!(
-                std::io::stderr(),
-                "\nstopping after this step; press Ctrl-C again, a second later or more, to stop at once"
-            );
+            let _ =
+                writeln!(std::io::stderr(), "\nstopping after this step; Ctrl-C again after a second stops at once");
         }
     })
     .map_err(|error| Error::Evaluation(format!("cannot listen for Ctrl-C: {error}")))?;

@@ -1,6 +1,7 @@
 //! `byol pretrain` and `byol resume`.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use byol::config::Config;
 use byol::fit::Choice;
@@ -59,6 +60,10 @@ pub fn run(arguments: PretrainArguments) -> Result<Ending> {
     if recipe.images_per_second.is_some() || !recipe.is_asked_for {
         announce_length(&recipe, &request.recipe, &device)?;
     }
+    if stop.load(Ordering::Relaxed) {
+        say!("stopped before the first step; nothing was written");
+        return Ok(Ending::Interrupted);
+    }
     let prepared = request.create(recipe, &device)?;
     introduce_run(&prepared);
     let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), &device, stop)
@@ -105,7 +110,8 @@ fn introduce_recipe(recipe: &Recipe) {
 fn introduce(config: &Config, images: usize) {
     let schedule = config.schedule(images);
     let batch = config.train.batch_size;
-    row("encoder", &format!("{} ({:?} stem), {} px", config.model.arch, config.model.stem, config.views.size_px));
+    let stem = format!("{:?}", config.model.stem);
+    row("encoder", &format!("{} ({} stem), {} px", config.model.arch, stem.to_lowercase(), config.views.size_px));
     row("compute", &format!("{} on {}", config.precision, byol_nn::ops::isa()));
     let (passes, micro) = (config.train.accumulation_steps, config.micro_batch_size());
     row("batch", &format!("{batch} pictures in {passes} pass(es) of {micro}"));

@@ -23,7 +23,7 @@ pub struct RecipeArguments {
     split: Option<String>,
     /// Fit the recipe to the pictures and to so many minutes of this machine, which is timed for some seconds; with --preset, only
     /// its length
-    #[arg(long, value_name = "M", value_parser = minutes)]
+    #[arg(long, value_name = "M", value_parser = minutes, allow_negative_numbers = true)]
     minutes: Option<f64>,
     /// Passes over the pictures; short for --set schedule.epochs=N
     #[arg(long, value_name = "N")]

@@ -183,7 +183,7 @@ pub enum DataError {
     /// More broken pictures than allowed.
     #[error(
         "at least {} of {total} pictures cannot be used, more than data.max_bad_fraction = {max_bad_fraction} allows: {}; \
-         repair or remove them, or raise data.max_bad_fraction",
+         repair or remove them, or raise data.max_bad_fraction (--max-bad-fraction where there is no --set)",
         bad.len(), first_few(bad)
     )]
     TooManyBad {

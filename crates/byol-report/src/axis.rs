@@ -38,7 +38,9 @@ impl Axis {
             }
         }
         let (low, high) = range(&mut finite.iter().copied());
-        let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
+        // A run of no steps goes somewhere, too.
+        let nothing = low > high || (spacing == Spacing::Exact && low == 0.0 && high == 0.0);
+        let (low, high) = if nothing { (0.0, 1.0) } else { (low, high) };
         let spacing = if spacing == Spacing::Logarithmic { Spacing::Rounded } else { spacing };
         // A constant gets room on both sides; far from 0 a step must still change the number.
         let margin = if high - low <= 1e-9 * high.abs().max(low.abs()) { (0.1 * high.abs()).max(1e-6) } else { 0.0 };

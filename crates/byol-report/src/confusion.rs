@@ -7,6 +7,7 @@ const MOST_CLASSES: usize = 40;
 /// Classes whose counts fit into the cells.
 const MOST_COUNTED: usize = 14;
 const MOST_PAIRS: usize = 10;
+const CAPTION_WIDTH: f64 = 250.0;
 
 /// The matrix `counts[i][j]` of pictures of class i taken for class j, `of` whom.
 pub(super) fn section(counts: &[Vec<u32>], classes: &[String], of: &str) -> String {
@@ -30,7 +31,9 @@ fn matrix(counts: &[Vec<u32>], classes: &[String]) -> String {
     let font = if counted { 12.0 } else { (side * 0.8).min(11.0) };
     let longest = classes.iter().map(|class| class.chars().count()).max().unwrap_or(0).min(16);
     let margin = longest as f64 * font * 0.62 + 12.0;
-    let (width, height) = (margin + side * count as f64 + 4.0, margin + side * count as f64 + 22.0);
+    // The words below have their width, too.
+    let (width, height) =
+        ((margin + side * count as f64 + 4.0).max(CAPTION_WIDTH), margin + side * count as f64 + 22.0);
     let mut svg = format!(
         "<svg class=\"confusion\" viewBox=\"0 0 {width:.0} {height:.0}\" style=\"max-width:{width:.0}px;font-size:{font:.1}px\" role=\"img\" \
          aria-label=\"confusion matrix\">\n"
@@ -67,7 +70,7 @@ fn matrix(counts: &[Vec<u32>], classes: &[String]) -> String {
     }
     svg + &format!(
         "<text class=\"n name\" x=\"{:.1}\" y=\"{:.1}\">rows: true class · columns: answer</text></svg>\n",
-        margin + side * count as f64 / 2.0,
+        width / 2.0,
         height - 5.0
     )
 }

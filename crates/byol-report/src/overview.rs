@@ -20,13 +20,20 @@ pub(super) fn section(runs: &[RunRecord]) -> String {
                 let Some(found) = Line::of(evaluation, row, runs.len(), place) else { continue };
                 match lines.iter_mut().find(|line| line.key == found.key) {
                     Some(line) => line.cells.iter_mut().zip(found.cells).for_each(|(cell, new)| {
-                        if new.is_some() && new.as_ref().map(|new| new.step) >= cell.as_ref().map(|cell| cell.step) {
+                        let rank = |cell: &Option<Cell>| cell.as_ref().map(|cell| (cell.step, cell.value.values.len()));
+                        if rank(&new) >= rank(cell) {
                             *cell = new;
                         }
                     }),
                     None => lines.push(found),
                 }
             }
+        }
+    }
+    let titles: Vec<String> = lines.iter().map(|line| line.title.clone()).collect();
+    for line in &mut lines {
+        if titles.iter().filter(|title| **title == line.title).count() > 1 {
+            line.about += &format!("; {}; {}", line.key[1], line.key[2]);
         }
     }
     lines.extend(DURING_TRAINING.iter().filter_map(|(key, title)| Line::during_training(key, title, runs)));
@@ -64,7 +71,7 @@ struct Line<'a> {
 /// What one run reached.
 #[derive(Clone)]
 struct Cell {
-    /// Steps that were taken before it was measured; of two measurements the later one counts.
+    /// Steps that were taken before it was measured; of two measurements the later one counts, then that of more seeds.
     step: u64,
     value: Statistic,
     digits: usize,
@@ -76,9 +83,10 @@ impl<'a> Line<'a> {
     fn of(evaluation: &'a Evaluation, row: &'a Row, runs: usize, place: usize) -> Option<Self> {
         let column: Column = COLUMNS.into_iter().find(|column| row.numbers.contains_key(column.metric))?;
         let value = row.numbers.get(column.metric)?.clone();
-        let same_setting = |other: &&Row| other.network == Network::Random && other.setting == row.setting;
-        let random = evaluation.rows.iter().find(same_setting).and_then(|other| other.numbers.get(column.metric));
-        let base = random.map(|random| (random.clone(), "random"));
+        let over = row.gain.as_ref().map_or(Network::Random, |gain| gain.over);
+        let same_setting = |other: &&Row| other.network == over && other.setting == row.setting;
+        let base = evaluation.rows.iter().find(same_setting).and_then(|other| other.numbers.get(column.metric));
+        let base = base.map(|base| (base.clone(), over.short_name()));
         let cell = Cell { step: evaluation.step, value, digits: column.digits, base };
         let setting = if row.setting.is_empty() { String::new() } else { format!(", {}", row.setting) };
         let chance = row.confusion.as_deref().and_then(majority_share).filter(|_| column.metric == "top1");

@@ -189,7 +189,7 @@ fn judge(diagnosis: &mut Diagnosis, config: &Config) {
     }
     if diagnosis.images < config.train.batch_size {
         problems.push(format!(
-            "{} pictures do not fill one batch of {}: set train.batch_size lower, or give more pictures",
+            "{} picture(s) do not fill one batch of {}: a batch needs at least two",
             diagnosis.images, config.train.batch_size
         ));
     }

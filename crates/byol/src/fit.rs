@@ -220,10 +220,12 @@ impl Fit<'_> {
     }
 }
 
-/// τ_base: the target must be able to move within the run.
+/// τ_base: the target must be able to move within the run. As τ rises to 1 as half a cosine, it holds
+/// `exp(−(1 − τ_base) · steps / 2)` of its first weights at the end; of very short runs a thousandth, where 0.9 allows it.
 fn target_ema(steps: f64) -> f64 {
+    let keeps_a_thousandth = 1.0 - 2.0 * 1000f64.ln() / steps.max(1.0);
     match steps {
-        steps if steps < 20_000.0 => 0.97,
+        steps if steps < 20_000.0 => (keeps_a_thousandth.clamp(0.9, 0.97) * 1000.0).floor() / 1000.0,
         steps if steps < 100_000.0 => 0.99,
         _ => 0.996,
     }
@@ -297,6 +299,8 @@ mod tests {
         let long = self::fitted(&["schedule.epochs=2000"], PHOTOGRAPHS, None, 1.0).1;
         assert_eq!((long.schedule.target_ema, long.model.negatives_weight), (0.99, 0.0));
         assert_eq!(long.schedule.base_learning_rate, 0.06);
+        let tiny = self::fitted(&["schedule.epochs=5"], PHOTOGRAPHS, None, 1.0).1;
+        assert_eq!(tiny.schedule.target_ema, 0.941, "234 steps");
         let few = Pictures { count: 100, ..PHOTOGRAPHS };
         assert_eq!(self::fitted(&[], few, Some(6000.0), 40_000.0).1.schedule.epochs, MAX_EPOCHS);
         let many = Pictures { count: 10_000_000, ..PHOTOGRAPHS };

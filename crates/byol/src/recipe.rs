@@ -230,7 +230,7 @@ impl RecipeRequest {
             }
         }
         let side = pictures.shorter_side_px;
-        let reason = format!("the pictures' shorter side is {side} px (median); choose another with --preset");
+        let reason = format!("the pictures' shorter side is about {side} px; choose another with --preset");
         Ok((preset, reason))
     }
 
@@ -295,11 +295,20 @@ fn compare(key: &str, before: &Value, now: &Value, found: &mut Vec<String>) {
                 let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
                 match before.get(name) {
                     Some(before) => compare(&key, before, now, found),
-                    None => found.push(format!("{key} {now}")),
+                    None => found.push(format!("{key} {}", shown(now))),
                 }
             }
         }
-        (before, now) if before != now => found.push(format!("{key} {now} ({before})")),
+        (before, now) if before != now => found.push(format!("{key} {} ({})", shown(now), shown(before))),
         _ => {}
+    }
+}
+
+/// As a person would write it: many settings are single precision, whose digits in double precision mean nothing.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Float(value) if f64::from(*value as f32) == *value => format!("{:?}", *value as f32),
+        Value::Array(values) => format!("[{}]", values.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        value => value.to_string(),
     }
 }

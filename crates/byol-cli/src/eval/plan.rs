@@ -121,7 +121,8 @@ fn say_origin(origin: Origin) {
     match origin {
         Origin { kept: 0, .. } => {}
         Origin { computed: 0, .. } => {
-            say!("  kept from before: the same weights, pictures and options; --no-cache computes it again");
+            let kept = "kept from before: the same weights, pictures and options; --no-cache computes it again";
+            say!("{}", Screen::of_stderr().wrapped(kept, "  ", "  "));
         }
         Origin { kept, computed } => {
             say!("  {kept} of {} results kept from before, the others computed now", kept + computed);

@@ -17,7 +17,7 @@ use crate::data::DataArguments;
 use crate::device::Compute;
 use crate::interrupt;
 use crate::limits::Limits;
-use crate::screen::say;
+use crate::screen::{paragraph, talks};
 
 /// The flags of every protocol.
 #[derive(clap::Args)]
@@ -105,7 +105,9 @@ impl Session {
         let device = common.compute.open()?;
         let encoder = Encoder::open(&common.encoder, &device)?;
         let parts = open_data(&common.limits.of(&common.encoder, &encoder.info)?)?;
-        say!("{}", parts.description);
+        if talks() {
+            paragraph(&parts.description);
+        }
         let run = match RunFolder::open(Path::new(&common.encoder)) {
             Ok(run) => Some((run.config()?, run)).map(|(config, run)| (run, config)),
             Err(_) => None,
@@ -258,8 +260,8 @@ impl Session {
 pub fn check_labels(dataset: &Arc<Dataset>) -> Result<()> {
     let Some(first) = (0..dataset.len()).find(|&index| dataset.label(index).is_none()) else { return Ok(()) };
     let problem = format!(
-        "an evaluation needs a label for every picture, and {} has none; expected one folder per class \
-         (train/cat/1.jpg) or a labelled file set such as CIFAR or IDX",
+        "an evaluation needs a label for every picture, and {} has none; expected a folder for each of at least two \
+         classes (train/cat/1.jpg, train/dog/1.jpg) or a labelled file set such as CIFAR or IDX",
         dataset.name(first)
     );
     Err(wrong_data(dataset, problem))

@@ -129,7 +129,7 @@ pub fn train(
     });
     let mut bad_images = BadImageLog::open(&run.bad_images())?;
     let mut loader = start_loader(config, &dataset, &schedule, state.step)?;
-    let mut stopwatch = Stopwatch::start();
+    let mut stopwatch = Stopwatch::start(state.step);
     let mut last = read_metrics(&run.metrics())?.pop();
     let first_step = state.step;
     // Steps already taken are not lost because the data went away.
@@ -225,7 +225,7 @@ pub fn train(
             saving.log("tensorboard", &progress, || append_events(&mut events, "train", metrics.step, &metrics))?;
             progress.show(&metrics);
             announce(watch.logged(&metrics), &mut log, &mut saving, &progress)?;
-            stopwatch.restart(state.step);
+            stopwatch = Stopwatch::start(state.step);
             last = Some(metrics);
         }
         let stopping = stop.load(Ordering::Relaxed) || watch.stops();
@@ -273,7 +273,7 @@ fn session(config: &Config, first_step: u64) -> Session {
 /// Says findings, once each, here and in the log.
 fn announce(findings: Vec<Finding>, log: &mut MetricsLog, saving: &mut Saving, progress: &Progress) -> Result<()> {
     findings.into_iter().try_for_each(|finding| {
-        progress.say(&finding.to_string());
+        progress.say(&finding.in_columns(progress.columns()));
         saving.log("metrics.jsonl", progress, || log.append(&finding))
     })
 }
@@ -380,17 +380,14 @@ impl Measured {
 /// Time since the last logged step and how much of it was waiting for pictures.
 struct Stopwatch {
     since: Instant,
-    first_step: Option<u64>,
+    first_step: u64,
     waited_secs: f64,
 }
 
 impl Stopwatch {
-    fn start() -> Self {
-        Self { since: Instant::now(), first_step: None, waited_secs: 0.0 }
-    }
-
-    fn restart(&mut self, step: u64) {
-        *self = Self { first_step: Some(step), ..Self::start() };
+    /// A window that begins before step `first_step`.
+    fn start(first_step: u64) -> Self {
+        Self { since: Instant::now(), first_step, waited_secs: 0.0 }
     }
 
     fn waiting<T>(&mut self, wait: impl FnOnce() -> T) -> T {
@@ -405,10 +402,9 @@ impl Stopwatch {
         self.since = (self.since + Duration::from_secs_f64(seconds)).min(Instant::now());
     }
 
-    /// Steps up to `step` per second; the first window of a process holds one step.
+    /// Steps before `step` per second.
     fn steps_per_second(&self, step: u64) -> f64 {
-        let steps = step - self.first_step.unwrap_or(step - 1);
-        steps as f64 / self.since.elapsed().as_secs_f64()
+        (step - self.first_step) as f64 / self.since.elapsed().as_secs_f64()
     }
 
     fn waiting_share(&self) -> f64 {

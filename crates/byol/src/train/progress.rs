@@ -17,9 +17,9 @@ pub struct Progress {
     first_step: u64,
     started: Instant,
     last_line: Option<Instant>,
-    /// The newest of the run's measurements on itself.
-    online: String,
-    /// What the bar says of the last logged step.
+    /// The newest of the run's measurements on itself: that of k-NN, and the others.
+    online: [String; 2],
+    /// What the bar says of the last logged step, behind the time left.
     message: String,
 }
 
@@ -38,7 +38,7 @@ impl Progress {
         let bar = (shows_progress() && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(total_steps).with_position(first_step);
             let style =
-                ProgressStyle::with_template("{bar:12} {pos}/{len} {wide_msg}").expect("the template is well formed");
+                ProgressStyle::with_template("{bar:8} {pos}/{len} {wide_msg}").expect("the template is well formed");
             bar.set_style(style);
             bar
         });
@@ -48,42 +48,43 @@ impl Progress {
             first_step,
             started: Instant::now(),
             last_line: None,
-            online: String::new(),
+            online: Default::default(),
             message: String::new(),
         }
     }
 
-    /// Moves the bar; its message stays that of the last logged step.
+    /// Moves the bar; but for the time left its message stays that of the last logged step.
     pub fn advance(&self, done: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
+            bar.set_message(format!("left {}{}", self.time_left(done), self.message));
         }
     }
 
     /// Shows a logged step.
     pub fn show(&mut self, metrics: &StepMetrics) {
         let done = metrics.step + 1;
-        let message = format!(
-            "left {}  epoch {:.2}  loss {:.3}  std {:.4}{}  {:.0} images/s  data wait {:.0} %",
-            self.time_left(done),
+        let [knn, others] = &self.online;
+        // What does not fit into a narrow terminal is at the end.
+        self.message = format!(
+            "  epoch {:.2}  loss {:.3}{knn}  {:.0} images/s{others}  std {:.4}  data wait {:.0} %",
             metrics.epoch,
             metrics.loss,
-            metrics.projection_std,
-            self.online,
             metrics.images_per_second,
+            metrics.projection_std,
             metrics.data_wait * 100.0,
         );
+        let message = format!("left {}{}", self.time_left(done), self.message);
         match &self.bar {
-            Some(bar) => bar.set_message(message.clone()),
+            Some(bar) => bar.set_message(message),
             None => self.print(done, &message),
         }
-        self.message = message;
     }
 
     /// Says that the run measures itself and takes no step meanwhile.
     pub fn measuring(&self) {
         if let Some(bar) = &self.bar {
-            bar.set_message(format!("measuring … {}", self.message));
+            bar.set_message(format!("measuring …{}", self.message));
         }
     }
 
@@ -93,13 +94,15 @@ impl Progress {
         self.skip(Duration::from_secs_f64(seconds));
         let percent =
             |name: &str, top1: Option<f64>| top1.map_or(String::new(), |top1| format!("  {name} {top1:.1} %"));
-        self.online =
-            format!("  rank {rank_me:.1}{}{}", percent("k-NN", knn_top1), percent("probe", linear_probe_top1));
-        if let Some(bar) = &self.bar {
-            bar.set_message(self.message.clone());
-        } else {
-            let more = format!("alignment {alignment:.3}  uniformity {uniformity:.3}  in {seconds:.1} s");
-            self.print(line.step, &format!("epoch {:.2}{}  {more}", line.epoch, self.online));
+        let others = format!("{}  rank {rank_me:.1}", percent("probe", linear_probe_top1));
+        self.online = [percent("k-NN", knn_top1), others];
+        if shows_progress() {
+            let [knn, others] = &self.online;
+            let found = format!("step {}/{}  epoch {:.2}{knn}{others}", line.step, self.total_steps, line.epoch);
+            self.say(&match &self.bar {
+                Some(_) => found,
+                None => format!("{found}  alignment {alignment:.3}  uniformity {uniformity:.3}  in {seconds:.1} s"),
+            });
         }
     }
 
@@ -112,6 +115,14 @@ impl Progress {
             self.last_line = Some(Instant::now());
             line(&format!("step {done}/{}  {message}", self.total_steps));
         }
+    }
+
+    /// Columns that a message may have: the terminal's, so many as an ordinary one has elsewhere.
+    pub fn columns(&self) -> usize {
+        const ORDINARY_COLUMNS: usize = 80;
+        let stderr = std::io::stderr();
+        let terminal = terminal_size::terminal_size_of(&stderr).filter(|_| stderr.is_terminal());
+        terminal.map_or(ORDINARY_COLUMNS, |(width, _)| usize::from(width.0).max(40))
     }
 
     /// Shows a message, above the bar if there is one.

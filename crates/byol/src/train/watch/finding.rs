@@ -95,22 +95,28 @@ impl Cause {
     }
 }
 
-/// Columns of a finding, as it stands in the log and on the narrowest ordinary terminal.
-const COLUMNS: usize = 80;
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Finding {
+    /// What was found, why and what to do, in lines of at most so many columns; long words stay whole.
+    pub fn in_columns(&self, columns: usize) -> String {
         let Self { watch, step, found, likely_cause, remedy, .. } = self;
-        write!(f, "watch: {} (step {step})", watch.title())?;
-        for (name, text) in [("found", found), ("likely", likely_cause), ("remedy", remedy)] {
+        let mut text = format!("watch: {} (step {step})", watch.title());
+        for (name, part) in [("found", found), ("likely", likely_cause), ("remedy", remedy)] {
             let first = format!("  {name:<8}");
-            let options = Options::new(COLUMNS)
+            // The last column stays free: some terminals break a line that fills it.
+            let options = Options::new(columns - 1)
                 .initial_indent(&first)
                 .subsequent_indent("          ")
                 .break_words(false)
                 .word_splitter(WordSplitter::NoHyphenation);
-            write!(f, "\n{}", textwrap::fill(text, options))?;
+            text += "\n";
+            text += &textwrap::fill(part, options);
         }
-        Ok(())
+        text
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.in_columns(80))
     }
 }

@@ -7,7 +7,11 @@ use super::series::{Measurement, Series};
 use crate::preset::Preset;
 
 /// Logs of runs that learned: a line about the run, then its measurements as `metrics.jsonl` had them.
-const SMALL: [&str; 1] = [include_str!("healthy/small-cifar10.jsonl")];
+const SMALL: [&str; 3] = [
+    include_str!("healthy/small-cifar10.jsonl"),
+    include_str!("healthy/small-clip-art.jsonl"),
+    include_str!("healthy/small-emoji.jsonl"),
+];
 
 /// Numbers that can be compared between runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

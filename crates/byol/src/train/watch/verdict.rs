@@ -172,9 +172,11 @@ pub fn advice(series: &Series, facts: &Facts) -> Option<String> {
     let numbers =
         format!("over the last third RankMe {:+.0} %, distance of views {:+.0} %", 100.0 * rank, 100.0 * distance);
     let epochs = facts.config.schedule.epochs;
-    let words = if rank < -RANK_LOST {
+    let words = if self::verdict(series, facts).is_bad() {
+        "more steps of this recipe would not mend that; change what the watch names, or --preset, first".to_owned()
+    } else if rank < -RANK_LOST {
         "stop: the representation is losing dimensions; an earlier encoder may be better (--set train.keep_best=rank_me keeps it)".to_owned()
-    } else if distance < -FALLING || rank > FALLING {
+    } else if distance < -FALLING || (rank > FALLING && distance < FALLING) {
         format!("it was still learning: a new run with --set schedule.epochs={} would likely learn more", 2.0 * epochs)
     } else {
         "stop: it has levelled off, and more steps of this recipe would bring little".to_owned()
