@@ -71,8 +71,8 @@ const WARMUP_SHARE: f64 = 0.05;
 /// How much faster `bf16` must be to be worth its rounding.
 const BF16_GAIN: f64 = 1.1;
 
-/// Steps below which a higher rate teaches more, and that base rate.
-const SHORT_STEPS: f64 = 5000.0;
+/// Steps below which a higher rate teaches more (tried up to 6000), and that base rate.
+const SHORT_STEPS: f64 = 12_000.0;
 const SHORT_RATE: f64 = 0.2;
 
 /// Steps from which BYOL's loss alone is the better teacher.
