@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::overlays::Overlays;
 use crate::preset::Preset;
+use crate::train::watch::fitting_target_ema;
 
 /// One setting that a rule chose.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -220,12 +221,10 @@ impl Fit<'_> {
     }
 }
 
-/// τ_base: the target must be able to move within the run. As τ rises to 1 as half a cosine, it holds
-/// `exp(−(1 − τ_base) · steps / 2)` of its first weights at the end; of very short runs a thousandth, where 0.9 allows it.
+/// τ_base: the target must be able to move within the run, the more so in very short ones.
 fn target_ema(steps: f64) -> f64 {
-    let keeps_a_thousandth = 1.0 - 2.0 * 1000f64.ln() / steps.max(1.0);
     match steps {
-        steps if steps < 20_000.0 => (keeps_a_thousandth.clamp(0.9, 0.97) * 1000.0).floor() / 1000.0,
+        steps if steps < 20_000.0 => fitting_target_ema(steps).min(0.97),
         steps if steps < 100_000.0 => 0.99,
         _ => 0.996,
     }

@@ -97,10 +97,9 @@ impl Facts {
         }
     }
 
-    /// τ from which the target holds a thousandth of its first weights at the end, three digits, at least 0.9.
+    /// [`fitting_target_ema`] of this run.
     pub fn fitting_target_ema(&self) -> f64 {
-        let start = 2.0 * 1000f64.ln() / self.schedule.total_steps.max(1) as f64;
-        ((1.0 - start) * 1000.0).floor().max(900.0) / 1000.0
+        fitting_target_ema(self.schedule.total_steps as f64)
     }
 
     /// `--set schedule.base_learning_rate=…` with the rate times `factor`, one digit.
@@ -116,6 +115,13 @@ fn one_digit(value: f64) -> f64 {
         return value;
     }
     format!("{value:.0e}").parse().unwrap_or(value)
+}
+
+/// τ_base with which the target holds a thousandth of its first weights after `steps`, three digits, at least 0.9; see
+/// [`Facts::target_start_share`].
+pub fn fitting_target_ema(steps: f64) -> f64 {
+    let start = 2.0 * 1000f64.ln() / steps.max(1.0);
+    ((1.0 - start) * 1000.0).floor().max(900.0) / 1000.0
 }
 
 #[cfg(test)]

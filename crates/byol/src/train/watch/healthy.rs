@@ -91,7 +91,7 @@ impl HealthyRuns {
         });
         let parts: Vec<String> = parts.collect();
         (!parts.is_empty())
-            .then(|| format!("beside {} recorded healthy runs of this preset: {}", self.count(), parts.join(", ")))
+            .then(|| format!("Beside {} recorded healthy runs of this preset: {}", self.count(), parts.join(", ")))
     }
 }
 

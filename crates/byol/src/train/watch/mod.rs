@@ -18,7 +18,7 @@ use std::path::Path;
 use byol_nn::Result;
 
 pub use best::{BestEncoder, Kept, check_keep_best};
-pub use facts::Facts;
+pub use facts::{Facts, fitting_target_ema};
 pub use fall::COLLAPSE_SHARE;
 pub use finding::{Cause, Finding};
 pub use healthy::{HealthyRuns, Number};

@@ -145,6 +145,9 @@ fn slow_target(series: &Series, facts: &Facts) -> Option<Finding> {
         distance.map(|distance| format!("; now it is {distance:.2} of the weights' norm away")).unwrap_or_default();
     let remedy = match facts.config.model.target {
         TargetKind::Fixed => "--set model.target=moving_average".to_owned(),
+        _ if facts.config.schedule.target_ema <= facts.fitting_target_ema() => {
+            "more steps: --epochs, or smaller batches".to_owned()
+        }
         _ => format!("--set schedule.target_ema={}, or more steps", facts.fitting_target_ema()),
     };
     Some(at(
