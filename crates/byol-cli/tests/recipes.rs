@@ -79,6 +79,14 @@ fn a_run_starts_from_the_weights_of_another_and_says_so() {
     let encoder: Value = serde_json::from_slice(&fs::read(at.join("second/encoder.json")).unwrap()).unwrap();
     assert!(encoder["training"].as_str().unwrap().contains("from first"), "{}", encoder["training"]);
 
+    // The rate is low where the person names none, and the recipe is not another's.
+    let dry =
+        |flags: &str| json_of(&byol(at, &format!("pretrain data --init first --epochs 1 --dry-run --json {flags}")));
+    let rate = |recipe: &Value| recipe["config"]["schedule"]["base_learning_rate"].as_f64().unwrap();
+    assert_eq!(rate(&dry("")), 0.02);
+    assert_eq!(rate(&dry("--set schedule.base_learning_rate=0.3")), 0.3);
+    assert_eq!(rate(&dry("--preset cifar10")), 0.0015);
+
     // From the file: the encoder alone, and for grey pictures a first layer of one channel.
     let grey = "--set data.channels=1 --size 16 --batch-size 16";
     success(&byol(at, &format!("pretrain data --init first/encoder.safetensors --out grey {grey} {still}")));

@@ -174,7 +174,8 @@ impl RecipeRequest {
         let asked = Overlays::read(self.config.as_deref(), &self.settings)?;
         let warm_start = self.init.as_deref().map(|from| WarmStart::open(from, device)).transpose()?;
         let (overlays, mut choices) = match &warm_start {
-            Some(start) => start.beneath(&asked)?,
+            // Without a name it will be the small recipe.
+            Some(start) => start.beneath(&asked, self.preset.or(asked.preset()).unwrap_or(Preset::Small))?,
             None => (asked, Vec::new()),
         };
         let named = self.preset.or(overlays.preset());

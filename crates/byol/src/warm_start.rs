@@ -16,6 +16,9 @@ use crate::preset::Preset;
 use crate::run::{RunFolder, WarmStartRecord};
 use crate::train::{TrainState, checkpoints};
 
+/// Base rate of [`Preset::Small`] from weights that know something (`docs/recipes.md`, "Going on from weights").
+const GOING_ON_RATE: f64 = 0.02;
+
 /// Opened weights to start from.
 #[derive(Clone, Debug)]
 pub struct WarmStart {
@@ -50,11 +53,18 @@ impl WarmStart {
         Ok(Self { from: from.to_owned(), info, encoder, run })
     }
 
-    /// What the weights say of the settings, beneath those that the person gave, and which of it the person did not.
-    pub(crate) fn beneath(&self, asked: &Overlays) -> Result<(Overlays, Vec<Choice>)> {
+    /// What the weights say of the settings of `preset`, beneath those that the person gave, and which of it the person did not.
+    pub(crate) fn beneath(&self, asked: &Overlays, preset: Preset) -> Result<(Overlays, Vec<Choice>)> {
         let channels = asked.merged_over(Preset::Small)?.data.channels;
-        let choices: Vec<Choice> =
-            self.choices(channels).into_iter().filter(|choice| !asked.sets(choice.key)).collect();
+        let mut choices = self.choices(channels);
+        if preset == Preset::Small {
+            choices.push(Choice {
+                key: "schedule.base_learning_rate",
+                value: as_toml(&GOING_ON_RATE),
+                reason: "low, so that going on loses nothing".to_owned(),
+            });
+        }
+        choices.retain(|choice| !asked.sets(choice.key));
         Ok((asked.above(choices.iter().map(Choice::setting))?, choices))
     }
 
