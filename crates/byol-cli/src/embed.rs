@@ -50,9 +50,8 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     for bad in &features.bad {
         say!("left out {}: {}", bad.name, bad.reason);
     }
-    let [values, names @ ..] = &files[..] else { unreachable!("embeddings are written to a file") };
-    say!("wrote {} pictures × {} values: {}", features.len(), features.size, values.display());
-    names.iter().for_each(|names| say!("their names and labels: {}", names.display()));
+    let written: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    say!("wrote {} pictures × {} values, names and labels: {}", features.len(), features.size, written.join(", "));
     if arguments.json {
         show::json(&serde_json::json!({
             "files": files,

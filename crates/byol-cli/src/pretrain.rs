@@ -53,6 +53,9 @@ pub fn run(arguments: PretrainArguments) -> Result<Ending> {
     let request = PretrainRequest { recipe: recipe.into(), out, device: compute.device };
     let stop = interrupt::install()?;
     let recipe = request.open(&device)?;
+    if stop.load(Ordering::Relaxed) {
+        return Ok(stopped_before_the_run());
+    }
     introduce_recipe(&recipe);
     if dry_run {
         return dry_run_of(&recipe, &device, json);
@@ -61,8 +64,7 @@ pub fn run(arguments: PretrainArguments) -> Result<Ending> {
         announce_length(&recipe, &request.recipe, &device)?;
     }
     if stop.load(Ordering::Relaxed) {
-        say!("stopped before the first step; nothing was written");
-        return Ok(Ending::Interrupted);
+        return Ok(stopped_before_the_run());
     }
     let prepared = request.create(recipe, &device)?;
     introduce_run(&prepared);
@@ -87,6 +89,12 @@ pub fn resume(arguments: &ResumeArguments) -> Result<Ending> {
     let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), &device, stop)
         .inspect_err(|error| say_what_is_saved(&prepared, error))?;
     conclude(&prepared, &report, arguments.json)
+}
+
+/// After Ctrl-C while the machine was timed.
+fn stopped_before_the_run() -> Ending {
+    eprintln!("stopped before the first step; nothing was written");
+    Ending::Interrupted
 }
 
 fn introduce_recipe(recipe: &Recipe) {

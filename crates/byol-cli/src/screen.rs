@@ -3,15 +3,13 @@
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use terminal_size::{Width, terminal_size_of};
-use textwrap::{Options, WordSeparator, WordSplitter};
+use byol_eval::screen_columns;
 use unicode_width::UnicodeWidthStr;
 
 /// Columns of the names that [`row`] puts before what is said of them.
 const NAME_COLUMNS: usize = 12;
 
-/// Columns below which nothing is readable, and those of a table that goes to a file.
-const LEAST_COLUMNS: usize = 40;
+/// Columns of a table that goes to a file.
 const ORDINARY_COLUMNS: usize = 80;
 
 static QUIET: AtomicBool = AtomicBool::new(false);
@@ -59,16 +57,8 @@ pub struct Screen {
 impl Screen {
     /// That of stderr: the terminal's columns, elsewhere those that `COLUMNS` asks for; bold on a terminal unless `NO_COLOR` is set.
     pub fn of_stderr() -> Self {
-        let stderr = std::io::stderr();
-        let is_terminal = stderr.is_terminal();
-        let terminal = is_terminal.then(|| terminal_size_of(&stderr)).flatten();
-        let asked = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-        let columns = terminal.map(|(Width(columns), _)| usize::from(columns)).or_else(asked);
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self {
-            columns: columns.filter(|&columns| columns > 0).map(|columns| columns.max(LEAST_COLUMNS)),
-            bold: is_terminal && !no_color,
-        }
+        Self { columns: screen_columns(), bold: std::io::stderr().is_terminal() && !no_color }
     }
 
     /// Columns that a table must fit into.
@@ -76,17 +66,9 @@ impl Screen {
         self.columns.unwrap_or(ORDINARY_COLUMNS)
     }
 
-    /// `text` broken between words, the first line after `first`, the others after `rest`; a word that is too long for a line,
-    /// such as a path, stays whole, so that it can be copied.
+    /// [`byol_eval::wrapped`] at the columns of the screen.
     pub fn wrapped(self, text: &str, first: &str, rest: &str) -> String {
-        let options = Options::new(self.columns.unwrap_or(usize::MAX))
-            .initial_indent(first)
-            .subsequent_indent(rest)
-            .break_words(false)
-            .word_separator(WordSeparator::AsciiSpace)
-            .word_splitter(WordSplitter::NoHyphenation);
-        let lines = textwrap::wrap(text, options);
-        lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
+        byol_eval::wrapped(text, self.columns.unwrap_or(usize::MAX), first, rest)
     }
 
     /// `text` beside `name`; below it where the name is long.

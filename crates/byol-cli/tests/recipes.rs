@@ -43,12 +43,21 @@ fn what_hangs_on_an_override_moves_with_it_and_the_preset_line_tells() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write_data(at);
-    let output = byol(at, "pretrain data --preset cifar10 --epochs 2 --arch resnet18x0.125 --size 16 --dry-run --json");
+    let output = byol(
+        at,
+        "pretrain data --preset cifar10 --epochs 2 --arch resnet18x0.125 --size 16 --set views.std=[0.2,0.3,0.4] \
+                            --dry-run --json",
+    );
     let recipe = json_of(&output);
     assert_eq!(recipe["config"]["schedule"]["warmup_epochs"], 0.2);
     assert_eq!(recipe["config"]["train"]["batch_size"], 32, "48 pictures are less than 512");
     let said = text(&output.stderr);
-    for part in ["schedule.epochs 2.0 (1000.0)", "train.batch_size 32 instead of 512", "warmup_epochs 0.2 instead of"] {
+    for part in [
+        "schedule.epochs 2.0 (1000.0)",
+        "views.std [0.2, 0.3, 0.4] ([0.2",
+        "train.batch_size 32 instead of 512",
+        "warmup_epochs 0.2 instead of",
+    ] {
         assert!(said.contains(part), "{part} in {said}");
     }
     let set = "pretrain data --preset cifar10 --epochs 2 --arch resnet18x0.125 --size 16 --set schedule.warmup_epochs=1 --dry-run --json";

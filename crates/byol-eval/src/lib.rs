@@ -26,6 +26,7 @@ mod held_out;
 mod kept;
 pub mod knn;
 pub mod linear;
+mod lines;
 pub mod logistic;
 mod meter;
 pub mod metrics;
@@ -46,6 +47,7 @@ pub use edge::{Edge, End};
 pub use features::{Features, extract, extract_watched};
 pub use held_out::HeldOut;
 pub use kept::KeptOutcomes;
+pub use lines::{screen_columns, wrapped};
 pub use meter::{Meter, waiting};
 pub use progress::{Countdown, Stop, duration, shows_progress, silence_progress};
 pub use record::{

@@ -173,6 +173,7 @@ mod tests {
         for values in [&[][..], &[3.0], &[0.0], &[1e300], &[f64::NAN, f64::INFINITY], &[-2.0, -2.0]] {
             for spacing in [Spacing::Rounded, Spacing::Exact, Spacing::Logarithmic] {
                 let axis = Axis::over(values.iter().copied(), spacing, 4);
+                assert!(spacing != Spacing::Exact || values != [0.0] || axis.range() == [0.0, 1.0]);
                 assert!((1..20).contains(&axis.ticks.len()), "{values:?}: {axis:?}");
                 assert!(
                     axis.range()[0] < axis.range()[1] && axis.ticks.iter().all(|tick| tick.is_finite()),

@@ -254,6 +254,33 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_one_name_say_their_protocol_more_seeds_win_and_training_is_compared_with_training() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = run_with(folder.path(), "run", "");
+        let all = |texts: &[String]| {
+            let each = texts
+                .iter()
+                .map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap()["evaluations"][0].clone());
+            serde_json::json!({"evaluations": each.collect::<Vec<_>>()}).to_string()
+        };
+        let html_of = |texts: &[String]| {
+            std::fs::write(path.join("evaluation.json"), all(texts)).unwrap();
+            section(&RunRecord::read_all(std::slice::from_ref(&path)).unwrap())
+        };
+        let two_seeds = evaluation(50.0, 30.0);
+        let one_seed = evaluation(61.0, 30.0).replace("[61,61]", "[61]");
+        let html = html_of(&[two_seeds.clone(), one_seed]);
+        assert!(html.contains("50.0") && !html.contains("61.0") && !html.contains("; d; p"), "{html}");
+        let other = evaluation(40.0, 30.0).replace("\"protocol\":\"p\"", "\"protocol\":\"q\"");
+        let html = html_of(&[two_seeds.clone(), other]);
+        assert!(html.contains("; d; p<") && html.contains("; d; q<"), "{html}");
+        let gain = "{\"network\":\"encoder\",\"gain\":{\"over\":\"supervised\",\"metric\":\"top1\",\"mean\":20.0},";
+        let trained = two_seeds.replace("\"network\":\"random\"", "\"network\":\"supervised\"");
+        let html = html_of(&[trained.replace("{\"network\":\"encoder\",", gain)]);
+        assert!(html.contains("</b> supervised 30.0"), "{html}");
+    }
+
+    #[test]
     fn without_measurements_there_is_no_table() {
         let folder = tempfile::tempdir().unwrap();
         let path = run_with(folder.path(), "run", "");

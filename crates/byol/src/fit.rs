@@ -73,8 +73,8 @@ const WARMUP_SHARE: f64 = 0.05;
 const BF16_GAIN: f64 = 1.1;
 
 /// Steps below which a higher rate teaches more (tried up to 6000), and that base rate.
-const SHORT_STEPS: f64 = 12_000.0;
-const SHORT_RATE: f64 = 0.2;
+const HIGH_RATE_STEPS: f64 = 12_000.0;
+const HIGH_RATE: f64 = 0.2;
 
 /// Steps from which BYOL's loss alone is the better teacher.
 const LONG_STEPS: f64 = 50_000.0;
@@ -213,9 +213,9 @@ impl Fit<'_> {
             false => (0.0, "BYOL alone, as long runs need no negatives"),
         };
         self.choose("model.negatives_weight", format!("{negatives_weight:?}"), reason.to_owned());
-        if steps < SHORT_STEPS {
-            let reason = format!("higher below {SHORT_STEPS} steps");
-            self.choose("schedule.base_learning_rate", SHORT_RATE, reason);
+        if steps < HIGH_RATE_STEPS {
+            let reason = format!("higher below {HIGH_RATE_STEPS} steps");
+            self.choose("schedule.base_learning_rate", HIGH_RATE, reason);
         }
         Ok(())
     }

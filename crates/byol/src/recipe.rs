@@ -173,12 +173,12 @@ impl RecipeRequest {
     fn resolve(&self, dataset: Dataset, device: &Device) -> Result<Recipe> {
         let asked = Overlays::read(self.config.as_deref(), &self.settings)?;
         let warm_start = self.init.as_deref().map(|from| WarmStart::open(from, device)).transpose()?;
+        let named = self.preset.or(asked.preset());
         let (overlays, mut choices) = match &warm_start {
-            // Without a name it will be the small recipe.
-            Some(start) => start.beneath(&asked, self.preset.or(asked.preset()).unwrap_or(Preset::Small))?,
+            // What `suggest` will say of a run that has no name.
+            Some(start) => start.beneath(&asked, named.unwrap_or(Preset::Small))?,
             None => (asked, Vec::new()),
         };
-        let named = self.preset.or(overlays.preset());
         let pictures = Pictures { count: dataset.len(), shorter_side_px: shorter_side_px(&dataset) };
         let (preset, reason) = match named {
             Some(preset) => (preset, preset.description().to_owned()),

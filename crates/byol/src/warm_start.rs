@@ -55,7 +55,7 @@ impl WarmStart {
 
     /// What the weights say of the settings of `preset`, beneath those that the person gave, and which of it the person did not.
     pub(crate) fn beneath(&self, asked: &Overlays, preset: Preset) -> Result<(Overlays, Vec<Choice>)> {
-        let channels = asked.merged_over(Preset::Small)?.data.channels;
+        let channels = asked.merged_over(preset)?.data.channels;
         let mut choices = self.choices(channels);
         if preset == Preset::Small {
             choices.push(Choice {

@@ -7,13 +7,14 @@ mod progress;
 mod rhythm;
 mod saving;
 mod state;
+mod stopwatch;
 mod tensorboard;
 pub mod watch;
 mod weights;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -39,6 +40,7 @@ use progress::Progress;
 use rhythm::Timetable;
 use saving::Saving;
 pub use state::TrainState;
+use stopwatch::Stopwatch;
 use tensorboard::EventFile;
 pub use watch::check_keep_best;
 use watch::{BestEncoder, Conclusion, Facts, Finding, Kept, Series, Watch};
@@ -374,40 +376,5 @@ impl Measured {
         self.loss += share * losses.loss.clone().into_scalar::<f32>();
         self.projection_std += share * spread.into_scalar::<f32>();
         self.positive_cosine += share * positive_cosine(z1, z2).into_scalar::<f32>();
-    }
-}
-
-/// Time since the last logged step and how much of it was waiting for pictures.
-struct Stopwatch {
-    since: Instant,
-    first_step: u64,
-    waited_secs: f64,
-}
-
-impl Stopwatch {
-    /// A window that begins before step `first_step`.
-    fn start(first_step: u64) -> Self {
-        Self { since: Instant::now(), first_step, waited_secs: 0.0 }
-    }
-
-    fn waiting<T>(&mut self, wait: impl FnOnce() -> T) -> T {
-        let start = Instant::now();
-        let value = wait();
-        self.waited_secs += start.elapsed().as_secs_f64();
-        value
-    }
-
-    /// Leaves out time that was spent on something else, as far as it lies within this window.
-    fn skip(&mut self, seconds: f64) {
-        self.since = (self.since + Duration::from_secs_f64(seconds)).min(Instant::now());
-    }
-
-    /// Steps before `step` per second.
-    fn steps_per_second(&self, step: u64) -> f64 {
-        (step - self.first_step) as f64 / self.since.elapsed().as_secs_f64()
-    }
-
-    fn waiting_share(&self) -> f64 {
-        (self.waited_secs / self.since.elapsed().as_secs_f64()).min(1.0)
     }
 }

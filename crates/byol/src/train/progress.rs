@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use byol_eval::{duration, shows_progress};
+use byol_eval::{duration, screen_columns, shows_progress};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::monitor::{OnlineLine, OnlineNumbers};
@@ -117,12 +117,10 @@ impl Progress {
         }
     }
 
-    /// Columns that a message may have: the terminal's, so many as an ordinary one has elsewhere.
+    /// Columns that a message may have.
     pub fn columns(&self) -> usize {
         const ORDINARY_COLUMNS: usize = 80;
-        let stderr = std::io::stderr();
-        let terminal = terminal_size::terminal_size_of(&stderr).filter(|_| stderr.is_terminal());
-        terminal.map_or(ORDINARY_COLUMNS, |(width, _)| usize::from(width.0).max(40))
+        screen_columns().unwrap_or(ORDINARY_COLUMNS)
     }
 
     /// Shows a message, above the bar if there is one.

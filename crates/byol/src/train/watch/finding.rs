@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use byol_eval::wrapped;
 use serde::{Deserialize, Serialize};
-use textwrap::{Options, WordSplitter};
 
 /// A line of `metrics.jsonl`: what was found when, why, and what to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,13 +103,8 @@ impl Finding {
         for (name, part) in [("found", found), ("likely", likely_cause), ("remedy", remedy)] {
             let first = format!("  {name:<8}");
             // The last column stays free: some terminals break a line that fills it.
-            let options = Options::new(columns - 1)
-                .initial_indent(&first)
-                .subsequent_indent("          ")
-                .break_words(false)
-                .word_splitter(WordSplitter::NoHyphenation);
             text += "\n";
-            text += &textwrap::fill(part, options);
+            text += &wrapped(part, columns - 1, &first, "          ");
         }
         text
     }
