@@ -4,7 +4,7 @@
 //! Counted are the multiply-adds of the direct sum. Products by tiles (3×3, stride 1) need a quarter of them and can
 //! exceed the machine's peak.
 //!
-//! usage: `cargo run --release -p byol-kernels --example layers -- [resnet18|resnet50] [f32|bf16] [ISA] [BATCH] [same]`
+//! usage: `cargo run --release -p byol-kernels --example layers -- [resnet18|resnet18x0.25|resnet50] [f32|bf16] [ISA] [BATCH] [same]`
 
 use std::time::Instant;
 
@@ -23,11 +23,16 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let argument = |i: usize, default: &'static str| arguments.get(i).map_or(default, String::as_str);
     let isa: Isa = argument(2, Isa::best().name()).parse().expect("an instruction set");
-    let is_resnet50 = argument(0, "resnet18") == "resnet50";
-    let batch = argument(3, if is_resnet50 { "16" } else { "128" }).parse().expect("a batch size");
-    let mut shapes = if is_resnet50 { resnet50_at_224(batch) } else { resnet18_at_32(batch) };
+    let network = argument(0, "resnet18");
+    let batch = argument(3, if network == "resnet50" { "16" } else { "128" }).parse().expect("a batch size");
+    let mut shapes = match network {
+        "resnet18" => resnet18(batch, 32, 64),
+        "resnet18x0.25" => resnet18(batch, 24, 16),
+        "resnet50" => resnet50(batch),
+        other => panic!("no layers are known of {other}"),
+    };
     if argument(4, "symmetric") == "same" {
-        shapes.iter_mut().for_each(|(_, _, shape)| shape.padding = Padding::Same);
+        shapes.iter_mut().for_each(|(_, shape)| shape.padding = Padding::Same);
     }
     let threads = rayon::current_num_threads();
     match argument(1, "f32") {
@@ -39,19 +44,19 @@ fn main() {
     }
 }
 
-fn measure<E: Element>(isa: Isa, shapes: &[(&str, usize, ConvShape)], peak: f64) {
+fn measure<E: Element>(isa: Isa, shapes: &[(usize, ConvShape)], peak: f64) {
     println!("{isa}, {} threads, peak {:.0} GFLOP/s\n", rayon::current_num_threads(), peak / 1e9);
     println!("| layer | count | forward | | input gradient | | weight gradient | | ms per step |");
     println!("|---|---|---|---|---|---|---|---|---|");
     let mut total = [0.0; 3];
     let mut flop = [0.0; 3];
-    for (name, count, shape) in shapes {
+    for (count, shape) in shapes {
         let mut secs = time::<E>(isa, shape).map(|secs| secs * *count as f64);
         if shape.inputs == 3 {
             secs[1] = f64::NAN; // nobody asks for the gradient of the pictures
         }
         let layer_flop = 2.0 * shape.multiply_adds() as f64 * *count as f64;
-        row(name, &count.to_string(), [layer_flop; 3], secs, peak);
+        row(&name(shape), &count.to_string(), [layer_flop; 3], secs, peak);
         for ((total, flop), secs) in total.iter_mut().zip(&mut flop).zip(secs).filter(|(_, secs)| !secs.is_nan()) {
             *total += secs;
             *flop += layer_flop;
@@ -74,6 +79,15 @@ fn time<E: Element>(isa: Isa, shape: &ConvShape) -> [f64; 3] {
         median(|| conv2d_input_gradient(isa, shape, &weight, &dy, Write::Overwrite, &mut dx)),
         median(|| conv2d_weight_gradient(isa, shape, &x, &dy, &mut dw)),
     ]
+}
+
+fn name(shape: &ConvShape) -> String {
+    let ConvShape { height: size, inputs, outputs, kernel, stride, .. } = *shape;
+    match (size, stride) {
+        (1, _) => format!("linear {inputs}→{outputs}"),
+        (_, 1) => format!("{kernel}×{kernel} {inputs}→{outputs} {size} px"),
+        _ => format!("{kernel}×{kernel}/{stride} {inputs}→{outputs} {size} px"),
+    }
 }
 
 fn row(name: &str, count: &str, flop: [f64; 3], secs: [f64; 3], peak: f64) {
@@ -113,49 +127,40 @@ fn layer(batch: usize, size: usize, inputs: usize, outputs: usize, kernel: usize
     }
 }
 
-fn resnet18_at_32(batch: usize) -> Vec<(&'static str, usize, ConvShape)> {
-    vec![
-        ("stem 3×3 3→64 32 px", 1, layer(batch, 32, 3, 64, 3, 1)),
-        ("3×3 64→64 32 px", 4, layer(batch, 32, 64, 64, 3, 1)),
-        ("3×3/2 64→128 32 px", 1, layer(batch, 32, 64, 128, 3, 2)),
-        ("1×1/2 64→128 32 px", 1, layer(batch, 32, 64, 128, 1, 2)),
-        ("3×3 128→128 16 px", 3, layer(batch, 16, 128, 128, 3, 1)),
-        ("3×3/2 128→256 16 px", 1, layer(batch, 16, 128, 256, 3, 2)),
-        ("1×1/2 128→256 16 px", 1, layer(batch, 16, 128, 256, 1, 2)),
-        ("3×3 256→256 8 px", 3, layer(batch, 8, 256, 256, 3, 1)),
-        ("3×3/2 256→512 8 px", 1, layer(batch, 8, 256, 512, 3, 2)),
-        ("1×1/2 256→512 8 px", 1, layer(batch, 8, 256, 512, 1, 2)),
-        ("3×3 512→512 4 px", 3, layer(batch, 4, 512, 512, 3, 1)),
-        ("linear 512→4096", 1, ConvShape::linear(batch, 512, 4096)),
-        ("linear 4096→256", 2, ConvShape::linear(batch, 4096, 256)),
-        ("linear 256→4096", 1, ConvShape::linear(batch, 256, 4096)),
-    ]
+/// ResNet-18 of so many channels in its stem, at so many pixels, with heads of 4096 and 256: how often each layer occurs.
+fn resnet18(batch: usize, size: usize, stem: usize) -> Vec<(usize, ConvShape)> {
+    let mut layers = vec![(1, layer(batch, size, 3, stem, 3, 1)), (4, layer(batch, size, stem, stem, 3, 1))];
+    for group in 1..4 {
+        let (size, inputs) = (size >> (group - 1), stem << (group - 1));
+        layers.push((1, layer(batch, size, inputs, 2 * inputs, 3, 2)));
+        layers.push((1, layer(batch, size, inputs, 2 * inputs, 1, 2)));
+        layers.push((3, layer(batch, size / 2, 2 * inputs, 2 * inputs, 3, 1)));
+    }
+    layers.push((1, ConvShape::linear(batch, 8 * stem, 4096)));
+    layers.push((2, ConvShape::linear(batch, 4096, 256)));
+    layers.push((1, ConvShape::linear(batch, 256, 4096)));
+    layers
 }
 
-fn resnet50_at_224(batch: usize) -> Vec<(&'static str, usize, ConvShape)> {
-    vec![
-        ("stem 7×7/2 3→64 224 px", 1, layer(batch, 224, 3, 64, 7, 2)),
-        ("1×1 64→64 56 px", 1, layer(batch, 56, 64, 64, 1, 1)),
-        ("1×1 256→64 56 px", 2, layer(batch, 56, 256, 64, 1, 1)),
-        ("3×3 64→64 56 px", 3, layer(batch, 56, 64, 64, 3, 1)),
-        ("1×1 64→256 56 px", 4, layer(batch, 56, 64, 256, 1, 1)),
-        ("1×1 256→128 56 px", 1, layer(batch, 56, 256, 128, 1, 1)),
-        ("3×3/2 128→128 56 px", 1, layer(batch, 56, 128, 128, 3, 2)),
-        ("1×1/2 256→512 56 px", 1, layer(batch, 56, 256, 512, 1, 2)),
-        ("1×1 512→128 28 px", 3, layer(batch, 28, 512, 128, 1, 1)),
-        ("3×3 128→128 28 px", 3, layer(batch, 28, 128, 128, 3, 1)),
-        ("1×1 128→512 28 px", 4, layer(batch, 28, 128, 512, 1, 1)),
-        ("1×1 512→256 28 px", 1, layer(batch, 28, 512, 256, 1, 1)),
-        ("3×3/2 256→256 28 px", 1, layer(batch, 28, 256, 256, 3, 2)),
-        ("1×1/2 512→1024 28 px", 1, layer(batch, 28, 512, 1024, 1, 2)),
-        ("1×1 1024→256 14 px", 5, layer(batch, 14, 1024, 256, 1, 1)),
-        ("3×3 256→256 14 px", 5, layer(batch, 14, 256, 256, 3, 1)),
-        ("1×1 256→1024 14 px", 6, layer(batch, 14, 256, 1024, 1, 1)),
-        ("1×1 1024→512 14 px", 1, layer(batch, 14, 1024, 512, 1, 1)),
-        ("3×3/2 512→512 14 px", 1, layer(batch, 14, 512, 512, 3, 2)),
-        ("1×1/2 1024→2048 14 px", 1, layer(batch, 14, 1024, 2048, 1, 2)),
-        ("1×1 2048→512 7 px", 2, layer(batch, 7, 2048, 512, 1, 1)),
-        ("3×3 512→512 7 px", 2, layer(batch, 7, 512, 512, 3, 1)),
-        ("1×1 512→2048 7 px", 3, layer(batch, 7, 512, 2048, 1, 1)),
-    ]
+/// The convolutions of ResNet-50 at 224 px.
+fn resnet50(batch: usize) -> Vec<(usize, ConvShape)> {
+    let mut layers = vec![(1, layer(batch, 224, 3, 64, 7, 2))];
+    let mut inputs = 64;
+    for (group, blocks) in [3, 4, 6, 3].into_iter().enumerate() {
+        let (size, inner) = (56 >> group, 64 << group);
+        let (before, stride) = if group == 0 { (size, 1) } else { (2 * size, 2) };
+        layers.push((1, layer(batch, before, inputs, inner, 1, 1)));
+        if stride == 2 {
+            layers.push((1, layer(batch, before, inner, inner, 3, 2)));
+        }
+        let (shortcut, expansions) = if inputs == inner { (0, blocks + 1) } else { (1, blocks) };
+        if shortcut == 1 {
+            layers.push((1, layer(batch, before, inputs, 4 * inner, 1, stride)));
+        }
+        layers.push((blocks - 1, layer(batch, size, 4 * inner, inner, 1, 1)));
+        layers.push((blocks - usize::from(stride == 2), layer(batch, size, inner, inner, 3, 1)));
+        layers.push((expansions, layer(batch, size, inner, 4 * inner, 1, 1)));
+        inputs = 4 * inner;
+    }
+    layers
 }

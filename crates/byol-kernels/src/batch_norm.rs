@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
-use crate::lanes::{LANES, load, store};
+use crate::lanes::{LANES, Lanes, load, store};
 use crate::moments::{Partial, combine};
 
 /// What a fused batch norm computes, besides its arrays.
@@ -105,13 +105,23 @@ pub fn batch_moments<E: Element>(isa: Isa, channels: usize, x: &[E], mean: &mut 
             [pivot, sum, square]
         })
         .collect();
-    for c in 0..channels {
-        let partials = partials.iter().enumerate().map(|(chunk, [pivot, sum, square])| {
-            let rows = (chunk_len.min(x.len() - chunk * chunk_len) / channels) as f64;
-            Partial { rows, pivot: pivot[c], sum: sum[c], square: square[c] }
-        });
-        (mean[c], variance[c]) = combine(partials);
-    }
+    let blocks = mean.par_chunks_mut(LANES).zip(variance.par_chunks_mut(LANES)).with_min_len(16);
+    blocks.enumerate().for_each(|(block, (mean, variance))| {
+        let first = block * LANES;
+        let lanes =
+            |values: &[f32]| -> Lanes { std::array::from_fn(|i| values.get(first + i).copied().unwrap_or(0.0)) };
+        vectorized(
+            isa,
+            #[inline(always)]
+            || {
+                let partials = partials.iter().enumerate().map(|(chunk, [pivot, sum, square])| {
+                    let rows = (chunk_len.min(x.len() - chunk * chunk_len) / channels) as f64;
+                    Partial { rows, pivot: lanes(pivot), sum: lanes(sum), square: lanes(square) }
+                });
+                combine(partials, mean, variance);
+            },
+        );
+    });
 }
 
 /// The mean of the first 16 rows: near enough to the mean of all, also where the first row is an outlier.

@@ -2,10 +2,11 @@
 
 pub use half::bf16;
 
+use crate::buffer::AnyBits;
 use crate::vector::Operand;
 
 /// `f32` or `bf16`: how values are stored; every sum runs in `f32` or wider.
-pub trait Element: Operand + Default + Send + Sync + PartialEq + std::fmt::Debug + 'static {
+pub trait Element: Operand + AnyBits + Send + Sync + PartialEq + std::fmt::Debug + 'static {
     /// Bytes of one value.
     const BYTES: usize = size_of::<Self>();
 

@@ -16,7 +16,9 @@ impl Streams {
     pub(crate) fn into<E: Element>(isa: Isa, channels: usize, destination: &[E]) -> Self {
         const MIN_BYTES: usize = 8 * 1024 * 1024;
         let is_aligned = destination.as_ptr().addr().is_multiple_of(CACHE_LINE_BYTES) && channels.is_multiple_of(LANES);
-        Self(isa >= Isa::Avx512 && is_aligned && size_of_val(destination) >= MIN_BYTES)
+        // The panels of the shorter vectors are as wide as `LANES`: only of `f32` do they fill a line at once.
+        let fills_lines = isa >= Isa::Avx512 || isa == Isa::Avx2 && LANES * E::BYTES == CACHE_LINE_BYTES;
+        Self(fills_lines && is_aligned && size_of_val(destination) >= MIN_BYTES)
     }
 
     /// Rounds a vector and writes it from `at` on; that is a multiple of the vector from the start of the destination.
@@ -26,9 +28,9 @@ impl Streams {
         if self.0 {
             let to = row[at..][..LANES].as_mut_ptr();
             // SAFETY: the slice has as many values, at a multiple of the vector from an aligned start, and only code compiled
-            // for AVX-512 streams.
+            // for AVX2 or AVX-512 streams.
             #[expect(unsafe_code, reason = "a store that ordinary ones do not wait for")]
-            return unsafe { stream_avx512(values.map(E::from_f32), to) };
+            return unsafe { stream(values.map(E::from_f32), to) };
         }
         store(values, row, at);
     }
@@ -49,18 +51,18 @@ impl Streams {
 /// Writes sixteen values past the caches; a fence comes before another thread reads them.
 ///
 /// # Safety
-/// `to` is valid for them and aligned to their size together, and the caller is compiled for AVX-512.
+/// `to` is valid for them and aligned to their size together, and the caller is compiled for AVX2.
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "vector instructions")]
 #[inline(always)]
-unsafe fn stream_avx512<E: Element>(values: [E; LANES], to: *mut E) {
-    use std::arch::x86_64::*;
-    const { assert!(E::BYTES == 4 || E::BYTES == 2) };
-    // SAFETY: the caller's contract; the vectors loaded and stored are as long as the array.
-    unsafe {
-        match E::BYTES {
-            4 => _mm512_stream_ps(to.cast(), _mm512_loadu_ps(values.as_ptr().cast())),
-            _ => _mm256_stream_si256(to.cast(), _mm256_loadu_si256(values.as_ptr().cast())),
+unsafe fn stream<E: Element>(values: [E; LANES], to: *mut E) {
+    use std::arch::x86_64::{_mm256_loadu_si256, _mm256_stream_si256};
+    const VECTOR_BYTES: usize = 32;
+    for at in (0..LANES * E::BYTES).step_by(VECTOR_BYTES) {
+        // SAFETY: the caller's contract; the array and the destination have the bytes of every vector.
+        unsafe {
+            let vector = _mm256_loadu_si256(values.as_ptr().byte_add(at).cast());
+            _mm256_stream_si256(to.byte_add(at).cast(), vector);
         }
     }
 }

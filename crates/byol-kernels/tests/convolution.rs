@@ -173,7 +173,7 @@ fn same(shape: ConvShape) -> ConvShape {
 }
 
 /// Shapes as the networks in use have them, small enough for the definition.
-fn network_shapes() -> [ConvShape; 13] {
+fn network_shapes() -> [ConvShape; 17] {
     [
         square(3, 32, 3, 16, 3, 1),
         square(5, 32, 16, 16, 3, 1),
@@ -188,6 +188,11 @@ fn network_shapes() -> [ConvShape; 13] {
         same(square(3, 10, 64, 130, 1, 2)),
         same(square(2, 17, 33, 257, 1, 1)),
         ConvShape::linear(130, 260, 70),
+        // Few rows and many weights; more inputs than one part of the reduction; fewer outputs than a panel.
+        ConvShape::linear(7, 34, 130),
+        ConvShape::linear(96, 64, 128),
+        ConvShape::linear(130, 1100, 300),
+        ConvShape::linear(5, 1100, 3),
     ]
 }
 
@@ -306,6 +311,10 @@ fn nothing_is_read_outside_of_the_operands() {
     }
     check::<f32>(random_shape_of_tiles(&mut random), &mut random);
     check::<bf16>(random_shape_of_tiles(&mut random), &mut random);
+    for shape in [ConvShape::linear(7, 34, 130), ConvShape::linear(130, 1100, 300)] {
+        check::<f32>(shape, &mut random);
+        check::<bf16>(shape, &mut random);
+    }
 }
 
 #[test]

@@ -4,12 +4,14 @@
 //! Each is a matrix product without a matrix of patches: the inner loops read the rows of channels that a window sees
 //! where they lie (`window.rs`), and multiply them with a packed weight (`weight.rs`). Convolutions of 3×3 and stride 1 with
 //! whole vectors of channels take a quarter of the products on tiles of pixels (`winograd/`), unless AMX multiplies `bf16`.
-//! The choice between the two is made here, above both.
+//! A linear layer of few rows and many weights multiplies the other way round (`linear.rs`). The choice is made here, above
+//! all three.
 
 mod destination;
 #[cfg(all(test, unix, target_arch = "x86_64"))]
-mod emulated_tiles;
+mod emulated_kernels;
 mod finish;
+mod linear;
 mod moments;
 mod product;
 mod shape;
@@ -45,7 +47,10 @@ pub enum Write {
 /// `[batch, output height, output width, outputs]`, fully overwritten. The weight is rounded to the type of `x` (but not for
 /// products by tiles, which run in `f32`), products are summed in `f32`, and the sum is rounded to the type of `y`.
 pub fn conv2d<E: Element, D: Element>(isa: Isa, shape: &ConvShape, x: &[E], weight: &[f32], y: &mut [D]) {
-    forward(isa, shape, x, weight, y, &mut Store);
+    match linear::suits::<E>(shape) {
+        true => linear::forward(isa, shape, x, weight, y),
+        false => forward(isa, shape, x, weight, y, &mut Store),
+    }
 }
 
 /// [`conv2d`], and `mean` and biased `variance` of every output over all positions, of the sums before they are rounded.
@@ -61,7 +66,7 @@ pub fn conv2d_with_moments<E: Element, D: Element>(
     assert_eq!((mean.len(), variance.len()), (shape.outputs, shape.outputs), "lengths of mean and variance");
     let mut moments = StoreWithMoments::new(shape.outputs);
     forward(isa, shape, x, weight, y, &mut moments);
-    moments.write(mean, variance);
+    moments.write(isa, mean, variance);
 }
 
 /// `y = relu?(conv2d(x) + bias + residual?)`, for inference with the batch norm folded into weight and bias.

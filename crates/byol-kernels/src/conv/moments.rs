@@ -6,6 +6,8 @@ use rayon::prelude::*;
 
 use super::finish::Finish;
 use crate::element::Element;
+use crate::isa::{Isa, vectorized};
+use crate::lanes::{LANES, Lanes};
 use crate::moments::{Partial, combine};
 
 /// Writes the sums and gathers for each group of positions and each output a pivot (the group's first value),
@@ -26,16 +28,30 @@ impl StoreWithMoments {
     }
 
     /// Mean and biased variance of each output over all positions.
-    pub(super) fn write(self, mean: &mut [f32], variance: &mut [f32]) {
+    pub(super) fn write(self, isa: Isa, mean: &mut [f32], variance: &mut [f32]) {
         let Self { outputs, rows, partials } = self;
-        mean.par_iter_mut().zip(variance).with_min_len(16).enumerate().for_each(|(output, (mean, variance))| {
-            let partials = rows.iter().zip(partials.chunks_exact(3 * outputs)).filter_map(|(rows, partials)| {
-                let value = |which: usize| f32::from_bits(partials[which * outputs + output].load(Ordering::Relaxed));
-                let rows = f64::from(rows.load(Ordering::Relaxed));
-                (rows > 0.0).then(|| Partial { rows, pivot: value(0), sum: value(1), square: value(2) })
-            });
-            (*mean, *variance) = combine(partials);
-        });
+        mean.par_chunks_mut(LANES).zip(variance.par_chunks_mut(LANES)).enumerate().for_each(
+            |(block, (mean, variance))| {
+                let first = block * LANES;
+                vectorized(
+                    isa,
+                    #[inline(always)]
+                    || {
+                        let groups = rows.iter().zip(partials.chunks_exact(3 * outputs));
+                        let partials = groups.filter_map(|(rows, partials)| {
+                            let lanes = |which: usize| -> Lanes {
+                                let values = &partials[which * outputs..][first..outputs.min(first + LANES)];
+                                let value = |i: usize| values.get(i).map_or(0, |value| value.load(Ordering::Relaxed));
+                                std::array::from_fn(|i| f32::from_bits(value(i)))
+                            };
+                            let rows = f64::from(rows.load(Ordering::Relaxed));
+                            (rows > 0.0).then(|| Partial { rows, pivot: lanes(0), sum: lanes(1), square: lanes(2) })
+                        });
+                        combine(partials, mean, variance);
+                    },
+                );
+            },
+        );
     }
 }
 

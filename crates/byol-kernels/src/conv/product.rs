@@ -1,12 +1,15 @@
 //! The direct product of all windows with a packed weight: the forward pass and the input gradient.
 #![expect(unsafe_code, reason = "calls the inner loops on a table of pointers")]
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::destination::{Destinations, Image, Shared, destination_offsets};
 use super::finish::Finish;
-use super::weight::{MAX_WIDTH, PackedWeight, Panel, WeightView, panels_per_task};
+use super::weight::{MAX_WIDTH, PackedWeight, Panel, Panels, WeightView, panels_per_task};
 use super::window::{RowLayout, RowTable, Window};
+use crate::buffer::arbitrary;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
 use crate::vector::{GROUP_ROWS, Rows};
@@ -25,79 +28,162 @@ pub(super) fn multiply<E: Element, D: Element>(
     if positions == 0 {
         return;
     }
+    assert!(isa.is_available(), "this machine has no {isa}");
     let layout = RowLayout::new::<E>(window);
-    let weight = PackedWeight::new::<E>(isa, weight, layout);
     let destination = Shared::new(isa, image.channels, destination);
-    let groups = positions.div_ceil(GROUP_ROWS);
-    finish.begin(groups);
-    let finish = &*finish;
-    let panels_per_task = panels_per_task(groups, weight.panels().len());
-    let panel_tasks = weight.panels().len().div_ceil(panels_per_task);
-    let chunk_len = E::kernels(isa).chunk_len;
-    (0..groups * panel_tasks).into_par_iter().for_each_init(
-        || (RowTable::new(layout), vec![0.0; GROUP_ROWS * MAX_WIDTH], Vec::new()),
-        |(table, sums, offsets), task| {
-            let _registers = E::kernels(isa).hold_registers();
-            let (group, first_panel) = (task / panel_tasks, task % panel_tasks * panels_per_task);
-            let positions = group * GROUP_ROWS..((group + 1) * GROUP_ROWS).min(positions);
-            table.fill(window, source, positions.clone());
-            destination_offsets(window, image, positions.clone(), offsets);
-            for panel in weight.panels().iter().skip(first_panel).take(panels_per_task) {
-                let (first, width) = (panel.first_output, panel.kernel.width);
-                let columns = first..(first + width).min(image.channels);
-                let rows = Destinations { destination: &destination, offsets, columns };
-                rows.prefetch(finish);
-                multiply_group(table, layout, &weight, panel, chunk_len, positions.len(), sums);
-                vectorized(
-                    isa,
-                    #[inline(always)]
-                    || rows.write(finish, group, width, sums),
-                );
-            }
-            destination.streams.finish();
-        },
-    );
+    let product = Product { isa, window, source, weight, layout, image, destination, positions };
+    finish.begin(product.groups());
+    let panels = Panels::new(E::kernels(isa).rows, weight.outputs, |width| layout.units() * width).list;
+    let groups = product.groups();
+    match layout.in_place && groups <= MAX_GROUPS_BY_PANEL && groups < panels.len() {
+        true => product.by_panel(&panels, finish),
+        false => product.by_group(finish),
+    }
 }
 
-/// `sums = rows of the table · panel`, in chunks of the reduction, of `chunk_len` units of the panel, short enough that they
-/// stay in a cache while all rows of the group pass.
-fn multiply_group(
-    table: &RowTable,
+/// Up to so many groups of positions, and fewer than there are panels, pass a panel where it is packed. More of them would come
+/// from memory for every panel.
+const MAX_GROUPS_BY_PANEL: usize = 4;
+
+struct Product<'a, E, D> {
+    isa: Isa,
+    window: &'a Window,
+    source: &'a [E],
+    weight: &'a WeightView<'a>,
     layout: RowLayout,
-    weight: &PackedWeight,
-    panel: &Panel,
-    chunk_len: usize,
-    count: usize,
-    sums: &mut [f32],
-) {
-    if layout.units() == 0 {
-        sums.fill(0.0);
-        return;
+    image: Image,
+    destination: Shared<'a, D>,
+    positions: usize,
+}
+
+/// What a group of positions sees, and where its sums go.
+struct Group {
+    number: usize,
+    table: RowTable,
+    /// See [`destination_offsets`].
+    offsets: Vec<usize>,
+}
+
+impl<E: Element, D: Element> Product<'_, E, D> {
+    fn groups(&self) -> usize {
+        self.positions.div_ceil(GROUP_ROWS)
     }
-    let chunk_units = chunk_len / panel.kernel.width;
-    let RowLayout { taps, row_units, .. } = layout;
-    let taps_per_chunk = (chunk_units / row_units).clamp(1, taps);
-    let parts = if taps_per_chunk > 1 { 1 } else { row_units.div_ceil(chunk_units) };
-    let part_units = row_units.div_ceil(parts);
-    let mut accumulate = false;
-    for tap in (0..taps).step_by(taps_per_chunk) {
-        for first_unit in (0..row_units).step_by(part_units) {
-            let rows = Rows {
-                sums: sums.as_mut_ptr(),
-                accumulate,
-                count,
-                // SAFETY: the table has a row of pointers for every tap.
-                rows: unsafe { table.pointers().add(tap * GROUP_ROWS) },
-                taps: taps_per_chunk.min(taps - tap),
-                first_unit,
-                units: part_units.min(row_units - first_unit),
-                panel: weight.units_from(panel, tap * row_units + first_unit).as_ptr(),
-            };
-            // SAFETY: `sums` holds `GROUP_ROWS · MAX_WIDTH` values; every pointer of the table is valid for `row_units`
-            // units; the panel holds all units from there on, and where `taps > 1` the chunk's units are consecutive
-            // because it takes whole rows. `PackedWeight` and `multiply` saw that the machine has the instruction set.
-            unsafe { (panel.kernel.run)(&rows) };
-            accumulate = true;
-        }
+
+    /// The whole weight is packed first; then each task takes one group of positions through several panels.
+    fn by_group(&self, finish: &impl Finish<D>) {
+        let Self { isa, layout, .. } = *self;
+        let weight = PackedWeight::new::<E>(isa, self.weight, layout);
+        let panels_per_task = panels_per_task(self.groups(), weight.panels().len());
+        let panel_tasks = weight.panels().len().div_ceil(panels_per_task);
+        let chunk_len = E::kernels(isa).chunk_len;
+        (0..self.groups() * panel_tasks).into_par_iter().for_each_init(
+            || (Group::new(layout), vec![0.0; GROUP_ROWS * MAX_WIDTH]),
+            |(group, sums), task| {
+                let _registers = E::kernels(isa).hold_registers();
+                group.fill(self, task / panel_tasks);
+                for panel in weight.panels().iter().skip(task % panel_tasks * panels_per_task).take(panels_per_task) {
+                    self.rows(group, panel).prefetch(finish);
+                    for (part, (taps, units)) in layout.parts(chunk_len / panel.kernel.width).enumerate() {
+                        let packed = weight.units_from(panel, taps.start * layout.row_units + units.start);
+                        group.multiply(panel, taps, units, packed, part > 0, sums);
+                    }
+                    self.write(finish, group, panel, sums);
+                }
+                self.destination.streams.finish();
+            },
+        );
+    }
+
+    /// Each task packs some panels, part by part, and takes all positions through them while the part is in a cache. Of few
+    /// positions and many weights, as in a linear layer, that is one pass over the weights.
+    fn by_panel(&self, panels: &[Panel], finish: &impl Finish<D>) {
+        let Self { isa, layout, .. } = *self;
+        let chunk_len = E::kernels(isa).chunk_len;
+        let group_len = GROUP_ROWS * panels[0].kernel.width;
+        let panels_per_task = panels.len().div_ceil(4 * rayon::current_num_threads());
+        let panels_per_task = panels_per_task.min(MAX_WIDTH / panels[0].kernel.width);
+        let part_len = chunk_len / (panels_per_task * panels[0].kernel.width);
+        panels.par_chunks(panels_per_task).for_each_init(
+            || {
+                let mut groups: Vec<_> = (0..self.groups()).map(|_| Group::new(layout)).collect();
+                groups.iter_mut().enumerate().for_each(|(number, group)| group.fill(self, number));
+                (groups, vec![0.0; panels_per_task * self.groups() * group_len], arbitrary::<u32>(chunk_len))
+            },
+            |(groups, sums, packed), panels| {
+                let _registers = E::kernels(isa).hold_registers();
+                for (part, (taps, units)) in layout.parts(part_len).enumerate() {
+                    for (panel, sums) in panels.iter().zip(sums.chunks_exact_mut(groups.len() * group_len)) {
+                        let packed = &mut packed[..taps.len() * units.len() * panel.kernel.width];
+                        self.weight.pack::<E>(isa, panel, taps.clone(), units.clone(), packed);
+                        for (group, sums) in groups.iter().zip(sums.chunks_exact_mut(group_len)) {
+                            group.multiply(panel, taps.clone(), units.clone(), packed, part > 0, sums);
+                        }
+                    }
+                }
+                for (panel, sums) in panels.iter().zip(sums.chunks_exact(groups.len() * group_len)) {
+                    for (group, sums) in groups.iter().zip(sums.chunks_exact(group_len)) {
+                        self.write(finish, group, panel, sums);
+                    }
+                }
+                self.destination.streams.finish();
+            },
+        );
+    }
+
+    fn rows<'a>(&'a self, group: &'a Group, panel: &Panel) -> Destinations<'a, D> {
+        let columns = panel.first_output..(panel.first_output + panel.kernel.width).min(self.image.channels);
+        Destinations { destination: &self.destination, offsets: &group.offsets, columns }
+    }
+
+    fn write(&self, finish: &impl Finish<D>, group: &Group, panel: &Panel, sums: &[f32]) {
+        let rows = self.rows(group, panel);
+        vectorized(
+            self.isa,
+            #[inline(always)]
+            || rows.write(finish, group.number, panel.kernel.width, sums),
+        );
+    }
+}
+
+impl Group {
+    fn new(layout: RowLayout) -> Self {
+        Self { number: 0, table: RowTable::new(layout, GROUP_ROWS), offsets: Vec::new() }
+    }
+
+    /// Makes it the group of that number.
+    fn fill<E: Element, D: Element>(&mut self, product: &Product<E, D>, number: usize) {
+        let Product { window, source, image, positions, .. } = *product;
+        let positions = number * GROUP_ROWS..((number + 1) * GROUP_ROWS).min(positions);
+        self.number = number;
+        self.table.fill(window, source, positions.clone());
+        destination_offsets(window, image, positions, &mut self.offsets);
+    }
+
+    /// `sums (+)= rows of the table · panel` of a part of the reduction, which `packed` holds.
+    fn multiply(
+        &self,
+        panel: &Panel,
+        taps: Range<usize>,
+        units: Range<usize>,
+        packed: &[u32],
+        accumulate: bool,
+        sums: &mut [f32],
+    ) {
+        assert!(sums.len() >= GROUP_ROWS * panel.kernel.width, "room for the sums");
+        assert!(packed.len() >= taps.len() * units.len() * panel.kernel.width, "a panel with the whole part");
+        let rows = Rows {
+            sums: sums.as_mut_ptr(),
+            accumulate,
+            count: self.offsets.len(),
+            rows: self.table.rows(taps.clone()).as_ptr(),
+            taps: taps.len(),
+            first_unit: units.start,
+            units: units.len(),
+            panel: packed.as_ptr(),
+        };
+        // SAFETY: `sums` and `packed` are long enough, as just asserted; the table has a row of pointers for every tap, and
+        // each is valid for the units of its layout, of which `taps` and `units` are a part. `multiply` saw that the machine
+        // has the instruction set.
+        unsafe { (panel.kernel.run)(&rows) };
     }
 }

@@ -1,17 +1,21 @@
 //! Weights packed for the inner loops.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
+use crate::buffer::arbitrary;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
+use crate::lanes::{LANES, prefetch};
 use crate::transpose::{SIDE, transpose};
 use crate::vector::{RowsKernel, panels};
 
 use super::window::RowLayout;
 
 /// A weight as a product sees it: `values[output · output_stride + channel · channel_stride + taps[tap]]`.
-pub(super) struct WeightView<'a> {
-    pub(super) values: &'a [f32],
+pub(super) struct WeightView<'a, V = f32> {
+    pub(super) values: &'a [V],
     pub(super) outputs: usize,
     pub(super) output_stride: usize,
     pub(super) channels: usize,
@@ -78,18 +82,16 @@ pub(super) struct PackedWeight {
 
 impl PackedWeight {
     /// Rounds to `E` and packs for rows of `layout`.
-    pub(super) fn new<E: Element>(isa: Isa, weight: &WeightView, layout: RowLayout) -> Self {
+    pub(super) fn new<E: Element>(isa: Isa, weight: &WeightView<impl Element>, layout: RowLayout) -> Self {
         let panels = Panels::new(E::kernels(isa).rows, weight.outputs, |width| layout.units() * width);
-        let mut units = vec![0; panels.len];
-        panels.fill(&mut units, |panel, units| {
-            vectorized(
+        let mut units = arbitrary(panels.len);
+        panels.fill(&mut units, |panel, units| match layout.in_place {
+            true => weight.pack::<E>(isa, panel, 0..layout.taps, 0..layout.row_units, units),
+            false => vectorized(
                 isa,
                 #[inline(always)]
-                || match layout.in_place {
-                    true => pack_taps::<E>(isa, weight, panel, layout.row_units, units),
-                    false => pack_patches::<E>(weight, panel, units),
-                },
-            );
+                || pack_patches::<E>(weight, panel, units),
+            ),
         });
         Self { units, panels }
     }
@@ -104,50 +106,113 @@ impl PackedWeight {
     }
 }
 
-/// Every tap is a row of channels. Sixteen outputs at a time are rounded as their rows of channels lie and then transposed.
-#[inline(always)]
-fn pack_taps<E: Element>(isa: Isa, weight: &WeightView, panel: &Panel, row_units: usize, units: &mut [u32]) {
-    let (width, taps) = (panel.kernel.width, weight.taps.len());
-    if taps == 0 {
-        return;
+impl<V: Element> WeightView<'_, V> {
+    /// Rounds these taps and units of each tap's row of channels to `E` and packs them for `panel`, `[taps, units, width]`.
+    pub(super) fn pack<E: Element>(
+        &self,
+        isa: Isa,
+        panel: &Panel,
+        taps: Range<usize>,
+        units: Range<usize>,
+        packed: &mut [u32],
+    ) {
+        if packed.is_empty() {
+            return;
+        }
+        vectorized(
+            isa,
+            #[inline(always)]
+            || match self.output_stride {
+                1 => self.pack_neighbours::<E>(panel, taps, units, packed),
+                _ => self.pack_transposed::<E>(isa, panel, taps, units, packed),
+            },
+        );
     }
-    let row_len = taps * SIDE;
-    let mut rows = vec![0; SIDE * row_len];
-    let mut columns = [0; SIDE * SIDE];
-    for first_lane in (0..width).step_by(SIDE) {
-        let lanes = SIDE.min(width - first_lane);
-        for first_unit in (0..row_units).step_by(SIDE) {
-            let count = SIDE.min(row_units - first_unit);
-            for (lane, row) in rows.chunks_exact_mut(row_len).enumerate() {
-                let output = panel.first_output + first_lane + lane;
-                if lane >= lanes || output >= weight.outputs {
-                    row.fill(0);
-                    continue;
-                }
-                for (tap, row) in row.chunks_exact_mut(SIDE).enumerate() {
-                    weight.round_row::<E>(output, tap, first_unit * E::PER_UNIT, row);
+
+    /// Outputs that lie side by side.
+    #[inline(always)]
+    fn pack_neighbours<E: Element>(&self, panel: &Panel, taps: Range<usize>, units: Range<usize>, packed: &mut [u32]) {
+        const AHEAD: usize = 12;
+        let width = panel.kernel.width;
+        let lanes = width.min(self.outputs - panel.first_output);
+        let places = taps.flat_map(|tap| units.clone().map(move |unit| (tap, unit)));
+        for ((tap, unit), packed) in places.zip(packed.chunks_exact_mut(width)) {
+            let row = |channel: usize| {
+                &self.values[channel * self.channel_stride + self.taps[tap] + panel.first_output..][..lanes]
+            };
+            let (packed, beyond) = packed.split_at_mut(lanes);
+            let channel = unit * E::PER_UNIT;
+            // Short pieces of far rows, which the hardware does not foresee, `AHEAD` units ahead.
+            for ahead in AHEAD * E::PER_UNIT..(AHEAD + 1) * E::PER_UNIT {
+                for lane in (0..lanes).step_by(LANES) {
+                    prefetch(row(channel).as_ptr().wrapping_add(ahead * self.channel_stride + lane));
                 }
             }
-            for tap in 0..taps {
-                transpose(isa, &rows[tap * SIDE..], row_len, &mut columns, SIDE);
-                let units = &mut units[(tap * row_units + first_unit) * width + first_lane..];
-                for (unit, column) in columns.chunks_exact(SIDE).take(count).enumerate() {
-                    units[unit * width..][..lanes].copy_from_slice(&column[..lanes]);
+            let values = row(channel).iter().zip(row(channel + E::PER_UNIT - 1));
+            for (unit, (first, second)) in packed.iter_mut().zip(values) {
+                *unit = E::unit(E::from_f32(first.to_f32()), E::from_f32(second.to_f32()));
+            }
+            beyond.fill(0);
+        }
+    }
+
+    /// Sixteen outputs at a time are rounded as their rows of channels lie and then transposed.
+    #[inline(always)]
+    fn pack_transposed<E: Element>(
+        &self,
+        isa: Isa,
+        panel: &Panel,
+        taps: Range<usize>,
+        units: Range<usize>,
+        packed: &mut [u32],
+    ) {
+        let (width, row_len) = (panel.kernel.width, taps.len() * SIDE);
+        let mut rows = vec![0; SIDE * row_len];
+        let mut columns = [0; SIDE * SIDE];
+        for first_lane in (0..width).step_by(SIDE) {
+            let lanes = SIDE.min(width - first_lane);
+            for first_unit in units.clone().step_by(SIDE) {
+                let count = SIDE.min(units.end - first_unit);
+                for (lane, row) in rows.chunks_exact_mut(row_len).enumerate() {
+                    let output = panel.first_output + first_lane + lane;
+                    if lane >= lanes || output >= self.outputs {
+                        row.fill(0);
+                        continue;
+                    }
+                    for (tap, row) in taps.clone().zip(row.chunks_exact_mut(SIDE)) {
+                        self.round_row::<E>(output, tap, first_unit * E::PER_UNIT, row);
+                    }
+                }
+                for tap in 0..taps.len() {
+                    transpose(isa, &rows[tap * SIDE..], row_len, &mut columns, SIDE);
+                    let packed = &mut packed[(tap * units.len() + first_unit - units.start) * width + first_lane..];
+                    for (unit, column) in columns.chunks_exact(SIDE).take(count).enumerate() {
+                        packed[unit * width..][..lanes].copy_from_slice(&column[..lanes]);
+                    }
                 }
             }
         }
     }
-}
 
-impl WeightView<'_> {
     /// Sixteen units of the channels from `first` on, of one output and tap, with zeros beyond the last.
     #[inline(always)]
     fn round_row<E: Element>(&self, output: usize, tap: usize, first: usize, units: &mut [u32]) {
         let mut values = [0.0; 2 * SIDE];
-        let start = output * self.output_stride + first * self.channel_stride + self.taps[tap];
+        let column = &self.values[output * self.output_stride + first * self.channel_stride + self.taps[tap]..];
         let count = (SIDE * E::PER_UNIT).min(self.channels - first);
-        let column = self.values[start..].iter().step_by(self.channel_stride);
-        values[..count].iter_mut().zip(column).for_each(|(value, weight)| *value = *weight);
+        match self.channel_stride {
+            1 if count == SIDE * E::PER_UNIT => {
+                let values = &mut values[..SIDE * E::PER_UNIT];
+                values
+                    .iter_mut()
+                    .zip(&column[..SIDE * E::PER_UNIT])
+                    .for_each(|(value, weight)| *value = weight.to_f32());
+            }
+            stride => {
+                let column = column.iter().step_by(stride);
+                values[..count].iter_mut().zip(column).for_each(|(value, weight)| *value = weight.to_f32());
+            }
+        }
         let units: &mut [u32; SIDE] = units.try_into().expect("a block of units");
         for (unit, slot) in units.iter_mut().enumerate() {
             let channel = unit * E::PER_UNIT;
@@ -157,15 +222,16 @@ impl WeightView<'_> {
 }
 
 /// All taps together are one row, `[taps, channels]`.
-fn pack_patches<E: Element>(weight: &WeightView, panel: &Panel, units: &mut [u32]) {
+fn pack_patches<E: Element>(weight: &WeightView<impl Element>, panel: &Panel, units: &mut [u32]) {
     let width = panel.kernel.width;
     let lanes = width.min(weight.outputs - panel.first_output);
     let len = weight.taps.len() * weight.channels;
+    units.fill(0);
     for lane in 0..lanes {
         let value = |i: usize| {
             let (tap, channel) = (i / weight.channels, i % weight.channels);
             let output = (panel.first_output + lane) * weight.output_stride;
-            E::from_f32(weight.values[output + channel * weight.channel_stride + weight.taps[tap]])
+            E::from_f32(weight.values[output + channel * weight.channel_stride + weight.taps[tap]].to_f32())
         };
         for (unit, units) in units.chunks_exact_mut(width).enumerate() {
             let first = unit * E::PER_UNIT;

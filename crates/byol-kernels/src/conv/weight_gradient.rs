@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::shape::ConvShape;
 use super::splits::Splits;
 use super::window::{RowLayout, RowTable, Window};
+use crate::buffer::arbitrary;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
 use crate::vector::{Columns, ColumnsKernel, GROUP_ROWS, Kernels, LEFT_BLOCK, LeftLayout, panels};
@@ -30,7 +31,7 @@ pub(super) fn weight_gradient<E: Element>(
     let layout = RowLayout::new::<E>(window);
     let row_len = layout.row_units * E::PER_UNIT;
     let right = panels(E::kernels(isa).columns, |kernel| kernel.width, row_len);
-    let last = right.last().expect("a convolution has inputs");
+    let last = *right.last().expect("a convolution has inputs");
     let plan = Plan {
         isa,
         window: *window,
@@ -40,14 +41,23 @@ pub(super) fn weight_gradient<E: Element>(
         layout,
         row_len,
         right_width: last.0 + last.1.width,
-        right,
+        right: right.chunks((RIGHT_LEN / right[0].1.width).max(1)).map(<[_]>::to_vec).collect(),
     };
     let splits = Splits::new(plan.chunk_count(), shape.outputs, LEFT_BLOCK * plan.output_stride());
-    let sums = splits.run(|chunks, first_output, sums| {
+    let sum = |chunks, first_output, sums: &mut [f32]| {
         plan.sum_chunks(x, dy, plan.positions_of(chunks), first_output, sums);
-    });
+    };
+    // One buffer, and each output a row of inputs: that is the weight itself.
+    if plan.layout.taps == 1 && plan.layout.in_place && plan.right_width == shape.inputs && splits.len() == dw.len() {
+        return splits.run(dw, sum);
+    }
+    let mut sums = arbitrary(splits.len());
+    splits.run(&mut sums, sum);
     plan.add_up(&sums, splits.buffer_len(), shape, dw);
 }
+
+/// Columns of the right operand that are packed at a time and then multiplied with all outputs of a task.
+const RIGHT_LEN: usize = 256;
 
 struct Plan {
     isa: Isa,
@@ -58,7 +68,8 @@ struct Plan {
     layout: RowLayout,
     /// Values in a row of the layout.
     row_len: usize,
-    right: Vec<(usize, ColumnsKernel)>,
+    /// Neighbouring panels that are packed together.
+    right: Vec<Vec<(usize, ColumnsKernel)>>,
     /// `row_len`, rounded up to whole panels.
     right_width: usize,
 }
@@ -94,39 +105,41 @@ impl Plan {
     ) {
         let _registers = self.kernels.hold_registers();
         let blocks = sums.len() / (LEFT_BLOCK * self.output_stride());
-        let mut tables: Vec<RowTable> = (0..E::PER_UNIT).map(|_| RowTable::new(self.layout)).collect();
-        let mut left = vec![0; blocks * CHUNK_UNITS * LEFT_BLOCK];
-        let mut spare = vec![0; CHUNK_UNITS * LEFT_BLOCK];
-        let mut right = vec![0; CHUNK_UNITS * self.right_width];
+        let mut table = RowTable::new(self.layout, CHUNK_UNITS * E::PER_UNIT);
+        let mut left = arbitrary(blocks * CHUNK_UNITS * LEFT_BLOCK);
+        let mut spare = arbitrary(CHUNK_UNITS * LEFT_BLOCK);
+        let mut right = arbitrary(CHUNK_UNITS * self.right_width.min(RIGHT_LEN));
         for first in positions.clone().step_by(Self::chunk_positions::<E>()) {
             let chunk = first..(first + Self::chunk_positions::<E>()).min(positions.end);
-            for (part, table) in tables.iter_mut().enumerate() {
-                let start = (chunk.start + part * GROUP_ROWS).min(chunk.end);
-                table.fill(&self.window, x, start..(start + GROUP_ROWS).min(chunk.end));
-            }
-            for (block, left) in left.chunks_exact_mut(CHUNK_UNITS * LEFT_BLOCK).enumerate() {
-                self.pack_left(dy, &chunk, first_output + block * LEFT_BLOCK, left, &mut spare);
+            let units = chunk.len().div_ceil(E::PER_UNIT).next_multiple_of(self.kernels.left.units());
+            table.fill(&self.window, x, chunk.clone());
+            let left_len = units * LEFT_BLOCK;
+            for (block, left) in left[..blocks * left_len].chunks_exact_mut(left_len).enumerate() {
+                self.pack_left(dy, &chunk, first_output + block * LEFT_BLOCK, left, &mut spare[..left_len]);
             }
             for tap in 0..self.layout.taps {
-                self.pack_right::<E>(&tables, tap, &mut right);
-                for (first_column, kernel) in &self.right {
-                    for block in 0..blocks {
-                        let sums =
-                            &mut sums[block * LEFT_BLOCK * self.output_stride()..][..LEFT_BLOCK * self.output_stride()];
-                        let columns = Columns {
-                            sums: sums[tap * self.right_width + first_column..].as_mut_ptr(),
-                            stride: self.output_stride(),
-                            accumulate: first > positions.start,
-                            left: left[block * CHUNK_UNITS * LEFT_BLOCK..].as_ptr(),
-                            left_stride: LEFT_BLOCK,
-                            right: right[CHUNK_UNITS * first_column..].as_ptr(),
-                            right_stride: kernel.width,
-                            units: CHUNK_UNITS,
-                        };
-                        // SAFETY: the block's last row starts `(LEFT_BLOCK − 1) · output_stride` after its first and has
-                        // `right_width − first_column ≥ width` values from there on in this tap; both operands are packed
-                        // for `CHUNK_UNITS` units. The public function saw that the machine has the instruction set.
-                        unsafe { (kernel.run)(&columns) };
+                for panels in &self.right {
+                    self.pack_right::<E>(&table, tap, panels, units, &mut right);
+                    let first_column = panels[0].0;
+                    for (column, kernel) in panels {
+                        for block in 0..blocks {
+                            let sums = &mut sums[block * LEFT_BLOCK * self.output_stride()..]
+                                [..LEFT_BLOCK * self.output_stride()];
+                            let columns = Columns {
+                                sums: sums[tap * self.right_width + column..].as_mut_ptr(),
+                                stride: self.output_stride(),
+                                accumulate: first > positions.start,
+                                left: left[block * left_len..].as_ptr(),
+                                left_stride: LEFT_BLOCK,
+                                right: right[units * (column - first_column)..].as_ptr(),
+                                right_stride: kernel.width,
+                                units,
+                            };
+                            // SAFETY: the block's last row starts `(LEFT_BLOCK − 1) · output_stride` after its first and has
+                            // `right_width − column ≥ width` values from there on in this tap; both operands are packed for
+                            // `units` units. The public function saw that the machine has the instruction set.
+                            unsafe { (kernel.run)(&columns) };
+                        }
                     }
                 }
             }
@@ -157,24 +170,28 @@ impl Plan {
         }
     }
 
-    /// The rows that `tap` sees, as panels `[CHUNK_UNITS, width]` of units one after the other. Row by row, because rows come
-    /// from far away.
-    fn pack_right<E: Element>(&self, tables: &[RowTable], tap: usize, right: &mut [u32]) {
-        let row = |position: usize| -> &[E] {
-            let row = tables[position / GROUP_ROWS].rows(tap)[position % GROUP_ROWS];
-            // SAFETY: rows of the table are valid for `row_units` units, that is `row_len` values.
-            unsafe { std::slice::from_raw_parts(row.cast::<E>(), self.row_len) }
-        };
+    /// The columns of `panels` of the rows that `tap` sees, as panels `[units, width]` one after the other. Row by row, because
+    /// rows come from far away.
+    fn pack_right<E: Element>(
+        &self,
+        table: &RowTable,
+        tap: usize,
+        panels: &[(usize, ColumnsKernel)],
+        units: usize,
+        right: &mut [u32],
+    ) {
         vectorized(
             self.isa,
             #[inline(always)]
             || {
-                for unit in 0..CHUNK_UNITS {
-                    let position = unit * E::PER_UNIT;
-                    let (upper, lower) = (row(position), row(position + E::PER_UNIT - 1));
-                    for (first, kernel) in &self.right {
+                let rows = table.rows(tap..tap + 1).chunks_exact(E::PER_UNIT).take(units);
+                for (unit, rows) in rows.enumerate() {
+                    // SAFETY: rows of the table are valid for `row_units` units, that is `row_len` values.
+                    let row = |row: *const u32| unsafe { std::slice::from_raw_parts(row.cast::<E>(), self.row_len) };
+                    let (upper, lower) = (row(rows[0]), row(rows[E::PER_UNIT - 1]));
+                    for (first, kernel) in panels {
                         let columns = *first..(first + kernel.width).min(self.row_len);
-                        let units = &mut right[CHUNK_UNITS * first + unit * kernel.width..][..kernel.width];
+                        let units = &mut right[units * (first - panels[0].0) + unit * kernel.width..][..kernel.width];
                         interleave(self.isa, &upper[columns.clone()], &lower[columns], units);
                     }
                 }
@@ -210,6 +227,7 @@ impl Plan {
 /// Called in code compiled for `isa`.
 #[inline(always)]
 fn interleave<E: Element>(isa: Isa, first: &[E], second: &[E], units: &mut [u32]) {
+    const STEP: usize = 8;
     #[cfg(target_arch = "x86_64")]
     if isa >= Isa::Avx512 && units.len().is_multiple_of(16) && first.len() == units.len() && second.len() == units.len()
     {
@@ -217,9 +235,12 @@ fn interleave<E: Element>(isa: Isa, first: &[E], second: &[E], units: &mut [u32]
         return unsafe { E::interleave_avx512(first, second, units) };
     }
     let _ = isa;
-    if first.len() == units.len() && second.len() == units.len() {
-        for ((unit, first), second) in units.iter_mut().zip(first).zip(second) {
-            *unit = E::unit(*first, *second);
+    if first.len() == units.len() && second.len() == units.len() && units.len().is_multiple_of(STEP) {
+        let rows = first.as_chunks::<STEP>().0.iter().zip(second.as_chunks::<STEP>().0);
+        for (units, (first, second)) in units.as_chunks_mut::<STEP>().0.iter_mut().zip(rows) {
+            for i in 0..STEP {
+                units[i] = E::unit(first[i], second[i]);
+            }
         }
         return;
     }

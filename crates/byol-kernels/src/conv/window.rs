@@ -4,7 +4,6 @@
 use std::ops::Range;
 
 use crate::element::Element;
-use crate::vector::GROUP_ROWS;
 
 /// How destination indices along one spatial axis read source indices: destination `first + stride·i`, `i < count`, reads
 /// the `taps` consecutive source indices from `source_first + source_step·i`; those outside `0..source_len` are zero.
@@ -51,6 +50,9 @@ pub(super) struct Window {
     pub(super) channels: usize,
 }
 
+/// Units that a kernel may sum together: those of a tile register.
+const TILE_UNITS: usize = 16;
+
 /// How the reduction is cut into rows: `taps` rows of `row_units` units for every position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RowLayout {
@@ -76,10 +78,26 @@ impl RowLayout {
     pub(super) fn units(&self) -> usize {
         self.taps * self.row_units
     }
+
+    /// Cuts the reduction into parts of at most `len` units, `(taps, units of each row)`: whole rows of several taps, or parts
+    /// of the row of one, which end where a tile of [`TILE_UNITS`] does: tiles sum their units together, and so the bits are
+    /// those of any other cut.
+    pub(super) fn parts(self, len: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let taps_per_part = (len / self.row_units.max(1)).clamp(1, self.taps.max(1));
+        let cuts = if taps_per_part > 1 { 1 } else { self.row_units.div_ceil(len).max(1) };
+        let part_units = self.row_units.div_ceil(cuts).next_multiple_of(TILE_UNITS).min(len.max(1));
+        (0..self.taps).step_by(taps_per_part).flat_map(move |tap| {
+            let taps = tap..(tap + taps_per_part).min(self.taps);
+            let firsts = (0..self.row_units).step_by(part_units);
+            firsts.map(move |first| (taps.clone(), first..(first + part_units).min(self.row_units)))
+        })
+    }
 }
 
-/// The rows that up to [`GROUP_ROWS`] positions see.
+/// The rows that up to `capacity` positions see.
 pub(super) struct RowTable {
+    capacity: usize,
+    /// `[taps, capacity]`
     pointers: Vec<*const u32>,
     /// Dense copies of patches, where rows are not read in place.
     patches: Vec<u32>,
@@ -88,29 +106,25 @@ pub(super) struct RowTable {
 }
 
 impl RowTable {
-    /// Room for a group of rows.
-    pub(super) fn new(layout: RowLayout) -> Self {
+    /// Room for the rows of `capacity` positions.
+    pub(super) fn new(layout: RowLayout, capacity: usize) -> Self {
         Self {
-            pointers: vec![std::ptr::null(); layout.taps * GROUP_ROWS],
-            patches: vec![0; if layout.in_place { 0 } else { GROUP_ROWS * layout.row_units }],
+            capacity,
+            pointers: vec![std::ptr::null(); layout.taps * capacity],
+            patches: vec![0; if layout.in_place { 0 } else { capacity * layout.row_units }],
             zeros: vec![0; layout.row_units],
             layout,
         }
     }
 
-    /// `[taps, GROUP_ROWS]` pointers, each valid for `row_units` units as long as the source and the table live.
-    pub(super) fn pointers(&self) -> *const *const u32 {
-        self.pointers.as_ptr()
+    /// `[taps, capacity]` rows, each valid for `row_units` units as long as the source and the table live.
+    pub(super) fn rows(&self, taps: Range<usize>) -> &[*const u32] {
+        &self.pointers[taps.start * self.capacity..taps.end * self.capacity]
     }
 
-    /// The rows of `tap`.
-    pub(super) fn rows(&self, tap: usize) -> &[*const u32] {
-        &self.pointers[tap * GROUP_ROWS..][..GROUP_ROWS]
-    }
-
-    /// Points the table at what `positions` (at most [`GROUP_ROWS`]) see of `source`; the rest of it at zeros.
+    /// Points the table at what `positions` (at most its capacity) see of `source`; the rest of it at zeros.
     pub(super) fn fill<E: Element>(&mut self, window: &Window, source: &[E], positions: Range<usize>) {
-        assert!(positions.len() <= GROUP_ROWS);
+        assert!(positions.len() <= self.capacity);
         if self.layout.in_place {
             self.point_into(window, source, positions);
         } else {
@@ -136,7 +150,7 @@ impl RowTable {
                     let inside = window.x.inside(tap_x, &columns);
                     let slots = first + inside.start - columns.start;
                     let table =
-                        &mut self.pointers[(tap_y * window.x.taps + tap_x) * GROUP_ROWS + slots..][..inside.len()];
+                        &mut self.pointers[(tap_y * window.x.taps + tap_x) * self.capacity + slots..][..inside.len()];
                     for (j, slot) in inside.zip(table) {
                         // `inside` has only columns whose source lies in the row.
                         let offset = window.x.source(j, tap_x) as usize * window.channels;
@@ -151,42 +165,67 @@ impl RowTable {
         if self.layout.taps == 0 {
             return;
         }
-        let patch_len = window.taps() * window.channels;
-        let row_units = self.layout.row_units;
-        self.patches.fill(0);
-        // SAFETY: the buffer has room for `GROUP_ROWS` patches of `row_units` units, and any bits are a value of E.
+        let (span_len, row_len) = (window.x.taps * window.channels, window.x.source_len * window.channels);
+        let patch_len = self.layout.row_units * E::PER_UNIT;
+        // SAFETY: the buffer has room for `capacity` patches of `row_units` units, and any bits are a value of E.
         let patches: &mut [E] = unsafe {
             std::slice::from_raw_parts_mut(self.patches.as_mut_ptr().cast(), self.patches.len() * E::PER_UNIT)
         };
-        let row_len = window.x.source_len * window.channels;
+        let mut written = 0;
         window.for_each_run(positions, |image, i, columns, first| {
-            for tap_y in 0..window.y.taps {
-                let y = window.y.source(i, tap_y);
-                if y < 0 || y >= window.y.source_len as isize {
-                    continue;
+            written = first + columns.len();
+            for (slot, j) in (first..).zip(columns) {
+                let patch = &mut patches[slot * patch_len..][..patch_len];
+                let start = window.x.source(j, 0) * window.channels as isize;
+                let is_whole = start >= 0 && start as usize + span_len <= row_len;
+                for tap_y in 0..window.y.taps {
+                    let y = window.y.source(i, tap_y);
+                    let span = &mut patch[tap_y * span_len..][..span_len];
+                    if y < 0 || y >= window.y.source_len as isize {
+                        span.fill(E::default());
+                        continue;
+                    }
+                    let row = &source[(image * window.y.source_len + y as usize) * row_len..][..row_len];
+                    match is_whole {
+                        true => copy_short(&row[start as usize..][..span_len], span),
+                        false => copy_inside(row, start, span),
+                    }
                 }
-                let row = &source[(image * window.y.source_len + y as usize) * row_len..][..row_len];
-                for (slot, j) in (first..).zip(columns.clone()) {
-                    let patch = &mut patches[slot * row_units * E::PER_UNIT..][..patch_len];
-                    let span = &mut patch[tap_y * window.x.taps * window.channels..][..window.x.taps * window.channels];
-                    copy_inside(row, window.x.source(j, 0), window.channels, span);
-                }
+                patch[window.y.taps * span_len..].fill(E::default());
             }
         });
+        patches[written * patch_len..].fill(E::default());
         for (slot, pointer) in self.pointers.iter_mut().enumerate() {
-            *pointer = self.patches[slot * row_units..].as_ptr();
+            *pointer = self.patches[slot * self.layout.row_units..].as_ptr();
         }
     }
 }
 
-/// Copies source columns from `start` on to `span`, leaving out those outside of the row.
-fn copy_inside<E: Copy>(row: &[E], start: isize, channels: usize, span: &mut [E]) {
-    let (len, columns) = ((row.len() / channels) as isize, (span.len() / channels) as isize);
-    let (from, to) = (start.clamp(0, len), (start + columns).clamp(0, len));
-    if from < to {
-        let inside = &row[from as usize * channels..to as usize * channels];
-        span[(from - start) as usize * channels..][..inside.len()].copy_from_slice(inside);
+/// Copies a few values, for which a call of the library's copy would take longer than the copy.
+#[inline(always)]
+fn copy_short<E: Copy>(from: &[E], to: &mut [E]) {
+    const STEP: usize = 8;
+    let len = from.len().min(to.len());
+    if len < STEP {
+        return to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
     }
+    // The last step overlaps the one before where the length is no multiple.
+    for at in (0..len).step_by(STEP).map(|at| at.min(len - STEP)) {
+        let step: [E; STEP] = from[at..at + STEP].try_into().expect("a slice of that length");
+        to[at..at + STEP].copy_from_slice(&step);
+    }
+}
+
+/// Copies the source's values from `start` on to `span`, zeros for those outside of the row.
+#[inline(always)]
+pub(super) fn copy_inside<E: Copy + Default>(row: &[E], start: isize, span: &mut [E]) {
+    let (len, end) = (row.len() as isize, start + span.len() as isize);
+    let (from, to) = (start.clamp(0, len), end.clamp(0, len));
+    let (before, rest) = span.split_at_mut((from - start).clamp(0, span.len() as isize) as usize);
+    let (inside, after) = rest.split_at_mut((to - from).max(0) as usize);
+    before.fill(E::default());
+    inside.copy_from_slice(&row[from as usize..][..inside.len()]);
+    after.fill(E::default());
 }
 
 impl Window {

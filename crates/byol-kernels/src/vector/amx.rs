@@ -31,7 +31,7 @@ unsafe fn columns(columns: &Columns) {
 
 /// The kernels of [`BF16`] for every machine, on tiles in memory.
 #[cfg(all(test, unix))]
-pub(crate) const EMULATED_BF16: Kernels = Kernels {
+pub(crate) const TILES_ON_ARRAYS: Kernels = Kernels {
     // SAFETY of both: the caller's contract is the same, and emulated tiles need no instruction set.
     rows: &[RowsKernel { width: BLOCK, run: |rows| unsafe { multiply_all_rows::<Emulated>(rows) } }],
     columns: &[ColumnsKernel { width: BLOCK, run: |columns| unsafe { multiply_all_columns::<Emulated>(columns) } }],

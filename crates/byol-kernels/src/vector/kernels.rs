@@ -63,6 +63,17 @@ pub(crate) enum LeftLayout {
     Tiles,
 }
 
+impl LeftLayout {
+    /// The units of both operands are a multiple of this.
+    pub(crate) fn units(self) -> usize {
+        match self {
+            Self::UnitsFirst => 1,
+            #[cfg(target_arch = "x86_64")]
+            Self::Tiles => 16,
+        }
+    }
+}
+
 /// 64 KiB of a panel: vectors find it in the second cache early enough, and sums are loaded and stored seldom.
 pub(crate) const VECTOR_CHUNK_LEN: usize = 16 * 1024;
 

@@ -15,7 +15,9 @@ mod operand;
 mod portable;
 
 #[cfg(all(test, unix, target_arch = "x86_64"))]
-pub(crate) use amx::EMULATED_BF16;
+pub(crate) use amx::TILES_ON_ARRAYS;
 pub(crate) use block::{Columns, GROUP_ROWS, LEFT_BLOCK, Rows};
 pub(crate) use kernels::{ColumnsKernel, Kernels, LeftLayout, RowsKernel, VECTOR_CHUNK_LEN, panels};
 pub(crate) use operand::Operand;
+#[cfg(all(test, unix, target_arch = "x86_64"))]
+pub(crate) use portable::WIDE_PANELS_ON_ARRAYS;

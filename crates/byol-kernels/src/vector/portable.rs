@@ -21,6 +21,24 @@ pub(super) const BF16: Kernels = Kernels {
     left: LeftLayout::UnitsFirst,
 };
 
+/// The kernels of [`BF16`] in panels as wide as those of AVX-512.
+#[cfg(all(test, unix, target_arch = "x86_64"))]
+pub(crate) const WIDE_PANELS_ON_ARRAYS: Kernels = Kernels {
+    rows: &[
+        RowsKernel { width: 64, run: |rows| unsafe { multiply_rows::<Pairs, 6, 8>(rows) } },
+        RowsKernel { width: 48, run: |rows| unsafe { multiply_rows::<Pairs, 8, 6>(rows) } },
+        RowsKernel { width: 32, run: |rows| unsafe { multiply_rows::<Pairs, 12, 4>(rows) } },
+        RowsKernel { width: 16, run: |rows| unsafe { multiply_rows::<Pairs, 12, 2>(rows) } },
+    ],
+    chunk_len: VECTOR_CHUNK_LEN,
+    columns: &[
+        ColumnsKernel { width: 48, run: |columns| unsafe { multiply_columns::<Pairs, 8, 6>(columns) } },
+        ColumnsKernel { width: 32, run: |columns| unsafe { multiply_columns::<Pairs, 8, 4>(columns) } },
+        ColumnsKernel { width: 16, run: |columns| unsafe { multiply_columns::<Pairs, 16, 2>(columns) } },
+    ],
+    left: LeftLayout::UnitsFirst,
+};
+
 const LANES: usize = 8;
 
 /// Units of one `f32`.

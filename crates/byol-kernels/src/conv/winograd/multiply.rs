@@ -96,18 +96,19 @@ pub(super) fn map_inputs<E: Element>(
     mapped: &mut [f32],
 ) {
     let stride = mapped.len() / PRODUCTS;
-    let zeros = vec![E::default(); channels];
+    let zeros = vec![E::default(); POINTS * channels];
+    let mut patch = arbitrary::<E>(PRODUCTS * channels);
     let mut half = EMPTY;
     for (row, number) in tiles.enumerate() {
-        let sources = tiling.sources(tiling.tile(number), source, &zeros);
+        let sources = tiling.sources(tiling.tile(number), source, &zeros, &mut patch);
         for c in (0..channels).step_by(LANES) {
             both_axes(
                 &mut half,
                 #[inline(always)]
                 |i, j| {
                     // What the next tile sees first comes from main memory, in pieces too short for the hardware to foresee.
-                    prefetch(sources[i][j].as_ptr().wrapping_add(OUT * channels + c));
-                    load(sources[i][j], c)
+                    prefetch(sources[i].as_ptr().wrapping_add((j + OUT) * channels + c));
+                    load(sources[i], j * channels + c)
                 },
                 transform::input,
                 #[inline(always)]

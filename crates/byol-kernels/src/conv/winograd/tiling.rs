@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::window::{Axis, Window};
+use super::super::window::{Axis, Window, copy_inside};
 use super::transform::{OUT, POINTS};
 
 /// Tiles that cover the destinations of a window, row by row, image by image.
@@ -39,19 +39,34 @@ impl Tiling {
         Tile { image, y: place / across * OUT, x: place % across * OUT }
     }
 
-    /// The rows of channels that `tile` sees of the source; `zeros` outside.
+    /// What `tile` sees of each of the source's rows, `[POINTS, channels]`. Where it reaches over the left or right edge, that
+    /// is put together in `patch`, `[POINTS, POINTS, channels]`; `zeros` is a row of zeros.
     #[inline(always)]
-    pub(super) fn sources<'a, E>(&self, tile: Tile, source: &'a [E], zeros: &'a [E]) -> [[&'a [E]; POINTS]; POINTS] {
-        let row_len = self.x.source_len * self.channels;
+    pub(super) fn sources<'a, E: Copy + Default>(
+        &self,
+        tile: Tile,
+        source: &'a [E],
+        zeros: &'a [E],
+        patch: &'a mut [E],
+    ) -> [&'a [E]; POINTS] {
+        let (row_len, span_len) = (self.x.source_len * self.channels, POINTS * self.channels);
         let image = &source[tile.image * self.y.source_len * row_len..][..self.y.source_len * row_len];
-        let inside =
-            |first: isize, i: usize, len: usize| usize::try_from(first + i as isize).ok().filter(|at| *at < len);
+        let first_row = self.y.source_first + tile.y as isize;
+        let start = (self.x.source_first + tile.x as isize) * self.channels as isize;
+        let is_whole = start >= 0 && start as usize + span_len <= row_len;
+        let mut patch = patch.chunks_exact_mut(span_len);
         std::array::from_fn(|i| {
-            let y = inside(self.y.source_first + tile.y as isize, i, self.y.source_len);
-            std::array::from_fn(|j| match (y, inside(self.x.source_first + tile.x as isize, j, self.x.source_len)) {
-                (Some(y), Some(x)) => &image[y * row_len + x * self.channels..][..self.channels],
-                _ => zeros,
-            })
+            let y = first_row + i as isize;
+            if y < 0 || y >= self.y.source_len as isize {
+                return zeros;
+            }
+            let row = &image[y as usize * row_len..][..row_len];
+            if is_whole {
+                return &row[start as usize..][..span_len];
+            }
+            let span = patch.next().expect("a patch has as many rows");
+            copy_inside(row, start, span);
+            span
         })
     }
 

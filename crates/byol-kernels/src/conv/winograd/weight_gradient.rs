@@ -35,7 +35,8 @@ pub(in super::super) fn weight_gradient<E: Element>(
     let plan = Plan { isa, tiling, shape: *shape, tiles: shape.batch * tiling.tiles(), right, right_width };
     let block_len = LEFT_BLOCK * PRODUCTS * right_width;
     let splits = Splits::new(plan.tiles.div_ceil(CHUNK_TILES), shape.outputs, block_len);
-    let sums = splits.run(|chunks, first_output, sums| {
+    let mut sums = arbitrary(splits.len());
+    splits.run(&mut sums, |chunks, first_output, sums| {
         let bound = |chunk: usize| (chunk * CHUNK_TILES).min(plan.tiles);
         plan.sum_chunks(x, dy, bound(chunks.start)..bound(chunks.end), first_output, sums);
     });
@@ -126,7 +127,7 @@ impl Plan {
                         true => {
                             let dy = &dy[first + (i * width + j) * outputs + c..];
                             prefetch(dy.as_ptr().wrapping_add(OUT * outputs));
-                            load(dy, 0)
+                            load::<E, LANES>(dy, 0)
                         }
                         false => [0.0; LANES],
                     },
