@@ -27,9 +27,7 @@ impl Compute {
 
     /// Opens the device and sets the number of threads.
     pub fn open(&self) -> Result<Device> {
-        if let Some(threads) = self.threads {
-            byol_nn::ops::set_compute_threads(usize::from(threads));
-        }
+        byol_nn::ops::set_compute_threads(self.thread_count());
         if let Some(isa) = self.isa {
             byol_nn::ops::choose_isa(isa).map_err(|expected| Error::Flag {
                 flag: "--isa",

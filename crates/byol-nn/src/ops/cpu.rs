@@ -264,7 +264,11 @@ fn conv<E: Stored>(x: FlexTensor, weight: FlexTensor, options: Conv) -> FlexTens
     tensor(y, output_shape(&shape))
 }
 
-/// Gradients of a convolution with respect to `x`, which is gone before the first is made, and `weight`.
+/// Inputs of so many bytes are kept while their gradient is made: both gradients at once, so that a core that waits at the end
+/// of one finds work in the other.
+const MAX_KEPT_BYTES: usize = 16 << 20;
+
+/// Gradients of a convolution with respect to `x`, which is gone before the first is made where it is large, and `weight`.
 fn conv_gradient<E: Stored>(
     shape: &ConvShape,
     x: FlexTensor,
@@ -273,18 +277,27 @@ fn conv_gradient<E: Stored>(
     wants_x: bool,
 ) -> (FlexTensor, FlexTensor) {
     let x_shape = x.shape();
-    let mut dw = arbitrary(shape.weight_len());
-    byol_kernels::conv2d_weight_gradient(isa(), shape, values::<E>(&x), dz, &mut dw);
-    drop(x);
-    let dx = if wants_x {
+    let weight_gradient = |x: &[E]| {
+        let mut dw = arbitrary(shape.weight_len());
+        byol_kernels::conv2d_weight_gradient(isa(), shape, x, dz, &mut dw);
+        tensor(dw, weight.shape())
+    };
+    let input_gradient = || {
+        if !wants_x {
+            return tensor(Vec::<E>::new(), Shape::new([0]));
+        }
         let weight = weight.to_contiguous();
         let mut dx = arbitrary::<E>(shape.input_len());
         byol_kernels::conv2d_input_gradient(isa(), shape, values(&weight), dz, Write::Overwrite, &mut dx);
         tensor(dx, x_shape)
-    } else {
-        tensor(Vec::<E>::new(), Shape::new([0]))
     };
-    (dx, tensor(dw, weight.shape()))
+    if shape.input_len() * size_of::<E>() <= MAX_KEPT_BYTES {
+        let (dw, dx) = rayon::join(|| weight_gradient(values(&x)), input_gradient);
+        return (dx, dw);
+    }
+    let dw = weight_gradient(values(&x));
+    drop(x);
+    (input_gradient(), dw)
 }
 
 fn conv_affine<E: Stored>(
@@ -304,8 +317,10 @@ fn conv_affine<E: Stored>(
 }
 
 fn linear_gradients<E: Stored>(shape: &ConvShape, x: &[E], weight: &[f32], dy: &[E], dx: &mut [f32], dw: &mut [f32]) {
-    byol_kernels::conv2d_input_gradient(isa(), shape, weight, dy, Write::Overwrite, dx);
-    byol_kernels::conv2d_weight_gradient(isa(), shape, x, dy, dw);
+    rayon::join(
+        || byol_kernels::conv2d_input_gradient(isa(), shape, weight, dy, Write::Overwrite, dx),
+        || byol_kernels::conv2d_weight_gradient(isa(), shape, x, dy, dw),
+    );
 }
 
 /// Gradients with respect to input, γ, β and, where `output` is given, the residual.

@@ -26,12 +26,16 @@ pub fn choose_isa(wanted: Isa) -> Result<(), String> {
     Ok(())
 }
 
-/// Fixes the number of CPU threads that compute; without it there is one per core.
+/// Fixes the number of CPU threads that compute, the calling one among them: what it starts need not be handed to another thread
+/// first, which for the short kernels of small networks takes as long as the kernel.
+///
+/// The calling thread must be the one that computes: while it waits for another thread, that one computes with one thread less,
+/// and if there is but one thread, neither ever goes on.
 ///
 /// # Panics
 /// When something was computed before.
 pub fn set_compute_threads(threads: usize) {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global();
     pool.expect("the number of threads is set once, before anything is computed");
 }
 

@@ -107,7 +107,9 @@ impl Byol {
     ///
     /// The views go through each network one after the other, each normalised by its own batch statistics, in the
     /// target too (spec §2.2). Where the target is a network of its own, a view's graph is gone before the next view
-    /// passes: the gradient of a sum is the sum of the gradients, and memory is needed for one view only.
+    /// passes: the gradient of a sum is the sum of the gradients, and memory is needed for one view only. The target takes its
+    /// views while view 1 passes the online network: a core that waits at the end of a short kernel of one finds work in the
+    /// other.
     pub fn add_gradients(
         &mut self,
         [view1, view2]: [Tensor<4>; 2],
@@ -118,16 +120,22 @@ impl Byol {
         let (precision, comparison) = (self.precision, self.comparison);
         match self.target_kind {
             TargetKind::MovingAverage | TargetKind::Fixed => {
-                let t1 = self.target.forward(view1.clone(), modes.first, precision);
-                let t2 = self.target.forward(view2.clone(), modes.second, precision);
-                let mut half = |view, mode, own: &Tensor<2>, other: &Tensor<2>| {
-                    let Forward { y, z, prediction } = self.online.forward(view, mode, precision);
+                let Self { online, target, .. } = self;
+                let ([t1, t2], forward1) = rayon::join(
+                    || {
+                        let views = [(view1.clone(), modes.first), (view2.clone(), modes.second)];
+                        views.map(|(view, mode)| target.forward(view, mode, precision))
+                    },
+                    || online.forward(view1.clone(), modes.first, precision),
+                );
+                let mut half = |online: &Online, Forward { y, z, prediction }, own: &Tensor<2>, other: &Tensor<2>| {
                     let loss = comparison.direction_loss(prediction, own.clone(), other.clone());
-                    add_gradients(&self.online, &mut loss.backward(), scale, sum);
+                    add_gradients(online, &mut loss.backward(), scale, sum);
                     (loss.without_autodiff(), z.without_autodiff(), y)
                 };
-                let (loss1, z1, representation) = half(view1, modes.first, &t1, &t2);
-                let (loss2, z2, _) = half(view2, modes.second, &t2, &t1);
+                let (loss1, z1, representation) = half(online, forward1, &t1, &t2);
+                let forward2 = online.forward(view2, modes.second, precision);
+                let (loss2, z2, _) = half(online, forward2, &t2, &t1);
                 Losses { loss: loss1 + loss2, projections: [z1, z2], representation }
             }
             TargetKind::StopGradient | TargetKind::Gradient => {
