@@ -1,8 +1,9 @@
 """One BYOL training step in PyTorch on this CPU, the other side of `byol bench step`.
 
-usage: pytorch_step.py ARCH SIZE_PX BATCH {f32,bf16} {channels_last,channels_first} ITERATIONS THREADS
-Prints one JSON object. What is timed: online network forward and backward and target network forward on two ready-made
-views, heads of 4096 and 256, SGD with momentum 0.9 on all tensors at once, target update.
+usage: pytorch_step.py ARCH SIZE_PX BATCH HIDDEN/SIZE {f32,bf16} {channels_last,channels_first} ITERATIONS THREADS
+ARCH is torchvision's name, or that of a ResNet-18 or -34 of another width, like resnet18x0.25. Prints one JSON object. What is
+timed: online network forward and backward and target network forward on two ready-made views, heads of HIDDEN and SIZE, SGD
+with momentum 0.9 on all tensors at once, target update.
 """
 
 import copy
@@ -17,7 +18,8 @@ import torchvision
 from torch import nn
 from torch.nn import functional
 
-arch, size_px, batch, precision, layout, iterations, threads = sys.argv[1:]
+arch, size_px, batch, heads, precision, layout, iterations, threads = sys.argv[1:]
+hidden, projection = (int(part) for part in heads.split("/"))
 size_px, batch, iterations, threads = int(size_px), int(batch), int(iterations), int(threads)
 torch.set_num_threads(threads)
 torch.manual_seed(0)
@@ -26,18 +28,42 @@ memory_format = torch.channels_last if layout == "channels_last" else torch.cont
 
 def head(inputs: int) -> nn.Module:
     return nn.Sequential(
-        nn.Linear(inputs, 4096), nn.BatchNorm1d(4096), nn.ReLU(inplace=True), nn.Linear(4096, 256, bias=False)
+        nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, projection, bias=False)
     )
 
 
-encoder = getattr(torchvision.models, arch)()
+class Narrow(torchvision.models.ResNet):
+    """A ResNet of basic blocks whose every convolution has `width` times the channels: torchvision offers that for bottlenecks
+    only."""
+
+    def __init__(self, blocks: list, width: float):
+        self.width = width
+        super().__init__(torchvision.models.resnet.BasicBlock, blocks)
+        self.conv1 = nn.Conv2d(3, round(64 * width), kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(round(64 * width))
+        self.fc = nn.Linear(round(512 * width), 1000)
+
+    def _make_layer(self, block, planes, *arguments, **options):
+        if planes == 64:
+            self.inplanes = round(64 * self.width)
+        return super()._make_layer(block, round(planes * self.width), *arguments, **options)
+
+
+def build(arch: str) -> nn.Module:
+    name, _, width = arch.partition("x")
+    if not width:
+        return getattr(torchvision.models, name)()
+    return Narrow({"resnet18": [2, 2, 2, 2], "resnet34": [3, 4, 6, 3]}[name], float(width))
+
+
+encoder = build(arch)
 size = encoder.fc.in_features
 encoder.fc = nn.Identity()
 if size_px <= 64:
-    encoder.conv1 = nn.Conv2d(3, 64, kernel_size=3, padding=1, bias=False)
+    encoder.conv1 = nn.Conv2d(3, encoder.conv1.out_channels, kernel_size=3, padding=1, bias=False)
     encoder.maxpool = nn.Identity()
 online = nn.Sequential(encoder, head(size)).to(memory_format=memory_format)
-predictor = head(256)
+predictor = head(projection)
 target = copy.deepcopy(online).requires_grad_(False)
 views = [torch.randn(batch, 3, size_px, size_px).to(memory_format=memory_format) for _ in range(2)]
 parameters = [*online.parameters(), *predictor.parameters()]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use byol::bench::{BenchReport, Workload, embed, step};
+use byol::bench::{BenchReport, Heads, Workload, embed, step};
 use byol_data::views::{Views, ViewsConfig, blur_taps};
 use byol_data::{DataConfig, DataError, Dataset, throughput};
 use byol_eval::waiting;
@@ -19,7 +19,7 @@ use crate::{Ending, show};
 #[derive(clap::Subcommand)]
 pub enum Bench {
     /// Time training steps: two views through both networks, gradients, optimiser, target update
-    Step(Arguments),
+    Step(StepArguments),
     /// Time the encoder alone, as `byol embed` uses it
     Embed(Arguments),
     /// Time reading, decoding and two views per picture, as in training
@@ -57,6 +57,15 @@ pub struct PeakArguments {
 }
 
 #[derive(clap::Args)]
+pub struct StepArguments {
+    #[command(flatten)]
+    arguments: Arguments,
+    /// Units of the hidden layers of projector and predictor, and size of a projection
+    #[arg(long, value_name = "HIDDEN/SIZE", default_value_t = Heads::PAPER)]
+    heads: Heads,
+}
+
+#[derive(clap::Args)]
 pub struct Arguments {
     /// Architecture of the encoder
     #[arg(long, value_name = "ARCH", default_value = "resnet18")]
@@ -82,14 +91,16 @@ pub struct Arguments {
 
 pub fn run(bench: Bench) -> Result<Ending> {
     match bench {
-        Bench::Step(arguments) => time(&arguments, step),
+        Bench::Step(StepArguments { arguments, heads }) => {
+            time(&arguments, |workload, device| step(workload, heads, device))
+        }
         Bench::Embed(arguments) => time(&arguments, embed),
         Bench::Peak(arguments) => peak(&arguments),
         Bench::Input(arguments) => input(&arguments),
     }
 }
 
-fn time(arguments: &Arguments, bench: fn(&Workload, &Device) -> BenchReport) -> Result<Ending> {
+fn time(arguments: &Arguments, bench: impl FnOnce(&Workload, &Device) -> BenchReport) -> Result<Ending> {
     let workload = Workload {
         arch: arguments.arch,
         size_px: usize::from(arguments.size),
@@ -176,7 +187,8 @@ fn peak(arguments: &PeakArguments) -> Result<Ending> {
 
 fn tell(report: &BenchReport) {
     let BenchReport { arch, size_px, batch_size, precision, isa, threads, .. } = report;
-    paragraph(&format!("{arch}, {size_px} px, batch {batch_size}, {precision} on {isa}, {threads} threads"));
+    let heads = report.heads.map_or(String::new(), |heads| format!(", heads {heads}"));
+    paragraph(&format!("{arch}, {size_px} px, batch {batch_size}{heads}, {precision} on {isa}, {threads} threads"));
     let memory = report.peak_rss_bytes.map_or("unknown".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
     row("speed", &format!("{:.1} images/s", report.images_per_second));
     row("repetition", &format!("{:.3} s (median)", report.seconds_median));

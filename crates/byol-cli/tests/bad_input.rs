@@ -678,6 +678,18 @@ const CASES: &[Case] = &[
         expected: &["--batch", "at most 4 pictures of 4096 px", "60000"],
     },
     Case {
+        name: "bench of heads of one number",
+        prepare: nothing,
+        arguments: "bench step --heads 77",
+        expected: &["--heads", "HIDDEN/SIZE, like 4096/256", "77"],
+    },
+    Case {
+        name: "bench of heads that fit in no memory",
+        prepare: nothing,
+        arguments: "bench step --heads 65536/65536",
+        expected: &["--heads", "a product of at most 67108864", "65536/65536"],
+    },
+    Case {
         name: "bench in an unknown precision",
         prepare: nothing,
         arguments: "bench step --precision f16",

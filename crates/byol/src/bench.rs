@@ -1,5 +1,7 @@
 //! How fast this machine trains and embeds: the figures behind `byol bench`.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -29,6 +31,41 @@ pub struct Workload {
     pub iterations: usize,
 }
 
+/// Sizes of projector and predictor, written `hidden/size`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Heads {
+    /// Units of the hidden layers.
+    pub hidden: usize,
+    /// Size of a projection.
+    pub size: usize,
+}
+
+impl Heads {
+    /// The paper's.
+    pub const PAPER: Self = Self { hidden: 4096, size: 256 };
+}
+
+impl fmt::Display for Heads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.hidden, self.size)
+    }
+}
+
+impl FromStr for Heads {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        /// Weights of a layer between the two beyond which a benchmark only measures how memory runs out.
+        const MAX_WEIGHTS: usize = 1 << 26;
+        let size = |text: &str| text.parse().ok().filter(|size| (1..=MAX_WEIGHTS).contains(size));
+        let heads = text.split_once('/').and_then(|(hidden, projection)| Some((size(hidden)?, size(projection)?)));
+        let (hidden, size) = heads.filter(|(hidden, size)| hidden * size <= MAX_WEIGHTS).ok_or_else(|| {
+            format!("expected HIDDEN/SIZE, like 4096/256, with a product of at most {MAX_WEIGHTS}; got {text:?}")
+        })?;
+        Ok(Self { hidden, size })
+    }
+}
+
 /// What came out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BenchReport {
@@ -40,6 +77,8 @@ pub struct BenchReport {
     pub batch_size: usize,
     /// Type of activations and matrix operands.
     pub precision: Precision,
+    /// Sizes of projector and predictor; absent for inference.
+    pub heads: Option<Heads>,
     /// Instruction set of the kernels.
     pub isa: &'static str,
     /// Threads that computed.
@@ -85,35 +124,36 @@ impl Workload {
         Tensor::from_data(TensorData::new(pixels, [self.batch_size, self.size_px, self.size_px, 3]), device)
     }
 
-    fn report(&self, seconds_median: f64, multiply_adds: u64, loss: Option<f32>) -> BenchReport {
+    fn report(&self, seconds_median: f64, multiply_adds: u64, step: Option<(Heads, f32)>) -> BenchReport {
         BenchReport {
             arch: self.arch,
             size_px: self.size_px,
             batch_size: self.batch_size,
             precision: self.precision,
+            heads: step.map(|(heads, _)| heads),
             isa: ops::isa().name(),
             threads: rayon::current_num_threads(),
             images_per_second: self.batch_size as f64 / seconds_median,
             seconds_median,
             gflops_per_second: 2.0 * multiply_adds as f64 * self.batch_size as f64 / seconds_median / 1e9,
             peak_rss_bytes: peak_memory_bytes(),
-            loss,
+            loss: step.map(|(_, loss)| loss),
         }
     }
 }
 
 /// Times one training step as every tool must do it: online network forward and backward and target network forward on
-/// two ready-made views, heads of 4096 and 256, SGD with momentum, target update.
+/// two ready-made views, SGD with momentum, target update.
 ///
 /// Counted per picture and view: one forward pass of online network, predictor and target network, and twice the online
 /// forward pass backwards, but for the first convolution, whose input needs no gradient.
-pub fn step(workload: &Workload, device: &Device) -> BenchReport {
+pub fn step(workload: &Workload, heads: Heads, device: &Device) -> BenchReport {
     let config = ModelConfig {
         arch: workload.arch,
         stem: workload.stem(),
-        projector_hidden: 4096,
-        predictor_hidden: 4096,
-        projection_size: 256,
+        projector_hidden: heads.hidden,
+        predictor_hidden: heads.hidden,
+        projection_size: heads.size,
         ..Preset::Imagenet1000.config().model
     };
     step_of(&config, workload, device)
@@ -140,7 +180,8 @@ pub fn step_of(config: &ModelConfig, workload: &Workload, device: &Device) -> Be
     let projector = ((size + config.projection_size) * config.projector_hidden) as u64;
     let predictor = (2 * config.projection_size * config.predictor_hidden) as u64;
     let (online, target) = (encoder + projector + predictor, encoder + projector);
-    workload.report(seconds, 2 * (3 * online - stem + target), Some(loss))
+    let heads = Heads { hidden: config.projector_hidden, size: config.projection_size };
+    workload.report(seconds, 2 * (3 * online - stem + target), Some((heads, loss)))
 }
 
 /// Times inference of the encoder: batch norm by running statistics, ready-made pictures.
