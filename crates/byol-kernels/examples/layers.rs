@@ -7,6 +7,8 @@
 //!
 //! usage: `cargo run --release -p byol-kernels --example layers -- [resnet18|resnet18x0.25|resnet50] [f32|bf16] [ISA] [BATCH] [same]`
 
+mod networks;
+
 use std::time::Instant;
 
 use byol_kernels::{
@@ -26,12 +28,7 @@ fn main() {
     let isa: Isa = argument(2, Isa::best().name()).parse().expect("an instruction set");
     let network = argument(0, "resnet18");
     let batch = argument(3, if network == "resnet50" { "16" } else { "128" }).parse().expect("a batch size");
-    let mut shapes = match network {
-        "resnet18" => resnet18(batch, 32, 64),
-        "resnet18x0.25" => resnet18(batch, 24, 16),
-        "resnet50" => resnet50(batch),
-        other => panic!("no layers are known of {other}"),
-    };
+    let mut shapes = networks::layers(network, batch).unwrap_or_else(|| panic!("no layers are known of {network}"));
     if argument(4, "symmetric") == "same" {
         shapes.iter_mut().for_each(|(_, shape)| shape.padding = Padding::Same);
     }
@@ -57,7 +54,7 @@ fn measure<E: Element>(isa: Isa, shapes: &[(usize, ConvShape)], peak: f64) {
             secs[1] = f64::NAN; // nobody asks for the gradient of the pictures
         }
         let layer_flop = 2.0 * shape.multiply_adds() as f64 * *count as f64;
-        row(&name(shape), &count.to_string(), [layer_flop; 3], secs, peak);
+        row(&networks::name(shape), &count.to_string(), [layer_flop; 3], secs, peak);
         for ((total, flop), secs) in total.iter_mut().zip(&mut flop).zip(secs).filter(|(_, secs)| !secs.is_nan()) {
             *total += secs;
             *flop += layer_flop;
@@ -85,15 +82,6 @@ fn time<E: Element>(isa: Isa, shape: &ConvShape) -> [f64; 3] {
     ]
 }
 
-fn name(shape: &ConvShape) -> String {
-    let ConvShape { height: size, inputs, outputs, kernel, stride, .. } = *shape;
-    match (size, stride) {
-        (1, _) => format!("linear {inputs}→{outputs}"),
-        (_, 1) => format!("{kernel}×{kernel} {inputs}→{outputs} {size} px"),
-        _ => format!("{kernel}×{kernel}/{stride} {inputs}→{outputs} {size} px"),
-    }
-}
-
 fn row(name: &str, count: &str, flop: [f64; 3], secs: [f64; 3], peak: f64) {
     let speeds = flop.iter().zip(secs).map(|(flop, secs)| match secs.is_nan() {
         true => "| ".to_owned(),
@@ -116,55 +104,4 @@ fn median(mut run: impl FnMut()) -> f64 {
         .collect();
     secs.sort_by(f64::total_cmp);
     secs[2]
-}
-
-fn layer(batch: usize, size: usize, inputs: usize, outputs: usize, kernel: usize, stride: usize) -> ConvShape {
-    ConvShape {
-        batch,
-        height: size,
-        width: size,
-        inputs,
-        outputs,
-        kernel,
-        stride,
-        padding: Padding::Symmetric(kernel / 2),
-    }
-}
-
-/// ResNet-18 of so many channels in its stem, at so many pixels, with heads of 4096 and 256: how often each layer occurs.
-fn resnet18(batch: usize, size: usize, stem: usize) -> Vec<(usize, ConvShape)> {
-    let mut layers = vec![(1, layer(batch, size, 3, stem, 3, 1)), (4, layer(batch, size, stem, stem, 3, 1))];
-    for group in 1..4 {
-        let (size, inputs) = (size >> (group - 1), stem << (group - 1));
-        layers.push((1, layer(batch, size, inputs, 2 * inputs, 3, 2)));
-        layers.push((1, layer(batch, size, inputs, 2 * inputs, 1, 2)));
-        layers.push((3, layer(batch, size / 2, 2 * inputs, 2 * inputs, 3, 1)));
-    }
-    layers.push((1, ConvShape::linear(batch, 8 * stem, 4096)));
-    layers.push((2, ConvShape::linear(batch, 4096, 256)));
-    layers.push((1, ConvShape::linear(batch, 256, 4096)));
-    layers
-}
-
-/// The convolutions of ResNet-50 at 224 px.
-fn resnet50(batch: usize) -> Vec<(usize, ConvShape)> {
-    let mut layers = vec![(1, layer(batch, 224, 3, 64, 7, 2))];
-    let mut inputs = 64;
-    for (group, blocks) in [3, 4, 6, 3].into_iter().enumerate() {
-        let (size, inner) = (56 >> group, 64 << group);
-        let (before, stride) = if group == 0 { (size, 1) } else { (2 * size, 2) };
-        layers.push((1, layer(batch, before, inputs, inner, 1, 1)));
-        if stride == 2 {
-            layers.push((1, layer(batch, before, inner, inner, 3, 2)));
-        }
-        let (shortcut, expansions) = if inputs == inner { (0, blocks + 1) } else { (1, blocks) };
-        if shortcut == 1 {
-            layers.push((1, layer(batch, before, inputs, 4 * inner, 1, stride)));
-        }
-        layers.push((blocks - 1, layer(batch, size, 4 * inner, inner, 1, 1)));
-        layers.push((blocks - usize::from(stride == 2), layer(batch, size, inner, inner, 3, 1)));
-        layers.push((expansions, layer(batch, size, inner, 4 * inner, 1, 1)));
-        inputs = 4 * inner;
-    }
-    layers
 }

@@ -7,6 +7,8 @@
 mod autodiff;
 mod composed;
 mod cpu;
+#[cfg(feature = "gpu")]
+mod cube;
 mod device;
 mod layer;
 mod precision;

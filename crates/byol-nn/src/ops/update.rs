@@ -12,7 +12,7 @@ pub use byol_kernels::{Adam, Lars, Sgd};
 use super::device::isa;
 
 /// Updates of flat `f32` tensors. Default bodies are composed of Burn's own operations, so every backend has them.
-#[backend_extension(Flex)]
+#[backend_extension(Flex, Cube: cfg(feature = "gpu"))]
 pub trait UpdateOps: Backend {
     /// Parameter and momentum after a step; see [`lars`].
     fn lars(

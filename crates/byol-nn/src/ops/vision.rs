@@ -13,7 +13,7 @@ use super::precision::Precision;
 ///
 /// Activations are `f32` or `bf16`, everything else is `f32`. Gradients are methods of their own because `Autodiff` calls
 /// them on the backend it wraps.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(Flex, Cube: cfg(feature = "gpu"), Autodiff)]
 pub trait VisionOps: Backend {
     /// Convolution, batch norm by batch statistics, optional residual, optional ReLU; see [`super::conv_norm`].
     ///

@@ -1,0 +1,8 @@
+//! Convolutions and linear layers as matrix products whose operands are gathered from pictures while they are loaded.
+
+mod gather;
+mod launch;
+mod sums;
+mod weight_gradient;
+
+pub use launch::{Affine, NormalisedInput, forward, input_gradient, weight_gradient};

@@ -1,0 +1,170 @@
+//! What a cube sums: products of two tiles in shared memory, by matrix units or one by one.
+//!
+//! A tile is stored by rows of the output with the depth inside (`depth_inside`), or by depth with the rows inside. Offsets and strides
+//! count vectors of `V` values.
+
+#![expect(unsafe_code, reason = "a fragment is declared before it is loaded")]
+
+use cubecl::cmma::{self, Matrix, MatrixIdent, MatrixLayout};
+use cubecl::prelude::*;
+
+use crate::tile::Tile;
+
+/// The sums of the matrix units, all 0: `[rows, columns]` of the plane in fragments of 16×16.
+#[cube]
+pub(super) fn fragments(#[comptime] tile: Tile) -> Sequence<Matrix<f32>> {
+    let mut sums = Sequence::<Matrix<f32>>::new();
+    if comptime!(tile.matrix_units) {
+        #[unroll]
+        for _ in 0..comptime!(tile.fragments(0) * tile.fragments(1)) {
+            sums.push(Matrix::<f32>::from_value(
+                MatrixIdent::Accumulator,
+                16usize,
+                16usize,
+                16usize,
+                MatrixLayout::Undefined,
+                0.0f32,
+            ));
+        }
+    }
+    sums
+}
+
+/// The first row and column of this plane's part of the tile.
+#[cube]
+pub(super) fn plane_origin(#[comptime] tile: Tile) -> (u32, u32) {
+    let planes_across = comptime!(tile.planes[1] as u32);
+    let row = UNIT_POS_Y / planes_across * comptime!((tile.rows / tile.planes[0]) as u32);
+    let column = UNIT_POS_Y % planes_across * comptime!((tile.columns / tile.planes[1]) as u32);
+    (row, column)
+}
+
+/// `sums += lhs · rhs` by matrix units.
+#[cube]
+pub(super) fn add_by_matrix_units<F: Float, V: Size, U: Size>(
+    lhs: &[Vector<F, U>],
+    rhs: &[Vector<F, V>],
+    lhs_at: u32,
+    rhs_at: u32,
+    sums: &Sequence<Matrix<f32>>,
+    #[comptime] lhs_stride: usize,
+    #[comptime] rhs_stride: usize,
+    #[comptime] depth_inside: bool,
+    #[comptime] tile: Tile,
+) {
+    let v = V::value();
+    let u = U::value();
+    let (row, column) = plane_origin(tile);
+    let [lhs_layout, rhs_layout] = comptime!(if depth_inside {
+        [MatrixLayout::RowMajor, MatrixLayout::ColMajor]
+    } else {
+        [MatrixLayout::ColMajor, MatrixLayout::RowMajor]
+    });
+    #[unroll]
+    for k in 0..comptime!(tile.depth / 16) {
+        let mut lhs_fragments = Sequence::<Matrix<F>>::new();
+        #[unroll]
+        for i in 0..comptime!(tile.fragments(0)) {
+            let row = row + comptime!((i * 16) as u32);
+            let at = if comptime!(depth_inside) {
+                row * comptime!(lhs_stride as u32) + comptime!((k * 16 / u) as u32)
+            } else {
+                row / comptime!(u as u32) + comptime!((k * 16 * lhs_stride) as u32)
+            };
+            let at = (lhs_at + at) as usize;
+            // SAFETY: loaded in the next line.
+            let mut fragment =
+                unsafe { Matrix::<F>::uninitialized(MatrixIdent::A, 16usize, 16usize, 16usize, lhs_layout) };
+            cmma::load(&mut fragment, &lhs[at..lhs.len()], comptime!((lhs_stride * u) as u32));
+            lhs_fragments.push(fragment);
+        }
+        #[unroll]
+        for j in 0..comptime!(tile.fragments(1)) {
+            let column = column + comptime!((j * 16) as u32);
+            let at = if comptime!(depth_inside) {
+                column * comptime!(rhs_stride as u32) + comptime!((k * 16 / v) as u32)
+            } else {
+                column / comptime!(v as u32) + comptime!((k * 16 * rhs_stride) as u32)
+            };
+            let at = (rhs_at + at) as usize;
+            // SAFETY: loaded in the next line.
+            let mut fragment =
+                unsafe { Matrix::<F>::uninitialized(MatrixIdent::B, 16usize, 16usize, 16usize, rhs_layout) };
+            cmma::load(&mut fragment, &rhs[at..rhs.len()], comptime!((rhs_stride * v) as u32));
+            #[unroll]
+            for i in 0..comptime!(tile.fragments(0)) {
+                let sum = sums.index(comptime!(i * tile.fragments(1) + j));
+                cmma::execute(lhs_fragments.index(i), &fragment, sum, sum);
+            }
+        }
+    }
+}
+
+/// Row or column `index` of the 4 that unit `lane` of 16 sums without matrix units.
+#[cube]
+pub(super) fn own(lane: u32, #[comptime] index: usize, #[comptime] vector: usize, #[comptime] depth_inside: bool) -> u32 {
+    if comptime!(depth_inside) {
+        lane + comptime!((16 * index) as u32)
+    } else {
+        (lane + comptime!((16 * (index / vector)) as u32)) * comptime!(vector as u32)
+            + comptime!((index % vector) as u32)
+    }
+}
+
+/// `sums += lhs · rhs` one by one: 4×4 for each unit.
+#[cube]
+pub(super) fn add_one_by_one<F: Float, V: Size, U: Size>(
+    lhs: &[Vector<F, U>],
+    rhs: &[Vector<F, V>],
+    lhs_at: u32,
+    rhs_at: u32,
+    sums: &mut Array<f32>,
+    #[comptime] lhs_stride: usize,
+    #[comptime] rhs_stride: usize,
+    #[comptime] depth_inside: bool,
+    #[comptime] tile: Tile,
+) {
+    let v = V::value();
+    let u = U::value();
+    let row = UNIT_POS / 16;
+    let column = UNIT_POS % 16;
+    let mut a = Array::<f32>::new(4usize);
+    let mut b = Array::<f32>::new(4usize);
+    if comptime!(depth_inside) {
+        for k in 0..comptime!((tile.depth / v) as u32) {
+            #[unroll]
+            for e in 0..v {
+                #[unroll]
+                for i in 0..4usize {
+                    let at = own(row, i, u, true) * comptime!(lhs_stride as u32) + k;
+                    a[i] = f32::cast_from(lhs[(lhs_at + at) as usize].extract(e));
+                    let at = own(column, i, v, true) * comptime!(rhs_stride as u32) + k;
+                    b[i] = f32::cast_from(rhs[(rhs_at + at) as usize].extract(e));
+                }
+                add_outer(&a, &b, sums);
+            }
+        }
+    } else {
+        for k in 0..comptime!(tile.depth as u32) {
+            #[unroll]
+            for i in 0..4usize {
+                let at = own(row, i, u, false) / comptime!(u as u32) + k * comptime!(lhs_stride as u32);
+                a[i] = f32::cast_from(lhs[(lhs_at + at) as usize].extract(comptime!(i % u)));
+                let at = own(column, i, v, false) / comptime!(v as u32) + k * comptime!(rhs_stride as u32);
+                b[i] = f32::cast_from(rhs[(rhs_at + at) as usize].extract(comptime!(i % v)));
+            }
+            add_outer(&a, &b, sums);
+        }
+    }
+}
+
+#[cube]
+fn add_outer(a: &Array<f32>, b: &Array<f32>, sums: &mut Array<f32>) {
+    #[unroll]
+    for i in 0..4usize {
+        #[unroll]
+        for j in 0..4usize {
+            sums[i * 4 + j] += a[i] * b[j];
+        }
+    }
+}
