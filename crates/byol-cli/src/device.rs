@@ -1,13 +1,15 @@
-//! `--device`, `--threads` and `--isa`.
+//! `--device`, `--threads` and `--isa`; the cards that there are.
 
 use byol_kernels::Isa;
-use byol_nn::ops::Device;
+use byol_nn::ops::{Card, Device, cards};
 use byol_nn::{Error, Result};
+
+use crate::{Ending, screen, show};
 
 /// Where and with how many threads to compute.
 #[derive(clap::Args, Clone)]
 pub struct Compute {
-    /// Device to compute on; this build has `cpu`
+    /// Device to compute on: cpu, gpu (the first card there is), or a card that `byol devices` lists, like cuda:0
     #[arg(long, default_value = "cpu")]
     pub device: String,
     /// CPU threads that compute [default: one per core]
@@ -41,4 +43,41 @@ impl Compute {
             got: self.device.clone(),
         })
     }
+}
+
+/// What is listed, and how.
+#[derive(clap::Args)]
+pub struct ListArguments {
+    /// Print the list as one JSON object on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists the processor and every graphics card that this build reaches.
+pub fn list(arguments: &ListArguments) -> Result<Ending> {
+    let cards = cards();
+    if arguments.json {
+        let card = |card: &Card| {
+            serde_json::json!({
+                "device": card.name, "model": card.model, "bf16": card.bf16, "f16": card.f16, "matrix_units": card.matrix_units,
+            })
+        };
+        show::json(&serde_json::json!({"cpu": Isa::best().name(), "cards": cards.iter().map(card).collect::<Vec<_>>()}));
+        return Ok(Ending::Done);
+    }
+    let can = |can: bool| if can { "yes" } else { "no" };
+    eprintln!("{:<8}  {:<44}  {:<4}  {:<3}  matrix units", "device", "model", "bf16", "f16");
+    eprintln!("{:<8}  {:<44}  {:<4}  {:<3}  {}", "cpu", Isa::best().name(), "yes", "no", can(Isa::Amx.is_available()));
+    for Card { name, model, bf16, f16, matrix_units } in &cards {
+        eprintln!("{name:<8}  {model:<44}  {:<4}  {:<3}  {}", can(*bf16), can(*f16), can(*matrix_units));
+    }
+    let missing: Vec<&str> =
+        [("cuda", cfg!(feature = "cuda")), ("rocm", cfg!(feature = "rocm")), ("wgpu", cfg!(feature = "wgpu"))]
+            .into_iter()
+            .filter_map(|(feature, is_built)| (!is_built).then_some(feature))
+            .collect();
+    if !missing.is_empty() {
+        screen::paragraph(&format!("This build has no {}: `cargo build --release --features …` adds them.", missing.join(", ")));
+    }
+    Ok(Ending::Done)
 }

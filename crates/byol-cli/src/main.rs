@@ -74,6 +74,8 @@ enum Command {
     /// Measure how fast this machine loads, trains and embeds
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// List the graphics cards that `--device` can name, and what each can do
+    Devices(device::ListArguments),
     /// Print completions for a shell
     Completions(shell::CompletionArguments),
     /// Write manual pages into a folder
@@ -122,6 +124,7 @@ fn main() -> ExitCode {
         Command::Predict(arguments) => predict::run(&arguments),
         Command::Report(arguments) => report::run(arguments),
         Command::Bench(bench) => bench::run(bench),
+        Command::Devices(arguments) => device::list(&arguments),
         Command::Completions(arguments) => shell::completions(command(), &arguments),
         Command::Man(arguments) => shell::man(command(), &arguments),
     };

@@ -120,7 +120,7 @@ fn introduce(config: &Config, images: usize) {
     let batch = config.train.batch_size;
     let stem = format!("{:?}", config.model.stem);
     row("encoder", &format!("{} ({} stem), {} px", config.model.arch, stem.to_lowercase(), config.views.size_px));
-    row("compute", &format!("{} on {}", config.precision, byol_nn::ops::isa()));
+    row("compute", &format!("{} on {}", config.precision, byol_nn::ops::engine()));
     let (passes, micro) = (config.train.accumulation_steps, config.micro_batch_size());
     row("batch", &format!("{batch} pictures in {passes} pass(es) of {micro}"));
     let (steps, epochs, warmup) = (schedule.total_steps, config.schedule.epochs, schedule.warmup_steps);

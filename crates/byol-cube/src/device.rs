@@ -62,8 +62,6 @@ pub struct Card {
     pub name: String,
     /// What its driver calls it.
     pub model: String,
-    /// Its memory in bytes, where the driver tells.
-    pub memory_bytes: Option<u64>,
     /// Whether activations can be `bf16`.
     pub bf16: bool,
     /// Whether they can be `f16`.
@@ -75,20 +73,15 @@ pub struct Card {
 /// Every card behind every door of this build. Opens all of them.
 pub fn cards() -> Vec<Card> {
     let built = Door::ALL.into_iter().filter(|door| door.is_built());
-    built
-        .flat_map(|door| {
-            door.devices().into_iter().enumerate().map(move |(index, device)| card(format!("{}:{index}", door.name()), &device))
-        })
-        .collect()
+    let behind = |door: Door| door.devices().into_iter().enumerate().map(move |(number, device)| card(door, number, &device));
+    built.flat_map(behind).collect()
 }
 
-fn card(name: String, device: &Device) -> Card {
+fn card(door: Door, number: usize, device: &Device) -> Card {
     let client = device.client();
-    let properties = client.properties();
     Card {
-        name,
-        model: properties.identity.name.clone(),
-        memory_bytes: None,
+        name: format!("{}:{number}", door.name()),
+        model: client.properties().identity.name.clone(),
         bf16: computes(&client, Kind::Bf16),
         f16: computes(&client, Kind::F16),
         matrix_units: has_matrix_units(&client, Kind::Bf16),
@@ -111,10 +104,15 @@ pub fn computes(client: &Client, kind: Kind) -> bool {
 ///
 /// # Errors
 /// What is expected instead.
-pub fn open(name: &str) -> Result<Device, String> {
+pub fn open(name: &str) -> Result<(Device, Card), String> {
     if name == "gpu" {
-        let found = Door::ALL.into_iter().filter(|door| door.is_built()).find_map(|door| door.devices().into_iter().next());
-        return found.ok_or_else(|| format!("a graphics card, and there is none behind {}", doors_built()));
+        let first = |door: Door| Some((door, door.devices().into_iter().next()?));
+        let (door, device) = Door::ALL
+            .into_iter()
+            .filter(|door| door.is_built())
+            .find_map(first)
+            .ok_or_else(|| format!("a graphics card, and there is none behind {}", doors_built()))?;
+        return Ok((device.clone(), card(door, 0, &device)));
     }
     let (door, number) = name.split_once(':').unwrap_or((name, "0"));
     let door = Door::ALL.into_iter().find(|known| known.name() == door);
@@ -122,21 +120,26 @@ pub fn open(name: &str) -> Result<Device, String> {
         return Err(format!("cpu, gpu, or one of {} with a number, as in cuda:0", Door::ALL.map(Door::name).join(", ")));
     };
     if !door.is_built() {
-        let feature = door.name();
-        return Err(format!("{}; a build with `--features {feature}` has {feature}, too", doors_built()));
+        let built = doors_built();
+        return Err(format!("cpu, or a card behind {built}; a build with `--features {0}` has {0}, too", door.name()));
     }
     let mut devices = door.devices();
-    match (devices.len(), door) {
-        (count, _) if number < count => Ok(devices.swap_remove(number)),
-        (0, Door::Cuda) => Err("a driver of NVIDIA (libcuda) that finds a card; `nvidia-smi` shows what it finds".to_owned()),
-        (0, Door::Rocm) => Err("ROCm (libamdhip64) that finds a card; `rocminfo` shows what it finds".to_owned()),
-        (0, Door::Wgpu) => Err("a driver of Vulkan, DX12 or Metal that finds a card; `vulkaninfo` shows what Vulkan finds".to_owned()),
-        (count, _) => Err(format!("a number below {count}, as many cards as were found; `byol devices` lists them")),
+    if number < devices.len() {
+        let device = devices.swap_remove(number);
+        let card = card(door, number, &device);
+        return Ok((device, card));
     }
+    Err(match (devices.len(), door) {
+        (0, Door::Cuda) => "NVIDIA's driver (libcuda) and a card; `nvidia-smi` shows what it finds, which is nothing".to_owned(),
+        (0, Door::Rocm) => "ROCm (libamdhip64) and a card; `rocminfo` shows what it finds, which is nothing".to_owned(),
+        (0, Door::Wgpu) => {
+            "a driver of Vulkan, DX12 or Metal and a card; `vulkaninfo` shows what Vulkan finds, which is nothing".to_owned()
+        }
+        (count, _) => format!("a number below {count}, as many cards as there are; `byol devices` lists them"),
+    })
 }
 
 fn doors_built() -> String {
     let names: Vec<&str> = Door::ALL.into_iter().filter(|door| door.is_built()).map(Door::name).collect();
-    format!("cpu or a card behind {}", names.join(", "))
+    names.join(" or ")
 }
-

@@ -21,6 +21,6 @@ pub use device::{Card, Door, cards, computes, open};
 pub use norm::{Folded, NormGradient, Statistics, fold, norm_gradient, normalise, statistics};
 pub use pack::cast;
 pub use pool::{average_pool, average_pool_gradient, max_pool, max_pool_gradient};
-pub use products::{Affine, NormalisedInput, forward, input_gradient, weight_gradient};
+pub use products::{Affine, NormalisedInput, forward, forward_with_statistics, input_gradient, weight_gradient};
 pub use tile::has_matrix_units;
 pub use update::{adam, lars, sgd, sum_of_squares, target_ema};

@@ -11,6 +11,9 @@ use crate::tile::{UNITS, grid};
 /// Parts that the rows are cut into: enough for every multiprocessor of a large device to have several.
 const PARTS: usize = 512;
 
+/// Parts of passes that sum nothing.
+const ROW_PARTS: usize = 4096;
+
 /// Parts whose sums are added side by side.
 const LANES: usize = 8;
 
@@ -47,14 +50,22 @@ pub struct NormGradient {
 /// Statistics of `x [rows, channels]`.
 pub fn statistics(x: &Array, channels: usize) -> Statistics {
     let rows = x.len / channels;
-    let parts = sum_parts(x, None, channels, Gate::Open, &ones(&x.client, channels), &ones(&x.client, channels));
-    let [mean, variance] = [(); 2].map(|()| Array::empty(&x.client, channels, Kind::F32));
+    let unused = Array::empty(&x.client, channels, Kind::F32);
+    let parts = sum_parts(x, None, channels, Gate::Open, &unused, &unused);
+    statistics_of_parts(&parts, channels, rows)
+}
+
+/// Statistics of `rows` rows from sums of x and x² over parts of them, `[parts, 2, channels]`.
+pub(crate) fn statistics_of_parts(parts: &Array, channels: usize, rows: usize) -> Statistics {
+    let client = &parts.client;
+    let parts = fewer_parts(parts, 2 * channels);
+    let [mean, variance] = [(); 2].map(|()| Array::empty(client, channels, Kind::F32));
     let (cubes, dim) = by_channel(channels);
     // SAFETY: the kernel checks its channel.
     #[expect(unsafe_code, reason = "bounds are checked by shape, not for every access")]
     unsafe {
         finish_moments::launch_unchecked(
-            &x.client,
+            client,
             cubes,
             dim,
             parts.arg(),
@@ -96,12 +107,13 @@ pub fn normalise(x: &Array, folded: &Folded, residual: Option<&Array>, relu: boo
     let out = Array::empty(&x.client, x.len, x.kind);
     let channels = folded.scale.len;
     let vector = x.kind.vector(channels);
+    let rows = Rows::cut(x.len / channels, channels / vector, ROW_PARTS);
     // SAFETY: the kernel checks its index.
     #[expect(unsafe_code, reason = "bounds are checked by shape, not for every access")]
     unsafe {
         normalise_rows::launch_unchecked(
             &x.client,
-            grid((x.len / vector).div_ceil(UNITS), 1),
+            rows.cubes(),
             CubeDim::new_1d(UNITS as u32),
             vector,
             x.arg(),
@@ -109,7 +121,7 @@ pub fn normalise(x: &Array, folded: &Folded, residual: Option<&Array>, relu: boo
             folded.scale.arg(),
             folded.shift.arg(),
             out.arg(),
-            channels as u32,
+            rows.launch(),
             residual.is_some(),
             relu,
             x.kind.elem(),
@@ -178,12 +190,13 @@ pub fn norm_gradient(
     let dz = Array::empty(client, z.len, z.kind);
     let residual = output.is_some().then(|| Array::empty(client, z.len, z.kind));
     let vector = z.kind.vector(channels);
-    // SAFETY: the kernel checks its index.
+    let rows = Rows::cut(rows, channels / vector, ROW_PARTS);
+    // SAFETY: the kernel checks its row and channel.
     #[expect(unsafe_code, reason = "bounds are checked by shape, not for every access")]
     unsafe {
         input_gradient_rows::launch_unchecked(
             client,
-            grid((z.len / vector).div_ceil(UNITS), 1),
+            rows.cubes(),
             CubeDim::new_1d(UNITS as u32),
             vector,
             z.arg(),
@@ -195,7 +208,7 @@ pub fn norm_gradient(
             offset.arg(),
             dz.arg(),
             residual.as_ref().unwrap_or(&Array::empty(client, 16, z.kind)).arg(),
-            channels as u32,
+            rows.launch(),
             gate,
             residual.is_some(),
             z.kind.elem(),
@@ -204,8 +217,45 @@ pub fn norm_gradient(
     NormGradient { z: dz, gamma: dgamma, beta: dbeta, residual }
 }
 
-fn ones(client: &Client, channels: usize) -> Array {
-    Array::empty(client, channels, Kind::F32)
+/// Sums of neighbouring parts, so that at most [`PARTS`] are left; `width` values each.
+fn fewer_parts(parts: &Array, width: usize) -> Array {
+    let count = parts.len / width;
+    if count <= PARTS {
+        return parts.clone();
+    }
+    let together = count.div_ceil(PARTS / 4);
+    let fewer = Array::empty(&parts.client, count.div_ceil(together) * width, Kind::F32);
+    // SAFETY: the kernel checks its index.
+    #[expect(unsafe_code, reason = "bounds are checked by shape, not for every access")]
+    unsafe {
+        add_neighbours::launch_unchecked(
+            &parts.client,
+            grid(fewer.len.div_ceil(UNITS), 1),
+            CubeDim::new_1d(UNITS as u32),
+            parts.arg(),
+            fewer.arg(),
+            width as u32,
+            count as u32,
+            together as u32,
+        );
+    }
+    fewer
+}
+
+#[cube(launch_unchecked)]
+fn add_neighbours(parts: &[f32], fewer: &mut [f32], width: u32, count: u32, together: u32) {
+    let at = ABSOLUTE_POS;
+    if at >= fewer.len() {
+        terminate!();
+    }
+    let first = at as u32 / width * together;
+    let column = at as u32 % width;
+    let end = (first + together).min(count);
+    let mut sum = 0.0f32;
+    for part in first..end {
+        sum += parts[(part * width + column) as usize];
+    }
+    fewer[at] = sum;
 }
 
 /// Sums of each channel over parts of the rows, `[parts, 2, channels]`: of x and x², or of the gradient and the gradient times x.
@@ -217,22 +267,16 @@ fn sum_parts(
     scale: &Array,
     shift: &Array,
 ) -> Array {
-    let rows = x.len / channels;
     let vector = x.kind.vector(channels);
-    let across = (channels / vector).min(UNITS);
-    let column_blocks = (channels / vector).div_ceil(across);
-    let down = UNITS / across;
-    let part_count = rows.div_ceil(down).min(PARTS);
-    let rows_per_part = rows.div_ceil(part_count);
-    let part_count = rows.div_ceil(rows_per_part);
-    let parts = Array::empty(&x.client, part_count * 2 * channels, Kind::F32);
+    let rows = Rows::cut(x.len / channels, channels / vector, PARTS);
+    let parts = Array::empty(&x.client, rows.parts * 2 * channels, Kind::F32);
     let (dy, output) = gradient.map_or((x, x), |(dy, output)| (dy, output.unwrap_or(dy)));
     // SAFETY: the kernel checks its row and channel.
     #[expect(unsafe_code, reason = "bounds are checked by shape, not for every access")]
     unsafe {
         sum_rows::launch_unchecked(
             &x.client,
-            CubeCount::Static(part_count as u32, column_blocks as u32, 1),
+            rows.cubes(),
             CubeDim::new_1d(UNITS as u32),
             vector,
             x.arg(),
@@ -241,16 +285,77 @@ fn sum_parts(
             scale.arg(),
             shift.arg(),
             parts.arg(),
-            rows as u32,
-            channels as u32,
-            rows_per_part as u32,
-            across as u32,
+            rows.launch(),
             gradient.is_some(),
             gate,
             x.kind.elem(),
         );
     }
     parts
+}
+
+/// How rows are shared: a cube has a part of them and some neighbouring vectors of channels, and each of its units one of these vectors in
+/// every `down`-th row, so that what belongs to a channel is loaded once.
+#[derive(Clone, Copy)]
+struct Rows {
+    rows: usize,
+    parts: usize,
+    rows_per_part: usize,
+    across: usize,
+    blocks: usize,
+    channel_vectors: usize,
+}
+
+impl Rows {
+    fn cut(rows: usize, channel_vectors: usize, most_parts: usize) -> Self {
+        let across = channel_vectors.min(UNITS);
+        let rows_per_part = rows.div_ceil(rows.div_ceil(UNITS / across).min(most_parts));
+        let blocks = channel_vectors.div_ceil(across);
+        Self { rows, parts: rows.div_ceil(rows_per_part), rows_per_part, across, blocks, channel_vectors }
+    }
+
+    fn cubes(&self) -> CubeCount {
+        CubeCount::Static(self.parts as u32, self.blocks as u32, 1)
+    }
+
+    fn launch(&self) -> RowsOfUnitsLaunch {
+        let &Self { rows, rows_per_part, across, channel_vectors, .. } = self;
+        RowsOfUnitsLaunch::new(rows as u32, rows_per_part as u32, across as u32, channel_vectors as u32)
+    }
+}
+
+/// [`Rows`] on the device.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+struct RowsOfUnits {
+    rows: u32,
+    rows_per_part: u32,
+    across: u32,
+    channel_vectors: u32,
+}
+
+/// What is this unit's of [`RowsOfUnits`]: rows from `first` in steps of `down` before `end`, in vector `channel`; none if not `works`.
+#[derive(CubeType, Clone, Copy)]
+struct Own {
+    first: u32,
+    down: u32,
+    end: u32,
+    channel: u32,
+    works: bool,
+}
+
+#[cube]
+fn own_rows(rows: &RowsOfUnits) -> Own {
+    let down = comptime!(UNITS as u32) / rows.across;
+    let row = UNIT_POS / rows.across;
+    let channel = CUBE_POS_Y * rows.across + UNIT_POS % rows.across;
+    let first = CUBE_POS_X * rows.rows_per_part;
+    Own {
+        first: first + row,
+        down,
+        end: (first + rows.rows_per_part).min(rows.rows),
+        channel,
+        works: channel < rows.channel_vectors && row < down,
+    }
 }
 
 /// The grid of kernels that add parts: `LANES` units for each of 32 channels.
@@ -307,36 +412,25 @@ fn sum_rows<F: Float, V: Size>(
     scale: &[f32],
     shift: &[f32],
     parts: &mut [f32],
-    rows: u32,
-    channels: u32,
-    rows_per_part: u32,
-    across: u32,
+    rows: &RowsOfUnits,
     #[comptime] is_gradient: bool,
     #[comptime] gate: Gate,
     #[define(F)] _type: ElemType,
 ) {
     let v = V::value();
-    let channel_vectors = channels / comptime!(v as u32);
-    let lane = UNIT_POS % across;
-    let down = comptime!(UNITS as u32) / across;
-    let first = UNIT_POS / across;
-    let channel = CUBE_POS_Y * across + lane;
-    let end = ((CUBE_POS_X + 1) * rows_per_part).min(rows);
-    let is_inside = channel < channel_vectors && first < down;
+    let own = own_rows(rows);
     let mut sums = Vector::<f32, V>::new(0.0f32);
     let mut products = Vector::<f32, V>::new(0.0f32);
-    let mut scales = Vector::<f32, V>::new(1.0f32);
-    let mut shifts = Vector::<f32, V>::new(0.0f32);
-    if comptime!(gate == Gate::Normalised) {
-        if is_inside {
-            scales = of_channel(scale, channel);
-            shifts = of_channel(shift, channel);
+    if own.works {
+        let mut scales = Vector::<f32, V>::new(1.0f32);
+        let mut shifts = Vector::<f32, V>::new(0.0f32);
+        if comptime!(gate == Gate::Normalised) {
+            scales = of_channel(scale, own.channel);
+            shifts = of_channel(shift, own.channel);
         }
-    }
-    if is_inside {
-        let mut row = CUBE_POS_X * rows_per_part + first;
-        while row < end {
-            let at = (row * channel_vectors + channel) as usize;
+        let mut row = own.first;
+        while row < own.end {
+            let at = (row * rows.channel_vectors + own.channel) as usize;
             let value = Vector::<f32, V>::cast_from(x[at]);
             if comptime!(is_gradient) {
                 let gradient = gated(dy[at], value, output[at], scales, shifts, gate);
@@ -346,7 +440,7 @@ fn sum_rows<F: Float, V: Size>(
                 sums += value;
                 products += value * value;
             }
-            row += down;
+            row += own.down;
         }
     }
     let mut all_sums = Shared::<[Vector<f32, V>]>::new_slice(UNITS);
@@ -354,12 +448,13 @@ fn sum_rows<F: Float, V: Size>(
     all_sums[UNIT_POS as usize] = sums;
     all_products[UNIT_POS as usize] = products;
     sync_cube();
-    if UNIT_POS < across && channel < channel_vectors {
-        for i in 1..down {
-            sums += all_sums[(UNIT_POS + i * across) as usize];
-            products += all_products[(UNIT_POS + i * across) as usize];
+    if UNIT_POS < rows.across && own.works {
+        for i in 1..own.down {
+            sums += all_sums[(UNIT_POS + i * rows.across) as usize];
+            products += all_products[(UNIT_POS + i * rows.across) as usize];
         }
-        let to = (CUBE_POS_X * 2 * channels + channel * comptime!(v as u32)) as usize;
+        let channels = rows.channel_vectors * comptime!(v as u32);
+        let to = (CUBE_POS_X * 2 * channels + own.channel * comptime!(v as u32)) as usize;
         #[unroll]
         for e in 0..v {
             parts[to + e] = sums.extract(e);
@@ -441,25 +536,29 @@ fn normalise_rows<F: Float, V: Size>(
     scale: &[f32],
     shift: &[f32],
     out: &mut [Vector<F, V>],
-    channels: u32,
+    rows: &RowsOfUnits,
     #[comptime] has_residual: bool,
     #[comptime] relu: bool,
     #[define(F)] _type: ElemType,
 ) {
-    let v = V::value();
-    let at = ABSOLUTE_POS;
-    if at >= out.len() {
-        terminate!();
+    let own = own_rows(rows);
+    if own.works {
+        let scales = of_channel::<V>(scale, own.channel);
+        let shifts = of_channel::<V>(shift, own.channel);
+        let mut row = own.first;
+        while row < own.end {
+            let at = (row * rows.channel_vectors + own.channel) as usize;
+            let mut value = Vector::<f32, V>::cast_from(x[at]) * scales + shifts;
+            if comptime!(has_residual) {
+                value += Vector::<f32, V>::cast_from(residual[at]);
+            }
+            if comptime!(relu) {
+                value = value.max(Vector::<f32, V>::new(0.0f32));
+            }
+            out[at] = Vector::<F, V>::cast_from(value);
+            row += own.down;
+        }
     }
-    let channel = at as u32 % (channels / comptime!(v as u32));
-    let mut value = Vector::<f32, V>::cast_from(x[at]) * of_channel(scale, channel) + of_channel(shift, channel);
-    if comptime!(has_residual) {
-        value += Vector::<f32, V>::cast_from(residual[at]);
-    }
-    if comptime!(relu) {
-        value = value.max(Vector::<f32, V>::new(0.0f32));
-    }
-    out[at] = Vector::<F, V>::cast_from(value);
 }
 
 /// With N rows, Σg = dβ and Σg·x̂ = dγ: `dz = scale · (g − dβ/N − x̂ · dγ/N)` as `scale · g + of_z · z + offset`.
@@ -503,23 +602,27 @@ fn input_gradient_rows<F: Float, V: Size>(
     offset: &[f32],
     dz: &mut [Vector<F, V>],
     residual: &mut [Vector<F, V>],
-    channels: u32,
+    rows: &RowsOfUnits,
     #[comptime] gate: Gate,
     #[comptime] has_residual: bool,
     #[define(F)] _type: ElemType,
 ) {
-    let v = V::value();
-    let at = ABSOLUTE_POS;
-    if at >= dz.len() {
-        terminate!();
-    }
-    let channel = at as u32 % (channels / comptime!(v as u32));
-    let value = Vector::<f32, V>::cast_from(z[at]);
-    let scales = of_channel(scale, channel);
-    let gradient = gated(dy[at], value, output[at], scales, of_channel(shift, channel), gate);
-    let result = gradient * scales + value * of_channel(of_z, channel) + of_channel(offset, channel);
-    dz[at] = Vector::<F, V>::cast_from(result);
-    if comptime!(has_residual) {
-        residual[at] = Vector::<F, V>::cast_from(gradient);
+    let own = own_rows(rows);
+    if own.works {
+        let scales = of_channel::<V>(scale, own.channel);
+        let shifts = of_channel::<V>(shift, own.channel);
+        let slopes = of_channel::<V>(of_z, own.channel);
+        let offsets = of_channel::<V>(offset, own.channel);
+        let mut row = own.first;
+        while row < own.end {
+            let at = (row * rows.channel_vectors + own.channel) as usize;
+            let value = Vector::<f32, V>::cast_from(z[at]);
+            let gradient = gated(dy[at], value, output[at], scales, shifts, gate);
+            dz[at] = Vector::<F, V>::cast_from(gradient * scales + value * slopes + offsets);
+            if comptime!(has_residual) {
+                residual[at] = Vector::<F, V>::cast_from(gradient);
+            }
+            row += own.down;
+        }
     }
 }

@@ -19,23 +19,48 @@ pub struct Tile {
     pub depth: usize,
     /// Groups of rows and of columns, one for each plane (warp); with matrix units only.
     pub planes: [usize; 2],
-    /// Products of 16×16×16 by the device's matrix units, else one by one.
-    pub matrix_units: bool,
+    /// What multiplies.
+    pub units: Units,
 }
 
-/// Units (threads) of a cube, with and without matrix units.
+/// What multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Units {
+    /// Every unit by itself.
+    OneByOne,
+    /// Matrix units as every vendor has them: fragments of 16×16 whose layout is the device's secret.
+    Fragments,
+    /// Matrix units as NVIDIA documents them: registers of 16×8, loaded eight values at a time (`ldmatrix`), twice as fast.
+    Registers,
+}
+
+/// Units (threads) of a cube of kernels without products.
 pub(crate) const UNITS: usize = 256;
 
 impl Tile {
-    /// A tile for `columns` columns of values of `kind` in vectors of `vector`.
+    /// The tile for a product with so many columns.
     pub(crate) fn choose(client: &Client, kind: Kind, columns: usize) -> Self {
-        if has_matrix_units(client, kind) {
-            let columns = if columns <= 64 { 64 } else { 128 };
-            let planes = if columns == 64 { [4, 2] } else { [2, 4] };
-            Self { rows: 128, columns, depth: 32, planes, matrix_units: true }
-        } else {
-            Self { rows: 64, columns: 64, depth: 16, planes: [1, 1], matrix_units: false }
+        let units = units(client, kind);
+        if units == Units::OneByOne {
+            return Self { rows: 64, columns: 64, depth: 16, planes: [1, 8], units };
         }
+        if let Ok(text) = std::env::var("BYOL_TILE") {
+            let n: Vec<usize> = text.split(',').map(|n| n.parse().unwrap()).collect();
+            let units = if n.len() > 5 { Units::Fragments } else { units };
+            if columns > 64 {
+                return Self { rows: n[0], columns: n[1], depth: n[2], planes: [n[3], n[4]], units };
+            }
+            return Self { rows: n[0], columns: 64, depth: n[2], planes: [n[3] * n[4] / 2, 2], units };
+        }
+        match columns {
+            ..=64 => Self { rows: 128, columns: 64, depth: 32, planes: [4, 2], units },
+            _ => Self { rows: 128, columns: 128, depth: 32, planes: [2, 4], units },
+        }
+    }
+
+    /// Units (threads) of its cube.
+    pub(crate) fn units(&self) -> usize {
+        self.planes[0] * self.planes[1] * 32
     }
 
     /// Fragments of 16 that a plane has along rows (0) or columns (1).
@@ -44,23 +69,36 @@ impl Tile {
     }
 
     pub(crate) fn dim(&self) -> CubeDim {
-        CubeDim::new_2d(32, (UNITS / 32) as u32)
+        CubeDim::new_2d(32, (self.planes[0] * self.planes[1]) as u32)
     }
 }
 
-/// Whether the device multiplies matrices of `kind`, summing in `f32`, by planes of 32 units.
-pub fn has_matrix_units(client: &Client, kind: Kind) -> bool {
+/// The fastest that multiplies `kind` with sums of `f32`, by planes of 32 units.
+pub(crate) fn units(client: &Client, kind: Kind) -> Units {
     let hardware = &client.properties().hardware;
-    let wanted = MmaConfig {
+    let shape = |n: u32| MmaConfig {
         a_type: kind.elem(),
         b_type: kind.elem(),
         cd_type: ElemType::Float(FloatKind::F32),
         m: 16,
-        n: 16,
+        n,
         k: 16,
     };
-    let planes_of_32 = hardware.plane_size_min == 32 && hardware.plane_size_max == 32;
-    planes_of_32 && client.features().matmul.cmma.contains(&wanted)
+    let matmul = &client.features().matmul;
+    if hardware.plane_size_min != 32 || hardware.plane_size_max != 32 {
+        Units::OneByOne
+    } else if matmul.mma.contains(&shape(8)) && matmul.ldmatrix.contains(&kind.elem()) {
+        Units::Registers
+    } else if matmul.cmma.contains(&shape(16)) {
+        Units::Fragments
+    } else {
+        Units::OneByOne
+    }
+}
+
+/// Whether the device multiplies matrices of `kind` by units of their own.
+pub fn has_matrix_units(client: &Client, kind: Kind) -> bool {
+    units(client, kind) != Units::OneByOne
 }
 
 /// `total` cubes in a grid whose sides no device finds too long.

@@ -10,7 +10,7 @@ use byol_kernels::{
 const EPSILON: f32 = 1e-5;
 
 fn client() -> Client {
-    byol_cube::open("gpu").unwrap_or_else(|expected| panic!("expected {expected}")).client()
+    byol_cube::open("gpu").unwrap_or_else(|expected| panic!("expected {expected}")).0.client()
 }
 
 /// Values of mean 0 and deviation 1, about.
@@ -107,6 +107,14 @@ fn convolutions_and_their_gradients_agree_with_the_processor() {
             let mut expected = vec![0f32; shape.output_len()];
             byol_kernels::conv2d(isa, &shape, &x_there, &weight_there, &mut expected);
             assert_close(&format!("y of {what}"), &receive(&ours), &expected, share);
+
+            let (z, statistics) = byol_cube::forward_with_statistics(&x, &weight, &shape);
+            let z_there = receive(&z);
+            assert_eq!(z_there, receive(&ours), "{what}: the statistics changed what is written");
+            let (mut mean, mut variance) = (vec![0f32; shape.outputs], vec![0f32; shape.outputs]);
+            byol_kernels::batch_moments(isa, shape.outputs, &z_there, &mut mean, &mut variance);
+            assert_close(&format!("mean of {what}"), &statistics.mean.to_f32(), &mean, 1e-5);
+            assert_close(&format!("variance of {what}"), &statistics.variance.to_f32(), &variance, 1e-5);
 
             let bias = values(shape.outputs, 4);
             let (residual, residual_there) = send(&client, &values(shape.output_len(), 5), kind);

@@ -17,7 +17,7 @@ use byol_nn::model::{
     BatchNormMode, Linear, NamedGradients, ResNet, add_gradients, initialize, map_tensors, running_weight,
     visit_tensors,
 };
-use byol_nn::ops::Precision;
+use byol_nn::ops::{Precision, possible_precision};
 use byol_nn::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 use byol_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -102,7 +102,7 @@ impl Classifier {
             let learning_rate = setting.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
             let pass = start.info.batch_norm_updates + step + 1;
             let mode = BatchNormMode::Batch { running_weight: running_weight(fixed.batch_norm_decay, pass) };
-            let logits = network.forward(images(&batch, &start.info, device), mode, start.info.precision);
+            let logits = network.forward(images(&batch, &start.info, device), mode, possible_precision(start.info.precision));
             let loss = loss(logits, &truth.of(dataset, &batch.images)?, device);
             let mut gradients = NamedGradients::new();
             add_gradients(&network, &mut loss.backward(), 1.0, &mut gradients);
@@ -119,7 +119,7 @@ impl Classifier {
 
     /// The logits of every picture as features `[pictures, classes]`, batch norm frozen.
     pub fn logits(&mut self, dataset: &Arc<Dataset>, device: &Device) -> Result<Features> {
-        let precision = self.info.precision;
+        let precision = possible_precision(self.info.precision);
         let forward = |images| self.network.forward(images, BatchNormMode::Running, precision);
         extract_by(forward, self.classes, &self.info, dataset, 0, device, &mut Countdown::silent())
     }

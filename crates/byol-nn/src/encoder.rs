@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
 use crate::model::{Arch, BatchNormMode, NormKind, PaddingKind, ResNet, ResNetConfig, Stem, initialize};
-use crate::ops::Precision;
+use crate::ops::{self, Precision};
 use crate::weights::{self, StateDict, StoredTensor, StoredTensors, Values};
 
 /// Key in the header of our own files, which are not opened without their description.
@@ -170,7 +170,7 @@ impl Encoder {
     /// Representations `y [batch, size]` (0 or more, not normalised) of prepared pictures `[batch, height, width, channels]`,
     /// f32, normalised by mean and standard deviation; batch-norm statistics stay frozen.
     pub fn represent(&mut self, images: Tensor<4>) -> Tensor<2> {
-        self.network.forward(images, BatchNormMode::Running, self.info.precision)
+        self.network.forward(images, BatchNormMode::Running, ops::possible_precision(self.info.precision))
     }
 
     /// Writes `encoder.safetensors` and `encoder.json` into `folder`.

@@ -101,6 +101,9 @@ pub enum Error {
         /// Where the last good checkpoint is, or that there is none yet.
         kept: String,
     },
+    /// A graphics card gave up: it ran out of memory, or was lost.
+    #[error("the device failed: {0}")]
+    Device(String),
     /// The person asked to stop; what was complete by then is kept.
     #[error("interrupted")]
     Interrupted,

@@ -79,8 +79,8 @@ pub struct BenchReport {
     pub precision: Precision,
     /// Sizes of projector and predictor; absent for inference.
     pub heads: Option<Heads>,
-    /// Instruction set of the kernels.
-    pub isa: &'static str,
+    /// Instruction set of the kernels, or the graphics card.
+    pub isa: String,
     /// Threads that computed.
     pub threads: usize,
     /// Pictures (a pair of views counts once) per second, by the median.
@@ -131,7 +131,7 @@ impl Workload {
             batch_size: self.batch_size,
             precision: self.precision,
             heads: step.map(|(heads, _)| heads),
-            isa: ops::isa().name(),
+            isa: ops::engine(),
             threads: rayon::current_num_threads(),
             images_per_second: self.batch_size as f64 / seconds_median,
             seconds_median,

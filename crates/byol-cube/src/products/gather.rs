@@ -6,8 +6,10 @@
 use cubecl::cmma;
 use cubecl::prelude::*;
 
-use super::sums::{add_by_matrix_units, add_one_by_one, fragments, own, plane_origin};
-use crate::tile::{Tile, UNITS};
+use super::sums::{
+    add_by_matrix_units, add_by_registers, add_one_by_one, fragments, own, plane_origin, registers,
+};
+use crate::tile::{Tile, Units};
 
 /// Which positions of the source an output's position sees, and where the output is written.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
@@ -48,10 +50,13 @@ pub(super) struct Finish {
     pub bias: bool,
     pub residual: bool,
     pub relu: bool,
+    /// Sums of every column and of its squares, of what is written; with matrix units, and nothing else to do.
+    pub statistics: bool,
 }
 
 /// One cube computes a tile of the output. `source [images, height, width, channels]`, `weight [outputs, taps, channels]`,
-/// `out [images, height, width, outputs]`, `bias [outputs]`; `V` divides the channels and `W` the outputs.
+/// `out [images, height, width, outputs]`, `bias [outputs]`, `statistics [row tiles, 2, outputs]`; `V` divides the channels and `W` the
+/// outputs. `pointwise` says that the window has one tap.
 #[cube(launch_unchecked)]
 pub(super) fn gather<F: Float, O: Float, V: Size, W: Size>(
     source: &[Vector<F, V>],
@@ -59,10 +64,12 @@ pub(super) fn gather<F: Float, O: Float, V: Size, W: Size>(
     out: &mut [Vector<O, W>],
     bias: &[f32],
     residual: &[Vector<O, W>],
+    statistics: &mut [f32],
     window: &Window,
     channels: u32,
     outputs: u32,
     cubes: u32,
+    #[comptime] pointwise: bool,
     #[comptime] finish: Finish,
     #[comptime] tile: Tile,
     #[define(F)] _from: ElemType,
@@ -88,7 +95,7 @@ pub(super) fn gather<F: Float, O: Float, V: Size, W: Size>(
     // Every unit loads the same place of the depth, of several rows.
     let place = UNIT_POS % comptime!(row_vectors as u32);
     let row = UNIT_POS / comptime!(row_vectors as u32);
-    let rows_at_once = comptime!(UNITS / row_vectors);
+    let rows_at_once = comptime!(tile.units() / row_vectors);
     let lhs_loads = comptime!(tile.rows / rows_at_once);
     let rhs_loads = comptime!(tile.columns / rows_at_once);
 
@@ -105,6 +112,12 @@ pub(super) fn gather<F: Float, O: Float, V: Size, W: Size>(
         let outside = select(position < window.positions, 0i32, -1_000_000i32);
         from_y[i] = i32::cast_from(rest / window.width * window.step) + window.first_y + outside;
         from_x[i] = i32::cast_from(rest % window.width * window.step) + window.first_x;
+        if comptime!(pointwise) {
+            let y = u32::cast_from(from_y[i]);
+            let x = u32::cast_from(from_x[i]);
+            from_y[i] = select(y < window.source_height && x < window.source_width, 0i32, -1i32);
+            base[i] += y * window.source_width + x;
+        }
     }
 
     let zero = Vector::<F, V>::new(F::from_int(0));
@@ -115,31 +128,36 @@ pub(super) fn gather<F: Float, O: Float, V: Size, W: Size>(
     let mut lhs_next = Array::<Vector<F, V>>::new(lhs_loads);
     let mut rhs_next = Array::<Vector<F, V>>::new(rhs_loads);
     let fragments = fragments(tile);
+    let mut registers = registers(tile);
     let mut sums = Array::<f32>::new(16usize);
-    if comptime!(!tile.matrix_units) {
+    if comptime!(tile.units == Units::OneByOne) {
         #[unroll]
         for i in 0..16usize {
             sums[i] = 0.0f32;
         }
     }
 
+    let mut tap_y = place / channel_vectors / window.taps_x;
+    let mut tap_x = place / channel_vectors % window.taps_x;
+    let mut channel = place % channel_vectors;
     for step in 0..steps + 1 {
         // Loads of this step travel while the step before is computed.
-        let at = step * comptime!(row_vectors as u32) + place;
-        let tap = at / channel_vectors;
-        let channel = at % channel_vectors;
-        let tap_y = tap / window.taps_x;
-        let tap_x = tap % window.taps_x;
+        let is_tap = step * comptime!(row_vectors as u32) + place < depth_vectors;
         let dy = i32::cast_from(tap_y) * window.turn;
         let dx = i32::cast_from(tap_x) * window.turn;
-        let is_tap = at < depth_vectors;
         #[unroll]
         for i in 0..lhs_loads {
-            let y = u32::cast_from(from_y[i] + dy);
-            let x = u32::cast_from(from_x[i] + dx);
             let mut value = zero;
-            if is_tap && y < window.source_height && x < window.source_width {
-                value = source[((base[i] + y * window.source_width + x) * channel_vectors + channel) as usize];
+            if comptime!(pointwise) {
+                if is_tap && from_y[i] == 0 {
+                    value = source[(base[i] * channel_vectors + channel) as usize];
+                }
+            } else {
+                let y = u32::cast_from(from_y[i] + dy);
+                let x = u32::cast_from(from_x[i] + dx);
+                if is_tap && y < window.source_height && x < window.source_width {
+                    value = source[((base[i] + y * window.source_width + x) * channel_vectors + channel) as usize];
+                }
             }
             lhs_next[i] = value;
         }
@@ -156,10 +174,21 @@ pub(super) fn gather<F: Float, O: Float, V: Size, W: Size>(
             }
             rhs_next[i] = value;
         }
+        channel += comptime!(row_vectors as u32);
+        while channel >= channel_vectors {
+            channel -= channel_vectors;
+            tap_x += 1;
+            if tap_x == window.taps_x {
+                tap_x -= window.taps_x;
+                tap_y += 1;
+            }
+        }
         if step > 0 {
             let lhs_at = (step - 1) % 2 * comptime!(lhs_len as u32);
             let rhs_at = (step - 1) % 2 * comptime!(rhs_len as u32);
-            if comptime!(tile.matrix_units) {
+            if comptime!(tile.units == Units::Registers) {
+                add_by_registers(&lhs, &rhs, lhs_at, rhs_at, &mut registers, stride, stride, true, tile);
+            } else if comptime!(tile.units == Units::Fragments) {
                 add_by_matrix_units(&lhs, &rhs, lhs_at, rhs_at, &fragments, stride, stride, true, tile);
             } else {
                 add_one_by_one(&lhs, &rhs, lhs_at, rhs_at, &mut sums, stride, stride, true, tile);
@@ -181,38 +210,110 @@ pub(super) fn gather<F: Float, O: Float, V: Size, W: Size>(
     }
 
     let w = W::value();
-    if comptime!(tile.matrix_units) {
+    if comptime!(tile.units != Units::OneByOne) {
         // Through a patch of shared memory for each plane: half a row of 16 for each unit.
-        let mut patches = Shared::<[f32]>::new_aligned_slice(comptime!(UNITS / 32 * 256), 32usize);
+        let mut patches = Shared::<[f32]>::new_aligned_slice(comptime!(tile.units() * 8), 32usize);
         let patch = (UNIT_POS_Y * 256) as usize;
         let (plane_row, plane_column) = plane_origin(tile);
         let unit_row = UNIT_POS_X / 2;
         let unit_column = UNIT_POS_X % 2 * 8;
+        let mut sums_of = Array::<f32>::new(comptime!(tile.fragments(1) * 8));
+        let mut squares_of = Array::<f32>::new(comptime!(tile.fragments(1) * 8));
+        if comptime!(finish.statistics) {
+            #[unroll]
+            for e in 0..comptime!(tile.fragments(1) * 8) {
+                sums_of[e] = 0.0f32;
+                squares_of[e] = 0.0f32;
+            }
+        }
         #[unroll]
         for i in 0..comptime!(tile.fragments(0)) {
             let position = first_row + plane_row + comptime!((i * 16) as u32) + unit_row;
             let to = out_row(position, window) * (outputs / comptime!(w as u32));
             #[unroll]
             for j in 0..comptime!(tile.fragments(1)) {
-                let sum = fragments.index(comptime!(i * tile.fragments(1) + j));
-                cmma::store(&mut patches[patch..patch + 256], sum, 16u32, cmma::MatrixLayout::RowMajor);
+                let piece = comptime!(i * tile.fragments(1) + j);
+                if comptime!(tile.units == Units::Registers) {
+                    #[unroll]
+                    for half in 0..2usize {
+                        let pairs = registers.index(comptime!(piece * 2 + half));
+                        #[unroll]
+                        for below in 0..2usize {
+                            let row = UNIT_POS_X / 4 + comptime!(below as u32 * 8);
+                            let to = row * 16 + UNIT_POS_X % 4 * 2 + comptime!(half as u32 * 8);
+                            let pair = pairs[below];
+                            patches[patch + to as usize] = pair.extract(0usize);
+                            patches[patch + to as usize + 1] = pair.extract(1usize);
+                        }
+                    }
+                } else {
+                    let sum = fragments.index(piece);
+                    cmma::store(&mut patches[patch..patch + 256], sum, 16u32, cmma::MatrixLayout::RowMajor);
+                }
                 sync_plane();
                 let column = first_column + plane_column + comptime!((j * 16) as u32) + unit_column;
                 #[unroll]
                 for part in 0..comptime!(8 / w) {
                     let column = column + comptime!((part * w) as u32);
-                    if position < window.positions && column < outputs {
-                        let place = patch + (unit_row * 16 + unit_column) as usize + comptime!(part * w);
-                        let mut values = Vector::<f32, W>::empty();
+                    let place = patch + (unit_row * 16 + unit_column) as usize + comptime!(part * w);
+                    let mut values = Vector::<f32, W>::empty();
+                    #[unroll]
+                    for e in 0..w {
+                        values.insert(e, patches[place + e]);
+                    }
+                    if comptime!(finish.statistics) {
+                        // Rows behind the last one are 0.
+                        let written = Vector::<f32, W>::cast_from(Vector::<O, W>::cast_from(values));
                         #[unroll]
                         for e in 0..w {
-                            values.insert(e, patches[place + e]);
+                            let value = written.extract(e);
+                            sums_of[comptime!(j * 8 + part * w + e)] += value;
+                            squares_of[comptime!(j * 8 + part * w + e)] += value * value;
                         }
+                    }
+                    if position < window.positions && column < outputs {
                         let to = (to + column / comptime!(w as u32)) as usize;
                         out[to] = finished(values, column, to, bias, residual, finish);
                     }
                 }
                 sync_plane();
+            }
+        }
+        if comptime!(finish.statistics) {
+            // Units of a plane that have the same columns, then planes that have the same columns.
+            let mut totals = Shared::<[f32]>::new_slice(comptime!(2 * tile.planes[0] * tile.columns));
+            let row_of_planes = UNIT_POS_Y / comptime!(tile.planes[1] as u32);
+            #[unroll]
+            for j in 0..comptime!(tile.fragments(1)) {
+                #[unroll]
+                for e in 0..8usize {
+                    let sum = over_units(sums_of[comptime!(j * 8 + e)]);
+                    let squares = over_units(squares_of[comptime!(j * 8 + e)]);
+                    if UNIT_POS_X < 2 {
+                        let at = row_of_planes * comptime!(2 * tile.columns as u32)
+                            + plane_column
+                            + comptime!((j * 16 + e) as u32)
+                            + unit_column;
+                        totals[at as usize] = sum;
+                        totals[(at + comptime!(tile.columns as u32)) as usize] = squares;
+                    }
+                }
+            }
+            sync_cube();
+            let mut at = UNIT_POS;
+            while at < comptime!(2 * tile.columns as u32) {
+                let mut sum = 0.0f32;
+                #[unroll]
+                for plane in 0..comptime!(tile.planes[0] as u32) {
+                    sum += totals[(plane * comptime!(2 * tile.columns as u32) + at) as usize];
+                }
+                let column = first_column + at % comptime!(tile.columns as u32);
+                let which = at / comptime!(tile.columns as u32);
+                if column < outputs {
+                    let to = (cube / column_tiles * 2 + which) * outputs + column;
+                    statistics[to as usize] = sum;
+                }
+                at += comptime!(tile.units() as u32);
             }
         }
     } else {
@@ -231,6 +332,17 @@ pub(super) fn gather<F: Float, O: Float, V: Size, W: Size>(
             }
         }
     }
+}
+
+/// The sum over the 16 units of a plane that have the same columns.
+#[cube]
+fn over_units(value: f32) -> f32 {
+    let mut sum = value;
+    #[unroll]
+    for i in 1..5u32 {
+        sum += plane_shuffle_xor(sum, comptime!(1 << i));
+    }
+    sum
 }
 
 /// The row of the output that is written for a position.

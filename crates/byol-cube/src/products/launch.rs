@@ -1,13 +1,15 @@
 //! The products as operations on arrays.
 
 use byol_kernels::ConvShape;
+use cubecl::client::Client;
 use cubecl::prelude::*;
 
 use super::gather::{Finish, WindowLaunch, gather};
 use super::weight_gradient::{add_parts, weight_gradient_parts};
 use crate::array::{Array, Kind};
+use crate::norm::{Statistics, statistics, statistics_of_parts};
 use crate::pack::{Order, pack_weight};
-use crate::tile::{Tile, UNITS, grid, has_matrix_units};
+use crate::tile::{Tile, UNITS, Units, grid, units};
 
 /// What is done after a convolution for inference: `relu?(z + bias + residual)`.
 #[derive(Clone)]
@@ -32,10 +34,36 @@ pub struct NormalisedInput {
 /// `conv(x, weight)`: `x [images, height, width, inputs]`, `weight f32 [outputs, inputs, kernel, kernel]`, of which the products take
 /// values rounded to the type of `x` → `[images, height′, width′, outputs]` of type `to`.
 pub fn forward(x: &Array, weight: &Array, shape: &ConvShape, to: Kind, affine: &Affine) -> Array {
+    forward_with(x, weight, shape, to, affine, None)
+}
+
+/// [`forward`] in the type of `x`, and the statistics of what it gives, gathered while it is written.
+pub fn forward_with_statistics(x: &Array, weight: &Array, shape: &ConvShape) -> (Array, Statistics) {
+    let affine = Affine { bias: None, residual: None, relu: false };
+    let rows = shape.output_len() / shape.outputs;
+    let tile = Tile::choose(&x.client, x.kind, shape.outputs);
+    if tile.units == Units::OneByOne {
+        let z = forward(x, weight, shape, x.kind, &affine);
+        let statistics = statistics(&z, shape.outputs);
+        return (z, statistics);
+    }
+    let parts = Array::empty(&x.client, rows.div_ceil(tile.rows) * 2 * shape.outputs, Kind::F32);
+    let z = forward_with(x, weight, shape, x.kind, &affine, Some(&parts));
+    (z, statistics_of_parts(&parts, shape.outputs, rows))
+}
+
+fn forward_with(
+    x: &Array,
+    weight: &Array,
+    shape: &ConvShape,
+    to: Kind,
+    affine: &Affine,
+    statistics: Option<&Array>,
+) -> Array {
     assert_eq!(x.len, shape.input_len(), "the input of {shape:?}");
     let packed = pack_weight(weight, shape, Order::OutputTapInput, x.kind);
     let out = Array::empty(&x.client, shape.output_len(), to);
-    launch_gather(x, &packed, &out, forward_window(shape), [shape.inputs, shape.outputs], affine);
+    launch_gather(x, &packed, &out, forward_window(shape), [shape.inputs, shape.outputs], affine, statistics);
     out
 }
 
@@ -72,7 +100,7 @@ pub fn input_gradient(dy: &Array, weight: &Array, shape: &ConvShape, to: Kind) -
                 weight: Weight { step: stride, first: [tap_y, tap_x], row: kernel, taps: kernel * kernel },
                 out: Out { step: stride, first: [y, x], size: [height, width] },
             };
-            launch_gather(dy, &packed, &out, window, [outputs, inputs], &none);
+            launch_gather(dy, &packed, &out, window, [outputs, inputs], &none, None);
         }
     }
     out
@@ -85,16 +113,9 @@ pub fn weight_gradient(x: &Array, normalised: Option<&NormalisedInput>, dy: &Arr
     let client = &x.client;
     let columns = kernel * kernel * inputs;
     let positions = shape.output_len() / outputs;
-    let matrix_units = has_matrix_units(client, x.kind);
-    let widest = if matrix_units { 8 } else { 4 };
+    let tile = weight_gradient_tile(client, x.kind, outputs, columns);
+    let widest = if tile.units == Units::OneByOne { 4 } else { 8 };
     let [v, u] = [inputs, outputs].map(|channels| x.kind.vector(channels).min(widest));
-    let tile = if matrix_units {
-        let [rows, columns] = [outputs, columns].map(|len| if len <= 64 { 64 } else { 128 });
-        let planes = if rows < columns { [2, 4] } else { [4, 2] };
-        Tile { rows, columns, depth: 32, planes, matrix_units }
-    } else {
-        Tile { rows: 64, columns: 64, depth: 16, planes: [1, 1], matrix_units }
-    };
     let tiles = [outputs.div_ceil(tile.rows), columns.div_ceil(tile.columns)];
     let cubes = tiles[0] * tiles[1];
     let part_len = cubes * tile.rows * tile.columns;
@@ -149,6 +170,20 @@ pub fn weight_gradient(x: &Array, normalised: Option<&NormalisedInput>, dy: &Arr
         );
     }
     dw
+}
+
+fn weight_gradient_tile(client: &Client, kind: Kind, rows: usize, columns: usize) -> Tile {
+    let units = units(client, kind);
+    if units == Units::OneByOne {
+        return Tile { rows: 64, columns: 64, depth: 16, planes: [1, 8], units };
+    }
+    let [rows, columns] = [rows, columns].map(|len| if len <= 64 { 64 } else { 128 });
+    let planes = if rows < columns { [2, 4] } else { [4, 2] };
+    if let Ok(text) = std::env::var("BYOL_DW") {
+        let n: Vec<usize> = text.split(',').map(|n| n.parse().unwrap()).collect();
+        return Tile { rows, columns, depth: n[0], planes: [n[1], n[2]], units };
+    }
+    Tile { rows, columns, depth: 32, planes, units }
 }
 
 /// Zeros above and left of the input.
@@ -239,15 +274,16 @@ fn launch_gather(
     window: Numbers,
     [channels, outputs]: [usize; 2],
     affine: &Affine,
+    statistics: Option<&Array>,
 ) {
     let client = &source.client;
     let tile = Tile::choose(client, source.kind, outputs);
-    let (v, w) = match tile.matrix_units {
-        true => (source.kind.vector(channels), out.kind.vector(outputs)),
-        false => (source.kind.vector(channels).min(4), 1),
+    let (v, w) = match tile.units {
+        Units::OneByOne => (source.kind.vector(channels).min(4), 1),
+        Units::Fragments | Units::Registers => (source.kind.vector(channels), out.kind.vector(outputs)),
     };
     let cubes = window.count.div_ceil(tile.rows) * outputs.div_ceil(tile.columns);
-    let finish = Finish { bias: affine.bias.is_some(), residual: affine.residual.is_some(), relu: affine.relu };
+    let finish = Finish { bias: affine.bias.is_some(), residual: affine.residual.is_some(), relu: affine.relu, statistics: statistics.is_some() };
     let nothing = Array::empty(client, 8, Kind::F32);
     let bias = affine.bias.as_ref().unwrap_or(&nothing);
     let residual = affine.residual.as_ref().unwrap_or(&nothing);
@@ -265,10 +301,12 @@ fn launch_gather(
             out.arg(),
             bias.arg(),
             residual.arg(),
+            statistics.unwrap_or(&nothing).arg(),
             window.launch(),
             channels as u32,
             outputs as u32,
             cubes as u32,
+            window.taps == [1; 2],
             finish,
             tile,
             source.kind.elem(),

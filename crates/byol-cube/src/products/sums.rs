@@ -8,13 +8,13 @@
 use cubecl::cmma::{self, Matrix, MatrixIdent, MatrixLayout};
 use cubecl::prelude::*;
 
-use crate::tile::Tile;
+use crate::tile::{Tile, Units};
 
 /// The sums of the matrix units, all 0: `[rows, columns]` of the plane in fragments of 16×16.
 #[cube]
 pub(super) fn fragments(#[comptime] tile: Tile) -> Sequence<Matrix<f32>> {
     let mut sums = Sequence::<Matrix<f32>>::new();
-    if comptime!(tile.matrix_units) {
+    if comptime!(tile.units == Units::Fragments) {
         #[unroll]
         for _ in 0..comptime!(tile.fragments(0) * tile.fragments(1)) {
             sums.push(Matrix::<f32>::from_value(
@@ -28,6 +28,99 @@ pub(super) fn fragments(#[comptime] tile: Tile) -> Sequence<Matrix<f32>> {
         }
     }
     sums
+}
+
+/// Two sums side by side.
+type Pair = Vector<f32, Const<2>>;
+
+/// The sums of [`Units::Registers`], all 0, in pieces of 16×8: unit `lane` has two neighbours of row `lane / 4` and two of row `lane / 4 + 8`,
+/// from column `lane % 4 · 2` on.
+#[cube]
+pub(super) fn registers(#[comptime] tile: Tile) -> Sequence<Array<Pair>> {
+    let mut sums = Sequence::<Array<Pair>>::new();
+    if comptime!(tile.units == Units::Registers) {
+        #[unroll]
+        for _ in 0..comptime!(tile.fragments(0) * tile.fragments(1) * 2) {
+            let mut piece = Array::<Pair>::new(2usize);
+            piece[0] = Pair::new(0.0f32);
+            piece[1] = Pair::new(0.0f32);
+            sums.push(piece);
+        }
+    }
+    sums
+}
+
+/// `sums += lhs · rhs` by [`Units::Registers`].
+#[cube]
+pub(super) fn add_by_registers<F: Float, V: Size, U: Size>(
+    lhs: &[Vector<F, U>],
+    rhs: &[Vector<F, V>],
+    lhs_at: u32,
+    rhs_at: u32,
+    sums: &mut Sequence<Array<Pair>>,
+    #[comptime] lhs_stride: usize,
+    #[comptime] rhs_stride: usize,
+    #[comptime] depth_inside: bool,
+    #[comptime] tile: Tile,
+) {
+    let v = V::value();
+    let u = U::value();
+    let lane = UNIT_POS_X;
+    let (row, column) = plane_origin(tile);
+    let product = cmma::MmaDefinition::<F, F, f32>::new(16usize, 8usize, 16usize);
+    #[unroll]
+    for k in 0..comptime!(tile.depth / 16) {
+        let mut lhs_registers = Sequence::<Array<Vector<F, Const<2>>>>::new();
+        #[unroll]
+        for i in 0..comptime!(tile.fragments(0)) {
+            let row = row + comptime!((i * 16) as u32);
+            let at = if comptime!(depth_inside) {
+                (row + lane % 16) * comptime!(lhs_stride as u32)
+                    + lane / 16 * comptime!((8 / u) as u32)
+                    + comptime!((k * 16 / u) as u32)
+            } else {
+                (lane % 8 + lane / 16 * 8 + comptime!((k * 16) as u32)) * comptime!(lhs_stride as u32)
+                    + (row + lane / 8 % 2 * 8) / comptime!(u as u32)
+            };
+            let at = (lhs_at + at) as usize;
+            lhs_registers.push(product.load_matrix::<Vector<F, U>, Const<2>>(
+                &lhs[at..lhs.len()],
+                MatrixIdent::A,
+                4usize,
+                comptime!(!depth_inside),
+            ));
+        }
+        #[unroll]
+        for j in 0..comptime!(tile.fragments(1)) {
+            let column = column + comptime!((j * 16) as u32);
+            let at = if comptime!(depth_inside) {
+                (column + lane / 16 * 8 + lane % 8) * comptime!(rhs_stride as u32)
+                    + lane / 8 % 2 * comptime!((8 / v) as u32)
+                    + comptime!((k * 16 / v) as u32)
+            } else {
+                (lane % 16 + comptime!((k * 16) as u32)) * comptime!(rhs_stride as u32)
+                    + (column + lane / 16 * 8) / comptime!(v as u32)
+            };
+            let at = (rhs_at + at) as usize;
+            let both = product.load_matrix::<Vector<F, V>, Const<2>>(
+                &rhs[at..rhs.len()],
+                MatrixIdent::B,
+                4usize,
+                comptime!(!depth_inside),
+            );
+            #[unroll]
+            for half in 0..2usize {
+                let mut rhs_registers = Array::<Vector<F, Const<2>>>::new(2usize);
+                rhs_registers[0] = both[comptime!(half * 2)];
+                rhs_registers[1] = both[comptime!(half * 2 + 1)];
+                #[unroll]
+                for i in 0..comptime!(tile.fragments(0)) {
+                    let piece = comptime!((i * tile.fragments(1) + j) * 2 + half);
+                    product.execute_inplace(lhs_registers.index(i), &rhs_registers, sums.index_mut(piece));
+                }
+            }
+        }
+    }
 }
 
 /// The first row and column of this plane's part of the tile.

@@ -7,8 +7,10 @@ use cubecl::cmma;
 use cubecl::prelude::*;
 
 use super::gather::Window;
-use super::sums::{add_by_matrix_units, add_one_by_one, fragments, own, plane_origin};
-use crate::tile::{Tile, UNITS};
+use super::sums::{
+    add_by_matrix_units, add_by_registers, add_one_by_one, fragments, own, plane_origin, registers,
+};
+use crate::tile::{Tile, Units};
 
 /// One cube computes a tile of one part: `parts [part, rows, columns]` with rows and columns of whole tiles, a row for every output
 /// channel, a column for every tap and input channel. `x [images, height, width, channels]`, `dy [positions, outputs]`.
@@ -54,8 +56,8 @@ pub(super) fn weight_gradient_parts<F: Float, V: Size, U: Size>(
     let mut rhs = Shared::<[Vector<F, V>]>::new_aligned_slice(comptime!(2 * rhs_len), 16usize);
 
     // Every unit loads the same channels, of several positions.
-    let lhs_at_once = comptime!(UNITS / lhs_row);
-    let rhs_at_once = comptime!(UNITS / rhs_row);
+    let lhs_at_once = comptime!(tile.units() / lhs_row);
+    let rhs_at_once = comptime!(tile.units() / rhs_row);
     let lhs_loads = comptime!(tile.depth / lhs_at_once);
     let rhs_loads = comptime!(tile.depth / rhs_at_once);
     let lhs_place = UNIT_POS % comptime!(lhs_row as u32);
@@ -90,8 +92,9 @@ pub(super) fn weight_gradient_parts<F: Float, V: Size, U: Size>(
     let lhs_zero = Vector::<F, U>::new(F::from_int(0));
     let rhs_zero = Vector::<F, V>::new(F::from_int(0));
     let fragments = fragments(tile);
+    let mut registers = registers(tile);
     let mut sums = Array::<f32>::new(16usize);
-    if comptime!(!tile.matrix_units) {
+    if comptime!(tile.units == Units::OneByOne) {
         #[unroll]
         for i in 0..16usize {
             sums[i] = 0.0f32;
@@ -130,7 +133,9 @@ pub(super) fn weight_gradient_parts<F: Float, V: Size, U: Size>(
         if step > 0 {
             let lhs_at = (step - 1) % 2 * comptime!(lhs_len as u32);
             let rhs_at = (step - 1) % 2 * comptime!(rhs_len as u32);
-            if comptime!(tile.matrix_units) {
+            if comptime!(tile.units == Units::Registers) {
+                add_by_registers(&lhs, &rhs, lhs_at, rhs_at, &mut registers, lhs_stride, rhs_stride, false, tile);
+            } else if comptime!(tile.units == Units::Fragments) {
                 add_by_matrix_units(&lhs, &rhs, lhs_at, rhs_at, &fragments, lhs_stride, rhs_stride, false, tile);
             } else {
                 add_one_by_one(&lhs, &rhs, lhs_at, rhs_at, &mut sums, lhs_stride, rhs_stride, false, tile);
@@ -155,7 +160,7 @@ pub(super) fn weight_gradient_parts<F: Float, V: Size, U: Size>(
 
     let part_columns = column_tiles * comptime!(tile.columns as u32);
     let part = CUBE_POS_Z * row_tiles * comptime!(tile.rows as u32) * part_columns;
-    if comptime!(tile.matrix_units) {
+    if comptime!(tile.units != Units::OneByOne) {
         let (plane_row, plane_column) = plane_origin(tile);
         #[unroll]
         for i in 0..comptime!(tile.fragments(0)) {
@@ -163,10 +168,26 @@ pub(super) fn weight_gradient_parts<F: Float, V: Size, U: Size>(
             for j in 0..comptime!(tile.fragments(1)) {
                 let row = first_row + plane_row + comptime!((i * 16) as u32);
                 let column = first_column + plane_column + comptime!((j * 16) as u32);
-                let to = (part + row * part_columns + column) as usize;
-                let end = parts.len();
-                let sum = fragments.index(comptime!(i * tile.fragments(1) + j));
-                cmma::store(&mut parts[to..end], sum, part_columns, cmma::MatrixLayout::RowMajor);
+                let piece = comptime!(i * tile.fragments(1) + j);
+                if comptime!(tile.units == Units::Registers) {
+                    #[unroll]
+                    for half in 0..2usize {
+                        let pairs = registers.index(comptime!(piece * 2 + half));
+                        #[unroll]
+                        for below in 0..2usize {
+                            let row = row + UNIT_POS_X / 4 + comptime!(below as u32 * 8);
+                            let column = column + UNIT_POS_X % 4 * 2 + comptime!(half as u32 * 8);
+                            let to = (part + row * part_columns + column) as usize;
+                            let pair = pairs[below];
+                            parts[to] = pair.extract(0usize);
+                            parts[to + 1] = pair.extract(1usize);
+                        }
+                    }
+                } else {
+                    let to = (part + row * part_columns + column) as usize;
+                    let end = parts.len();
+                    cmma::store(&mut parts[to..end], fragments.index(piece), part_columns, cmma::MatrixLayout::RowMajor);
+                }
             }
         }
     } else {

@@ -28,8 +28,7 @@ impl VisionOps for Cube {
         let shape = conv_shape(&x, &weight, options.conv);
         let place = Place::of(&x);
         let x = array(x);
-        let z = byol_cube::forward(&x, &array(weight), &shape, x.kind, &PLAIN);
-        let statistics = byol_cube::statistics(&z, shape.outputs);
+        let (z, statistics) = byol_cube::forward_with_statistics(&x, &array(weight), &shape);
         let folded = byol_cube::fold(&statistics, &array(gamma), &array(beta), options.epsilon);
         let y = byol_cube::normalise(&z, &folded, shortcut(residual).as_ref(), options.relu);
         let channels = [shape.outputs];

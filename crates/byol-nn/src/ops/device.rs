@@ -1,9 +1,13 @@
 //! What computes: the device, the number of threads, the instruction set.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 use byol_kernels::Isa;
+
+use super::precision::Precision;
 
 /// Index into [`Isa::ALL`], or its length while nothing is chosen.
 static CHOSEN: AtomicUsize = AtomicUsize::new(Isa::ALL.len());
@@ -39,13 +43,87 @@ pub fn set_compute_threads(threads: usize) {
     pool.expect("the number of threads is set once, before anything is computed");
 }
 
-/// Opens a device by name.
+/// The graphics card that this process computes on; empty on the processor.
+static CARD: OnceLock<Card> = OnceLock::new();
+
+/// A graphics card.
+#[derive(Clone, Debug)]
+pub struct Card {
+    /// What `--device` calls it: `cuda:0`.
+    pub name: String,
+    /// What its driver calls it.
+    pub model: String,
+    /// Whether activations can be `bf16`.
+    pub bf16: bool,
+    /// Whether they could be `f16`, which no [`Precision`] asks for yet.
+    pub f16: bool,
+    /// Whether it multiplies matrices of `bf16` by units of their own.
+    pub matrix_units: bool,
+}
+
+/// Every graphics card that this build reaches; none without the feature of a driver. Opens all of them.
+pub fn cards() -> Vec<Card> {
+    #[cfg(feature = "gpu")]
+    return byol_cube::cards().into_iter().map(Card::from).collect();
+    #[cfg(not(feature = "gpu"))]
+    Vec::new()
+}
+
+#[cfg(feature = "gpu")]
+impl From<byol_cube::Card> for Card {
+    fn from(byol_cube::Card { name, model, bf16, f16, matrix_units }: byol_cube::Card) -> Self {
+        Self { name, model, bf16, f16, matrix_units }
+    }
+}
+
+/// What computes, in words for a person: the instruction set, or the graphics card.
+pub fn engine() -> String {
+    CARD.get().map_or_else(|| isa().to_string(), |card| format!("{}, {}", card.name, card.model))
+}
+
+/// The type of activations where nobody chose one: `bf16` where the hardware multiplies it faster, else `f32`.
+pub(super) fn default_precision() -> Precision {
+    let is_fast = CARD.get().map_or_else(|| Isa::Amx.is_available(), |card| card.bf16);
+    if is_fast { Precision::Bf16 } else { Precision::F32 }
+}
+
+/// What of `wanted` the opened device computes with: a card without `bf16` has `f32` instead.
+pub fn possible_precision(wanted: Precision) -> Precision {
+    match CARD.get() {
+        Some(card) if !card.bf16 => Precision::F32,
+        _ => wanted,
+    }
+}
+
+/// Whether tensors of this device are computed by the processor, at once; a graphics card works on behind the calls.
+pub fn is_processor(device: &Device) -> bool {
+    match device.as_dispatch() {
+        DispatchDevice::Flex(_) => true,
+        DispatchDevice::Autodiff(inner) => matches!(**inner, DispatchDevice::Flex(_)),
+        #[cfg(feature = "gpu")]
+        DispatchDevice::Cube(_) => false,
+    }
+}
+
+/// Opens the device of this process by name: `cpu`, `gpu` or a graphics card like `cuda:0`.
 ///
 /// # Errors
-/// What is expected instead of a name that this build does not know.
+/// What is expected instead of a name that this build or this machine does not have.
 pub fn open_device(name: &str) -> Result<Device, String> {
-    match name {
-        "cpu" => Ok(Device::flex()),
-        _ => Err("cpu, the one device of this build".to_owned()),
-    }
+    if name == "cpu" { Ok(Device::flex()) } else { open_card(name) }
+}
+
+#[cfg(feature = "gpu")]
+fn open_card(name: &str) -> Result<Device, String> {
+    let (device, card) = byol_cube::open(name)?;
+    // A process opens one device; a test may open it again.
+    let _ = CARD.set(card.into());
+    Ok(Device::new(device))
+}
+
+#[cfg(not(feature = "gpu"))]
+fn open_card(_: &str) -> Result<Device, String> {
+    Err("cpu, the one device of this build; one made with `--features cuda` (NVIDIA), `rocm` (AMD) or `wgpu` (any card with \
+         Vulkan, DX12 or Metal) has those, too"
+        .to_owned())
 }

@@ -20,7 +20,9 @@ pub use burn::tensor::Device;
 use burn::tensor::Tensor;
 pub use byol_kernels::Padding;
 
-pub use device::{choose_isa, isa, open_device, set_compute_threads};
+pub use device::{
+    Card, cards, choose_isa, engine, is_processor, isa, open_device, possible_precision, set_compute_threads,
+};
 use layer::Normalised;
 pub use layer::{Conv, ConvNorm, Residual, Source};
 pub use precision::Precision;

@@ -4,8 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use burn::tensor::FloatDType;
-use byol_kernels::Isa;
 use serde::{Deserialize, Serialize};
+
+use super::device::default_precision;
 
 /// The type of activations and of the operands of matrix products. Weights, statistics, losses and norms are `f32` always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,9 +20,9 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// `bf16` where the machine multiplies tiles of it (AMX), else `f32`.
+    /// `bf16` where the opened device multiplies it faster (AMX, matrix units), else `f32`.
     pub fn of_this_machine() -> Self {
-        if Isa::Amx.is_available() { Self::Bf16 } else { Self::F32 }
+        default_precision()
     }
 
     /// Burn's name of it.

@@ -90,9 +90,9 @@ pub fn target_ema(online: Tensor<1>, target: Tensor<1>, tau: f64) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::target_ema(online.into_dispatch(), target.into_dispatch(), tau))
 }
 
-/// `Σ x²` of a flat tensor.
-pub fn sum_of_squares(x: Tensor<1>) -> f32 {
-    Tensor::<1>::from_dispatch(Dispatch::sum_of_squares(x.into_dispatch())).into_scalar()
+/// `Σ x²` of a flat tensor, `[1]`.
+pub fn sum_of_squares(x: Tensor<1>) -> Tensor<1> {
+    Tensor::from_dispatch(Dispatch::sum_of_squares(x.into_dispatch()))
 }
 
 impl UpdateOps for Flex {

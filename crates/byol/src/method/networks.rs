@@ -121,13 +121,16 @@ impl Byol {
         match self.target_kind {
             TargetKind::MovingAverage | TargetKind::Fixed => {
                 let Self { online, target, .. } = self;
-                let ([t1, t2], forward1) = rayon::join(
-                    || {
-                        let views = [(view1.clone(), modes.first), (view2.clone(), modes.second)];
-                        views.map(|(view, mode)| target.forward(view, mode, precision))
-                    },
-                    || online.forward(view1.clone(), modes.first, precision),
-                );
+                let mut targets = || {
+                    let views = [(view1.clone(), modes.first), (view2.clone(), modes.second)];
+                    views.map(|(view, mode)| target.forward(view, mode, precision))
+                };
+                let mut first = || online.forward(view1.clone(), modes.first, precision);
+                // A graphics card takes its work from one thread.
+                let ([t1, t2], forward1) = match ops::is_processor(&view1.device()) {
+                    true => rayon::join(targets, first),
+                    false => (targets(), first()),
+                };
                 let mut half = |online: &Online, Forward { y, z, prediction }, own: &Tensor<2>, other: &Tensor<2>| {
                     let loss = comparison.direction_loss(prediction, own.clone(), other.clone());
                     add_gradients(online, &mut loss.backward(), scale, sum);

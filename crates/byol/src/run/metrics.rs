@@ -55,7 +55,7 @@ pub struct Session {
     pub first_step: u64,
     /// Version of this program.
     pub version: String,
-    /// Instruction set of the CPU kernels.
+    /// Instruction set of the CPU kernels, or the graphics card.
     pub isa: String,
     /// Threads that compute.
     pub threads: usize,

@@ -1,6 +1,7 @@
 //! The training loop, written out.
 
 mod checkpoints;
+mod feed;
 mod monitor;
 mod probe;
 mod progress;
@@ -17,9 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use byol_data::views::Views;
-use byol_data::{Batch, DataError, Dataset, LoaderOptions, PairLoader};
+use byol_data::{DataError, Dataset, LoaderOptions, PairLoader};
 use byol_nn::encoder::{Encoder, EncoderInfo};
 use byol_nn::model::NamedGradients;
 use byol_nn::ops;
@@ -34,6 +35,7 @@ use crate::run::{
 };
 pub use checkpoints::{checkpoints, last_checkpoint_step};
 pub use monitor::{Monitor, OnlineLine, OnlineNumbers};
+use feed::{Feed, Meal};
 use probe::Lesson;
 pub use probe::Probe;
 use progress::Progress;
@@ -130,7 +132,8 @@ pub fn train(
         Timetable::start(config.eval.every_epochs, monitor.epochs_per_step(), total, state.step, last_secs)
     });
     let mut bad_images = BadImageLog::open(&run.bad_images())?;
-    let mut loader = start_loader(config, &dataset, &schedule, state.step)?;
+    let batches = (schedule.total_steps - state.step.min(schedule.total_steps)) * config.train.accumulation_steps as u64;
+    let mut feed = Feed::start(start_loader(config, &dataset, &schedule, state.step)?, batches, config, device);
     let mut stopwatch = Stopwatch::start(state.step);
     let mut last = read_metrics(&run.metrics())?.pop();
     let first_step = state.step;
@@ -172,24 +175,25 @@ pub fn train(
 
         // Gradients of the micro-batches are averaged; the views pass one after the other.
         let mut gradients = NamedGradients::new();
-        let mut measured = Measured::default();
+        let mut measured = Sums::default();
         let mut lesson = Lesson::default();
         let mut passed = None;
         for _ in 0..config.train.accumulation_steps {
-            let batch = stopwatch
-                .waiting(|| next_batch(&mut loader, &mut bad_images))
+            let Meal { batch, views } = stopwatch
+                .waiting(|| next_batch(&mut feed, &mut bad_images))
                 .map_err(|error| rescue(&mut saving, &progress, &state, error))?;
             saving.log("bad_images.jsonl", &progress, || bad_images.append(&batch.bad))?;
-            let losses = backward(&mut state, config, &batch, device, &mut gradients);
+            let losses = backward(&mut state, config, views, &mut gradients);
             measured.add(&losses, config.train.accumulation_steps);
             if let (Some(probe), Some(monitor)) = (&state.probe, &monitor) {
                 probe.study(losses.representation.clone(), &monitor.labels(&batch), &mut lesson);
             }
-            loader.recycle(batch);
+            feed.recycle(batch);
             passed = Some(losses);
+            feed.prepare();
         }
-        let grad_norm = norm(&gradients);
-        if !(measured.loss.is_finite() && grad_norm.is_finite()) {
+        let measured = measured.read(&gradients)?;
+        if !(measured.loss.is_finite() && measured.grad_norm.is_finite()) {
             let what = passed.and_then(|losses| weights::first_non_finite(&state.byol, &losses, &gradients));
             let what = what.unwrap_or_else(|| "the loss".to_owned());
             let good = checkpoints(&run.checkpoints())?.pop();
@@ -212,7 +216,7 @@ pub fn train(
             data_wait: stopwatch.waiting_share(),
             projection_std: measured.projection_std,
             positive_cosine: measured.positive_cosine,
-            grad_norm,
+            grad_norm: measured.grad_norm,
             probe_loss: probe.map(|probe| probe.loss),
             probe_top1: probe.map(|probe| probe.top1),
         });
@@ -266,7 +270,7 @@ fn session(config: &Config, first_step: u64) -> Session {
     Session {
         first_step,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        isa: ops::isa().to_string(),
+        isa: ops::engine(),
         threads: rayon::current_num_threads(),
         precision: config.precision,
     }
@@ -290,21 +294,10 @@ fn append_events(events: &mut Option<EventFile>, group: &str, step: u64, numbers
 }
 
 /// Loss and gradients of one micro-batch; the gradients are added to `sum`, divided by the number of micro-batches.
-fn backward(
-    state: &mut TrainState,
-    config: &Config,
-    batch: &Batch,
-    device: &Device,
-    sum: &mut NamedGradients,
-) -> Losses {
-    let (size, channels) = (config.views.size_px, config.data.channels);
-    let images = |pixels: &[f32]| -> Tensor<4> {
-        let data = TensorData::new(pixels.to_vec(), [pixels.len() / (size * size * channels), size, size, channels]);
-        Tensor::from_data(data, device)
-    };
+fn backward(state: &mut TrainState, config: &Config, views: [Tensor<4>; 2], sum: &mut NamedGradients) -> Losses {
     let modes = state.next_passes(config.model.batch_norm_decay);
     let scale = 1.0 / config.train.accumulation_steps as f32;
-    state.byol.add_gradients([images(&batch.view1), images(&batch.view2)], modes, scale, sum)
+    state.byol.add_gradients(views, modes, scale, sum)
 }
 
 fn start_loader(config: &Config, dataset: &Arc<Dataset>, schedule: &Schedule, step: u64) -> Result<PairLoader> {
@@ -324,12 +317,12 @@ fn start_loader(config: &Config, dataset: &Arc<Dataset>, schedule: &Schedule, st
 }
 
 /// The next batch. The unreadable pictures that end a run come on the list here, those of a batch with it.
-fn next_batch(loader: &mut PairLoader, bad_images: &mut BadImageLog) -> Result<Batch> {
-    let batch = loader.next().expect("the loader holds every sample of the schedule");
-    if let Err(DataError::TooManyBad { bad, .. }) = &batch {
+fn next_batch(feed: &mut Feed, bad_images: &mut BadImageLog) -> Result<Meal> {
+    let meal = feed.take();
+    if let Err(DataError::TooManyBad { bad, .. }) = &meal {
         bad_images.append(bad)?;
     }
-    batch.map_err(Error::from)
+    meal.map_err(Error::from)
 }
 
 fn save(run: &RunFolder, config: &Config, state: &TrainState, encoder: &Encoder) -> Result<()> {
@@ -356,25 +349,42 @@ fn encoder(config: &Config, schedule: &Schedule, start: Option<&WarmStartRecord>
     Encoder { network: state.byol.online.encoder.valid(), info }
 }
 
-fn norm(gradients: &NamedGradients) -> f32 {
-    gradients.values().map(|gradient| ops::sum_of_squares(gradient.clone())).sum::<f32>().sqrt()
+/// Means over the micro-batches of a step, where they are computed.
+#[derive(Default)]
+struct Sums {
+    /// Loss, spread of the projections and cosine of the two views, `[3]`.
+    means: Option<Tensor<1>>,
 }
 
-/// Means over the micro-batches of a step.
-#[derive(Default)]
+/// What a step measured.
 struct Measured {
     loss: f32,
     projection_std: f32,
     positive_cosine: f32,
+    grad_norm: f32,
 }
 
-impl Measured {
+impl Sums {
     fn add(&mut self, losses: &Losses, micro_batches: usize) {
-        let share = 1.0 / micro_batches as f32;
         let [z1, z2] = losses.projections.clone();
         let spread = (projection_std(z1.clone()) + projection_std(z2.clone())) * 0.5;
-        self.loss += share * losses.loss.clone().into_scalar::<f32>();
-        self.projection_std += share * spread.into_scalar::<f32>();
-        self.positive_cosine += share * positive_cosine(z1, z2).into_scalar::<f32>();
+        let means = Tensor::cat(vec![losses.loss.clone(), spread, positive_cosine(z1, z2)], 0);
+        let means = means * (1.0 / micro_batches as f32);
+        self.means = Some(match self.means.take() {
+            Some(sum) => sum + means,
+            None => means,
+        });
+    }
+
+    /// The one moment of a step at which this thread waits for the device.
+    fn read(self, gradients: &NamedGradients) -> Result<Measured> {
+        let squares = gradients.values().map(|gradient| ops::sum_of_squares(gradient.clone()));
+        let all = self.means.into_iter().chain(squares.reduce(|sum, square| sum + square)).collect();
+        let data = Tensor::cat(all, 0).try_into_data().map_err(|error| Error::Device(error.to_string()))?;
+        let values: Vec<f32> = data.try_into_vec().expect("four values of f32");
+        let [loss, projection_std, positive_cosine, squares] = values[..] else {
+            unreachable!("a step has a loss and gradients");
+        };
+        Ok(Measured { loss, projection_std, positive_cosine, grad_norm: squares.sqrt() })
     }
 }

@@ -15,7 +15,7 @@ pub fn encoder_norm(online: &Online) -> f64 {
     let mut sum = 0.0;
     visit_tensors(&online.encoder, |tensor| {
         if tensor.role == Role::Weight {
-            sum += f64::from(ops::sum_of_squares(tensor.values));
+            sum += f64::from(squares(tensor.values));
         }
     });
     sum.sqrt()
@@ -32,8 +32,8 @@ pub fn target_distance(byol: &Byol) -> f64 {
     visit_tensors(&byol.target, |tensor| {
         if tensor.role != Role::Buffer {
             let theta = online[tensor.name].clone();
-            apart += f64::from(ops::sum_of_squares(theta.clone() - tensor.values));
-            whole += f64::from(ops::sum_of_squares(theta));
+            apart += f64::from(squares(theta.clone() - tensor.values));
+            whole += f64::from(squares(theta));
         }
     });
     (apart / f64::max(whole, f64::MIN_POSITIVE)).sqrt()
@@ -42,7 +42,7 @@ pub fn target_distance(byol: &Byol) -> f64 {
 /// What became NaN or infinite first in a step whose loss or gradient is: a weight, then what the pass makes in its order, then
 /// the gradient, in the order in which it is computed. `None`: nothing that is looked at, but the loss itself.
 pub fn first_non_finite(byol: &Byol, losses: &Losses, gradients: &NamedGradients) -> Option<String> {
-    let is_broken = |values: Tensor<1>| !ops::sum_of_squares(values).is_finite();
+    let is_broken = |values: Tensor<1>| !squares(values).is_finite();
     first_in(&byol.online, "weight online", &is_broken)
         .or_else(|| first_in(&byol.target, "weight target", &is_broken))
         .or_else(|| {
@@ -65,6 +65,10 @@ pub fn first_non_finite(byol: &Byol, losses: &Losses, gradients: &NamedGradients
             let broken = |name: &String| gradients.get(name).is_some_and(|gradient| is_broken(gradient.clone()));
             names.into_iter().rev().find(broken).map(|name| format!("the gradient of online.{name}"))
         })
+}
+
+fn squares(values: Tensor<1>) -> f32 {
+    ops::sum_of_squares(values).into_scalar()
 }
 
 /// The first tensor of a network, in the order of a pass through it.
