@@ -101,6 +101,7 @@ pub fn run(bench: Bench) -> Result<Ending> {
 }
 
 fn time(arguments: &Arguments, bench: impl FnOnce(&Workload, &Device) -> BenchReport) -> Result<Ending> {
+    let device = arguments.compute.open()?;
     let workload = Workload {
         arch: arguments.arch,
         size_px: usize::from(arguments.size),
@@ -109,7 +110,6 @@ fn time(arguments: &Arguments, bench: impl FnOnce(&Workload, &Device) -> BenchRe
         iterations: usize::from(arguments.iterations),
     };
     workload.validate()?;
-    let device = arguments.compute.open()?;
     let report = waiting("timing", || bench(&workload, &device));
     tell(&report);
     if arguments.json {

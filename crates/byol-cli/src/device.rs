@@ -1,5 +1,8 @@
 //! `--device`, `--threads` and `--isa`; the cards that there are.
 
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
+
 use byol_kernels::Isa;
 use byol_nn::ops::{Card, Device, cards};
 use byol_nn::{Error, Result};
@@ -80,4 +83,30 @@ pub fn list(arguments: &ListArguments) -> Result<Ending> {
         screen::paragraph(&format!("This build has no {}: `cargo build --release --features …` adds them.", missing.join(", ")));
     }
     Ok(Ending::Done)
+}
+
+/// What Burn panics with where a card's answer is read and there is none.
+const UNREADABLE: &str = "Error while reading data";
+
+/// Runs `command`; a graphics card that gives up where nobody expects it is an error like others, no bug of ours.
+pub fn failing_as_error<T>(command: impl FnOnce() -> Result<T>) -> Result<T> {
+    let words = |payload: &(dyn Any + Send)| -> Option<String> {
+        let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref().copied())?;
+        text.contains(UNREADABLE).then(|| text.to_owned())
+    };
+    let told = panic::take_hook();
+    panic::set_hook(Box::new(move |panicked| {
+        if words(panicked.payload()).is_none() {
+            told(panicked);
+        }
+    }));
+    panic::catch_unwind(AssertUnwindSafe(command)).unwrap_or_else(|payload| match words(&*payload) {
+        None => panic::resume_unwind(payload),
+        Some(text) => {
+            let reason = text.split("reason: ").nth(1).unwrap_or(&text);
+            let problem = reason.split("\\n").next().unwrap_or(reason).trim_matches('"').to_owned();
+            let remedy = "smaller pictures or batches need less memory; `byol devices` shows whether the card is still there";
+            Err(Error::Device { device: byol_nn::ops::engine(), problem, remedy: remedy.to_owned() })
+        }
+    })
 }

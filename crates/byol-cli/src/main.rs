@@ -113,7 +113,20 @@ fn main() -> ExitCode {
     if quiet {
         screen::be_quiet();
     }
-    let result = match asked {
+    match device::failing_as_error(|| carry_out(asked)) {
+        Ok(Ending::Done) => ExitCode::SUCCESS,
+        Ok(Ending::BarMissed) => ExitCode::from(1),
+        Ok(Ending::Interrupted) => ExitCode::from(130),
+        Err(error) => {
+            list_bad_images(&error);
+            screen::paragraph(&format!("error: {error}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn carry_out(command: Command) -> byol_nn::Result<Ending> {
+    match command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
         Command::Preview(arguments) => preview::run(arguments),
@@ -125,18 +138,8 @@ fn main() -> ExitCode {
         Command::Report(arguments) => report::run(arguments),
         Command::Bench(bench) => bench::run(bench),
         Command::Devices(arguments) => device::list(&arguments),
-        Command::Completions(arguments) => shell::completions(command(), &arguments),
-        Command::Man(arguments) => shell::man(command(), &arguments),
-    };
-    match result {
-        Ok(Ending::Done) => ExitCode::SUCCESS,
-        Ok(Ending::BarMissed) => ExitCode::from(1),
-        Ok(Ending::Interrupted) => ExitCode::from(130),
-        Err(error) => {
-            list_bad_images(&error);
-            screen::paragraph(&format!("error: {error}"));
-            ExitCode::from(2)
-        }
+        Command::Completions(arguments) => shell::completions(self::command(), &arguments),
+        Command::Man(arguments) => shell::man(self::command(), &arguments),
     }
 }
 

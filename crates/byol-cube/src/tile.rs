@@ -44,18 +44,16 @@ impl Tile {
         if units == Units::OneByOne {
             return Self { rows: 64, columns: 64, depth: 16, planes: [1, 8], units };
         }
-        if let Ok(text) = std::env::var("BYOL_TILE") {
-            let n: Vec<usize> = text.split(',').map(|n| n.parse().unwrap()).collect();
-            let units = if n.len() > 5 { Units::Fragments } else { units };
-            if columns > 64 {
-                return Self { rows: n[0], columns: n[1], depth: n[2], planes: [n[3], n[4]], units };
-            }
-            return Self { rows: n[0], columns: 64, depth: n[2], planes: [n[3] * n[4] / 2, 2], units };
-        }
         match columns {
             ..=64 => Self { rows: 128, columns: 64, depth: 32, planes: [4, 2], units },
             _ => Self { rows: 128, columns: 128, depth: 32, planes: [2, 4], units },
         }
+    }
+
+    /// Whether rows of shared memory with the depth inside are swizzled.
+    pub(crate) fn swizzles(&self) -> bool {
+        assert!(self.units != Units::Registers || self.depth == 32, "rows of 32 values are swizzled: {self:?}");
+        self.units == Units::Registers
     }
 
     /// Units (threads) of its cube.

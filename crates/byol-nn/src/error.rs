@@ -102,8 +102,15 @@ pub enum Error {
         kept: String,
     },
     /// A graphics card gave up: it ran out of memory, or was lost.
-    #[error("the device failed: {0}")]
-    Device(String),
+    #[error("{device} failed: {problem}; {remedy}")]
+    Device {
+        /// Which.
+        device: String,
+        /// The driver's words.
+        problem: String,
+        /// What is kept, and what to do.
+        remedy: String,
+    },
     /// The person asked to stop; what was complete by then is kept.
     #[error("interrupted")]
     Interrupted,

@@ -100,8 +100,12 @@ const MAX_PIXELS: usize = 1 << 26;
 
 impl Workload {
     /// # Errors
-    /// [`Error::Flag`] for more pixels than a benchmark should ask memory for.
+    /// [`Error::Flag`] for more pixels than a benchmark should ask memory for, and for a type that the device does not have.
     pub fn validate(&self) -> Result<()> {
+        if ops::possible_precision(self.precision) != self.precision {
+            let expected = format!("f32, since {} has no {}", ops::engine(), self.precision);
+            return Err(Error::Flag { flag: "--precision", expected, got: self.precision.to_string() });
+        }
         let pixels = self.batch_size * self.size_px * self.size_px;
         if pixels <= MAX_PIXELS {
             return Ok(());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use byol_data::Dataset;
 use byol_eval::waiting;
+use byol_nn::ops::{engine, possible_precision};
 use byol_nn::{Error, Result};
 
 use crate::config::Config;
@@ -127,6 +128,10 @@ impl PreparedRun {
 fn check_against(config: &Config, images: usize) -> Result<()> {
     let batch = config.train.batch_size;
     let wrong = |key: &str, expected: String, got: String| Err(Error::Config { key: key.to_owned(), expected, got });
+    if possible_precision(config.precision) != config.precision {
+        let expected = format!("\"f32\", since {} has no {}", engine(), config.precision);
+        return wrong("precision", expected, config.precision.to_string());
+    }
     if batch > images {
         let expected = format!("at most {images}, the number of pictures");
         return wrong("train.batch_size", expected, batch.to_string());

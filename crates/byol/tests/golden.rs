@@ -12,7 +12,7 @@ use byol_kernels::Isa;
 use byol_nn::model::{
     Arch, BatchNormMode, NamedGradients, ResNet, ResNetConfig, Role, Stem, add_gradients, running_weight, visit_tensors,
 };
-use byol_nn::ops::{Precision, choose_isa};
+use byol_nn::ops::{Precision, choose_isa, open_device, possible_precision};
 use byol_nn::optim::{Optimizer, OptimizerConfig, OptimizerKind, RunLength, Schedule};
 use byol_nn::weights::{StoredTensors, to_vec};
 use serde_json::Value;
@@ -47,7 +47,12 @@ fn the_fill_rule_is_the_one_of_the_python_side() {
 
 #[test]
 fn resnet_features_match_torchvision_within_1e_4() {
-    let device = Device::flex();
+    for device in devices() {
+        check_features(&device);
+    }
+}
+
+fn check_features(device: &Device) {
     let golden = tensors("features.safetensors");
     let cases = [
         ("resnet18", Stem::Imagenet, "imagenet", 64),
@@ -56,8 +61,8 @@ fn resnet_features_match_torchvision_within_1e_4() {
     ];
     for (arch, stem, stem_name, side) in cases {
         let mut network =
-            filled(ResNet::new(&ResNetConfig::torchvision(arch.parse::<Arch>().unwrap(), stem), 3, &device), "");
-        let images = input("input", 2, side, &device);
+            filled(ResNet::new(&ResNetConfig::torchvision(arch.parse::<Arch>().unwrap(), stem), 3, device), "");
+        let images = input("input", 2, side, device);
         let modes = [("running", BatchNormMode::Running), ("batch", BatchNormMode::Batch { running_weight: 1.0 })];
         for (mode_name, mode) in modes {
             let features = network.forward(images.clone(), mode, Precision::F32);
@@ -122,9 +127,21 @@ fn tiny_byol(precision: Precision, device: &Device) -> Byol {
     byol
 }
 
+/// The processor and, in a build with a feature for one, the graphics card that this machine has.
+fn devices() -> Vec<Device> {
+    let has_card = !byol_nn::ops::cards().is_empty();
+    let card = has_card.then(|| open_device("gpu").expect("a card that is listed opens"));
+    [Device::flex()].into_iter().chain(card).collect()
+}
+
 #[test]
 fn loss_and_gradients_of_one_step_match_within_1e_3() {
-    let device = Device::flex();
+    for device in devices() {
+        check_step(device);
+    }
+}
+
+fn check_step(device: Device) {
     let golden = tensors("byol_step.safetensors");
     let mut byol = tiny_byol(Precision::F32, &device);
     let mode = BatchNormMode::Batch { running_weight: 1.0 };
@@ -156,24 +173,29 @@ fn loss_and_gradients_of_one_step_match_within_1e_3() {
     assert!(compared > 60, "only {compared} tensors were compared");
 }
 
-/// On every instruction set of this machine; other tests of this process may use it meanwhile, which changes last bits only.
+/// On every instruction set and card of this machine; other tests of this process may use it meanwhile, which changes last bits only.
 #[test]
 fn ten_lars_steps_match_with_and_without_accumulation() {
     for isa in Isa::available() {
         choose_isa(isa).unwrap();
-        check_trajectory(Precision::F32, isa);
-        check_trajectory(Precision::Bf16, isa);
+        check_trajectory(Precision::F32, isa.name(), Device::flex());
+        check_trajectory(Precision::Bf16, isa.name(), Device::flex());
     }
     choose_isa(Isa::best()).unwrap();
+    for card in devices().into_iter().skip(1) {
+        check_trajectory(Precision::F32, "card", card.clone());
+        if possible_precision(Precision::Bf16) == Precision::Bf16 {
+            check_trajectory(Precision::Bf16, "card", card);
+        }
+    }
 }
 
 /// Losses within 1e-3 and every tensor after ten steps in `f32`; losses within 2 % in `bf16`.
-fn check_trajectory(precision: Precision, isa: Isa) {
+fn check_trajectory(precision: Precision, what: &str, device: Device) {
     let (bound, golden) = match precision {
         Precision::F32 => (1e-3, json("trajectory.json")),
         Precision::Bf16 => (2e-2, json("trajectory_bf16.json")),
     };
-    let device = Device::flex();
     let stored = tensors("trajectory.safetensors");
     let batch = golden["batch"].as_u64().unwrap() as usize;
     for run in golden["runs"].as_array().unwrap() {
@@ -210,7 +232,7 @@ fn check_trajectory(precision: Precision, isa: Isa) {
             let expected = expected["loss"].as_f64().unwrap();
             assert!(
                 (loss / expected - 1.0).abs() <= bound,
-                "{precision} {isa} accumulation {accumulation}, step {step}: {loss} {expected}"
+                "{precision} {what} accumulation {accumulation}, step {step}: {loss} {expected}"
             );
             state.optimizer.step(&mut state.byol.online, gradients, rate);
             state.byol.update_target(tau);

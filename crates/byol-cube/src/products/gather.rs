@@ -7,7 +7,7 @@ use cubecl::cmma;
 use cubecl::prelude::*;
 
 use super::sums::{
-    add_by_matrix_units, add_by_registers, add_one_by_one, fragments, own, plane_origin, registers,
+    add_by_matrix_units, add_by_registers, add_one_by_one, fragments, own, plane_origin, registers, swizzled,
 };
 use crate::tile::{Tile, Units};
 
@@ -56,7 +56,7 @@ pub(super) struct Finish {
 
 /// One cube computes a tile of the output. `source [images, height, width, channels]`, `weight [outputs, taps, channels]`,
 /// `out [images, height, width, outputs]`, `bias [outputs]`, `statistics [row tiles, 2, outputs]`; `V` divides the channels and `W` the
-/// outputs. `pointwise` says that the window has one tap.
+/// outputs. `few_taps` says that the window has at most 32: which of them a position sees is then known before the first.
 #[cube(launch_unchecked)]
 pub(super) fn gather<F: Float, O: Float, V: Size, W: Size>(
     source: &[Vector<F, V>],
@@ -69,7 +69,7 @@ pub(super) fn gather<F: Float, O: Float, V: Size, W: Size>(
     channels: u32,
     outputs: u32,
     cubes: u32,
-    #[comptime] pointwise: bool,
+    #[comptime] few_taps: bool,
     #[comptime] finish: Finish,
     #[comptime] tile: Tile,
     #[define(F)] _from: ElemType,
@@ -84,9 +84,10 @@ pub(super) fn gather<F: Float, O: Float, V: Size, W: Size>(
     let first_row = cube / column_tiles * comptime!(tile.rows as u32);
     let first_column = cube % column_tiles * comptime!(tile.columns as u32);
 
-    // Two stages of both operands; a row is longer by 16 bytes so that neighbouring rows lie in different banks.
+    // Two stages of both operands. Neighbouring rows must lie in different banks: a row is longer by 16 bytes, or its pieces of 16 bytes
+    // change places.
     let row_vectors = comptime!(tile.depth / v);
-    let stride = comptime!(row_vectors + 8usize.div_ceil(v));
+    let stride = comptime!(if tile.swizzles() { row_vectors } else { row_vectors + 8usize.div_ceil(v) });
     let lhs_len = comptime!(tile.rows * stride);
     let rhs_len = comptime!(tile.columns * stride);
     let mut lhs = Shared::<[Vector<F, V>]>::new_aligned_slice(comptime!(2 * lhs_len), 16usize);
@@ -99,9 +100,17 @@ pub(super) fn gather<F: Float, O: Float, V: Size, W: Size>(
     let lhs_loads = comptime!(tile.rows / rows_at_once);
     let rhs_loads = comptime!(tile.columns / rows_at_once);
 
+    let store_to = row * comptime!(stride as u32) + if comptime!(tile.swizzles()) { swizzled::<V>(place, row) } else { place };
+
+    let zero = Vector::<F, V>::new(F::from_int(0));
+    let channel_vectors = channels / comptime!(v as u32);
+    let weight_vectors = window.weight_taps * channel_vectors;
+    let steps = (window.taps * channel_vectors).div_ceil(comptime!(row_vectors as u32));
+
     let mut base = Array::<u32>::new(lhs_loads);
     let mut from_y = Array::<i32>::new(lhs_loads);
     let mut from_x = Array::<i32>::new(lhs_loads);
+    let mut seen = Array::<u32>::new(lhs_loads);
     let picture = window.height * window.width;
     #[unroll]
     for i in 0..lhs_loads {
@@ -112,19 +121,38 @@ pub(super) fn gather<F: Float, O: Float, V: Size, W: Size>(
         let outside = select(position < window.positions, 0i32, -1_000_000i32);
         from_y[i] = i32::cast_from(rest / window.width * window.step) + window.first_y + outside;
         from_x[i] = i32::cast_from(rest % window.width * window.step) + window.first_x;
-        if comptime!(pointwise) {
-            let y = u32::cast_from(from_y[i]);
-            let x = u32::cast_from(from_x[i]);
-            from_y[i] = select(y < window.source_height && x < window.source_width, 0i32, -1i32);
-            base[i] += y * window.source_width + x;
+        if comptime!(few_taps) {
+            let mut taps = 0u32;
+            let mut y = from_y[i];
+            let mut x = from_x[i];
+            let mut column = 0u32;
+            for tap in 0..window.taps {
+                if u32::cast_from(y) < window.source_height && u32::cast_from(x) < window.source_width {
+                    taps |= 1u32 << tap;
+                }
+                x += window.turn;
+                column += 1;
+                if column == window.taps_x {
+                    column -= window.taps_x;
+                    x = from_x[i];
+                    y += window.turn;
+                }
+            }
+            seen[i] = taps;
+            // Wraps where the first tap lies outside; no tap outside is loaded.
+            let first = base[i] + u32::cast_from(from_y[i]) * window.source_width + u32::cast_from(from_x[i]);
+            base[i] = first * channel_vectors;
         }
     }
+    let mut weight_row = Array::<u32>::new(rhs_loads);
+    let mut is_column = Array::<bool>::new(rhs_loads);
+    #[unroll]
+    for i in 0..rhs_loads {
+        let column = first_column + row + comptime!((i * rows_at_once) as u32);
+        weight_row[i] = column * weight_vectors;
+        is_column[i] = column < outputs;
+    }
 
-    let zero = Vector::<F, V>::new(F::from_int(0));
-    let channel_vectors = channels / comptime!(v as u32);
-    let depth_vectors = window.taps * channel_vectors;
-    let weight_vectors = window.weight_taps * channel_vectors;
-    let steps = depth_vectors.div_ceil(comptime!(row_vectors as u32));
     let mut lhs_next = Array::<Vector<F, V>>::new(lhs_loads);
     let mut rhs_next = Array::<Vector<F, V>>::new(rhs_loads);
     let fragments = fragments(tile);
@@ -137,29 +165,36 @@ pub(super) fn gather<F: Float, O: Float, V: Size, W: Size>(
         }
     }
 
-    let mut tap_y = place / channel_vectors / window.taps_x;
-    let mut tap_x = place / channel_vectors % window.taps_x;
+    let mut tap = place / channel_vectors;
+    let mut tap_y = tap / window.taps_x;
+    let mut tap_x = tap % window.taps_x;
     let mut channel = place % channel_vectors;
     for step in 0..steps + 1 {
         // Loads of this step travel while the step before is computed.
-        let is_tap = step * comptime!(row_vectors as u32) + place < depth_vectors;
+        let is_tap = tap < window.taps;
         let dy = i32::cast_from(tap_y) * window.turn;
         let dx = i32::cast_from(tap_x) * window.turn;
-        #[unroll]
-        for i in 0..lhs_loads {
-            let mut value = zero;
-            if comptime!(pointwise) {
-                if is_tap && from_y[i] == 0 {
-                    value = source[(base[i] * channel_vectors + channel) as usize];
+        if comptime!(few_taps) {
+            let offset = (u32::cast_from(dy) * window.source_width + u32::cast_from(dx)) * channel_vectors + channel;
+            #[unroll]
+            for i in 0..lhs_loads {
+                let mut value = zero;
+                if is_tap && (seen[i] >> tap) & 1 == 1 {
+                    value = source[(base[i] + offset) as usize];
                 }
-            } else {
+                lhs_next[i] = value;
+            }
+        } else {
+            #[unroll]
+            for i in 0..lhs_loads {
                 let y = u32::cast_from(from_y[i] + dy);
                 let x = u32::cast_from(from_x[i] + dx);
+                let mut value = zero;
                 if is_tap && y < window.source_height && x < window.source_width {
                     value = source[((base[i] + y * window.source_width + x) * channel_vectors + channel) as usize];
                 }
+                lhs_next[i] = value;
             }
-            lhs_next[i] = value;
         }
         let weight_tap = (tap_y * window.weight_step + window.weight_y) * window.weight_row
             + tap_x * window.weight_step
@@ -167,16 +202,16 @@ pub(super) fn gather<F: Float, O: Float, V: Size, W: Size>(
         let of_tap = weight_tap * channel_vectors + channel;
         #[unroll]
         for i in 0..rhs_loads {
-            let column = first_column + row + comptime!((i * rows_at_once) as u32);
             let mut value = zero;
-            if is_tap && column < outputs {
-                value = weight[(column * weight_vectors + of_tap) as usize];
+            if is_tap && is_column[i] {
+                value = weight[(weight_row[i] + of_tap) as usize];
             }
             rhs_next[i] = value;
         }
         channel += comptime!(row_vectors as u32);
         while channel >= channel_vectors {
             channel -= channel_vectors;
+            tap += 1;
             tap_x += 1;
             if tap_x == window.taps_x {
                 tap_x -= window.taps_x;
@@ -195,15 +230,15 @@ pub(super) fn gather<F: Float, O: Float, V: Size, W: Size>(
             }
         }
         if step < steps {
+            let lhs_to = step % 2 * comptime!(lhs_len as u32) + store_to;
+            let rhs_to = step % 2 * comptime!(rhs_len as u32) + store_to;
             #[unroll]
             for i in 0..lhs_loads {
-                let to = (row + comptime!((i * rows_at_once) as u32)) * comptime!(stride as u32) + place;
-                lhs[(step % 2 * comptime!(lhs_len as u32) + to) as usize] = lhs_next[i];
+                lhs[(lhs_to + comptime!((i * rows_at_once * stride) as u32)) as usize] = lhs_next[i];
             }
             #[unroll]
             for i in 0..rhs_loads {
-                let to = (row + comptime!((i * rows_at_once) as u32)) * comptime!(stride as u32) + place;
-                rhs[(step % 2 * comptime!(rhs_len as u32) + to) as usize] = rhs_next[i];
+                rhs[(rhs_to + comptime!((i * rows_at_once * stride) as u32)) as usize] = rhs_next[i];
             }
         }
         sync_cube();

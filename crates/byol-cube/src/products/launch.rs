@@ -143,11 +143,14 @@ pub fn weight_gradient(x: &Array, normalised: Option<&NormalisedInput>, dy: &Arr
             shift.arg(),
             parts.arg(),
             window.launch(),
+            (window.positions[0] * window.positions[1]) as u32,
+            window.positions[1] as u32,
             inputs as u32,
             outputs as u32,
             per_part as u32,
             cubes as u32,
             normalised.is_some(),
+            kernel == 1 && shape.stride == 1 && before(shape) == [0; 2],
             tile,
             x.kind.elem(),
         );
@@ -179,10 +182,6 @@ fn weight_gradient_tile(client: &Client, kind: Kind, rows: usize, columns: usize
     }
     let [rows, columns] = [rows, columns].map(|len| if len <= 64 { 64 } else { 128 });
     let planes = if rows < columns { [2, 4] } else { [4, 2] };
-    if let Ok(text) = std::env::var("BYOL_DW") {
-        let n: Vec<usize> = text.split(',').map(|n| n.parse().unwrap()).collect();
-        return Tile { rows, columns, depth: n[0], planes: [n[1], n[2]], units };
-    }
     Tile { rows, columns, depth: 32, planes, units }
 }
 
@@ -306,7 +305,7 @@ fn launch_gather(
             channels as u32,
             outputs as u32,
             cubes as u32,
-            window.taps == [1; 2],
+            window.taps[0] * window.taps[1] <= 32,
             finish,
             tile,
             source.kind.elem(),

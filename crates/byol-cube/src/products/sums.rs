@@ -50,7 +50,16 @@ pub(super) fn registers(#[comptime] tile: Tile) -> Sequence<Array<Pair>> {
     sums
 }
 
-/// `sums += lhs · rhs` by [`Units::Registers`].
+/// Where vector `place` of a row of 32 values lies: its four pieces of 16 bytes change places with the row, so that eight rows of one
+/// piece, and two rows of all, lie in different banks.
+#[cube]
+pub(super) fn swizzled<V: Size>(place: u32, row: u32) -> u32 {
+    let v = V::value();
+    let vectors = comptime!((8 / v) as u32);
+    (place / vectors ^ row / 2 % 4) * vectors + place % vectors
+}
+
+/// `sums += lhs · rhs` by [`Units::Registers`]. With the depth inside, rows are [`swizzled`].
 #[cube]
 pub(super) fn add_by_registers<F: Float, V: Size, U: Size>(
     lhs: &[Vector<F, U>],
@@ -75,9 +84,8 @@ pub(super) fn add_by_registers<F: Float, V: Size, U: Size>(
         for i in 0..comptime!(tile.fragments(0)) {
             let row = row + comptime!((i * 16) as u32);
             let at = if comptime!(depth_inside) {
-                (row + lane % 16) * comptime!(lhs_stride as u32)
-                    + lane / 16 * comptime!((8 / u) as u32)
-                    + comptime!((k * 16 / u) as u32)
+                let place = lane / 16 * comptime!((8 / u) as u32) + comptime!((k * 16 / u) as u32);
+                (row + lane % 16) * comptime!(lhs_stride as u32) + swizzled::<U>(place, lane)
             } else {
                 (lane % 8 + lane / 16 * 8 + comptime!((k * 16) as u32)) * comptime!(lhs_stride as u32)
                     + (row + lane / 8 % 2 * 8) / comptime!(u as u32)
@@ -94,9 +102,8 @@ pub(super) fn add_by_registers<F: Float, V: Size, U: Size>(
         for j in 0..comptime!(tile.fragments(1)) {
             let column = column + comptime!((j * 16) as u32);
             let at = if comptime!(depth_inside) {
-                (column + lane / 16 * 8 + lane % 8) * comptime!(rhs_stride as u32)
-                    + lane / 8 % 2 * comptime!((8 / v) as u32)
-                    + comptime!((k * 16 / v) as u32)
+                let place = lane / 8 % 2 * comptime!((8 / v) as u32) + comptime!((k * 16 / v) as u32);
+                (column + lane / 16 * 8 + lane % 8) * comptime!(rhs_stride as u32) + swizzled::<V>(place, lane)
             } else {
                 (lane % 16 + comptime!((k * 16) as u32)) * comptime!(rhs_stride as u32)
                     + (column + lane / 16 * 8) / comptime!(v as u32)

@@ -5,6 +5,7 @@
 
 use cubecl::cmma;
 use cubecl::prelude::*;
+use cubecl::std::FastDivmod;
 
 use super::gather::Window;
 use super::sums::{
@@ -15,7 +16,7 @@ use crate::tile::{Tile, Units};
 /// One cube computes a tile of one part: `parts [part, rows, columns]` with rows and columns of whole tiles, a row for every output
 /// channel, a column for every tap and input channel. `x [images, height, width, channels]`, `dy [positions, outputs]`.
 ///
-/// With `normalised`, `x` is `relu(x · scale + shift)` of each channel, rounded to its type: a batch norm that is not kept.
+/// `pointwise` says that a position sees itself alone. With `normalised`, `x` is `relu(x · scale + shift)` of each channel, rounded to its type: a batch norm that is not kept.
 #[cube(launch_unchecked)]
 pub(super) fn weight_gradient_parts<F: Float, V: Size, U: Size>(
     x: &[Vector<F, V>],
@@ -24,11 +25,14 @@ pub(super) fn weight_gradient_parts<F: Float, V: Size, U: Size>(
     shift: &[f32],
     parts: &mut [f32],
     window: &Window,
+    picture: FastDivmod<u32>,
+    width: FastDivmod<u32>,
     channels: u32,
     outputs: u32,
     positions_per_part: u32,
     cubes: u32,
     #[comptime] normalised: bool,
+    #[comptime] pointwise: bool,
     #[comptime] tile: Tile,
     #[define(F)] _type: ElemType,
 ) {
@@ -74,7 +78,6 @@ pub(super) fn weight_gradient_parts<F: Float, V: Size, U: Size>(
     let channel = column % channel_vectors;
     let dy_tap = i32::cast_from(tap / window.taps_x) * window.turn + window.first_y;
     let dx_tap = i32::cast_from(tap % window.taps_x) * window.turn + window.first_x;
-    let picture = window.height * window.width;
 
     let mut scales = Vector::<f32, V>::new(1.0f32);
     let mut shifts = Vector::<f32, V>::new(0.0f32);
@@ -116,12 +119,18 @@ pub(super) fn weight_gradient_parts<F: Float, V: Size, U: Size>(
         #[unroll]
         for i in 0..rhs_loads {
             let position = start + rhs_depth + comptime!((i * rhs_at_once) as u32);
-            let rest = position % picture;
-            let y = u32::cast_from(i32::cast_from(rest / window.width * window.step) + dy_tap);
-            let x_ = u32::cast_from(i32::cast_from(rest % window.width * window.step) + dx_tap);
+            let mut row = position;
+            let mut is_inside = position < end && is_column;
+            if comptime!(!pointwise) {
+                let (image, rest) = picture.div_mod(position);
+                let (y, x) = width.div_mod(rest);
+                let y = u32::cast_from(i32::cast_from(y * window.step) + dy_tap);
+                let x = u32::cast_from(i32::cast_from(x * window.step) + dx_tap);
+                row = (image * window.source_height + y) * window.source_width + x;
+                is_inside = is_inside && y < window.source_height && x < window.source_width;
+            }
             let mut value = rhs_zero;
-            if position < end && is_column && y < window.source_height && x_ < window.source_width {
-                let row = (position / picture * window.source_height + y) * window.source_width + x_;
+            if is_inside {
                 value = x[(row * channel_vectors + channel) as usize];
                 if comptime!(normalised) {
                     let normal = Vector::<f32, V>::cast_from(value) * scales + shifts;

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use byol_nn::model::Stem;
+use byol_nn::ops::{Precision, engine};
 use byol_nn::{Error, Result};
 
 use super::progress;
@@ -15,6 +17,48 @@ pub(super) fn non_finite(what: &str, step: u64, folder: &Path) -> Error {
     let newest = checkpoints(folder).unwrap_or_default().pop();
     let kept = newest.map_or("none yet (no checkpoint was due)".to_owned(), |path| path.display().to_string());
     Error::NonFinite { what: what.to_owned(), step, kept }
+}
+
+/// The error for a graphics card that gave up within a step: `problem` in the driver's words.
+pub(super) fn device_failed(problem: &str, config: &Config, folder: &Path) -> Error {
+    let newest = checkpoints(folder).unwrap_or_default().pop();
+    let kept = match newest {
+        Some(path) => format!("the last good state is {}; `byol resume` goes on from it", path.display()),
+        None => "there is no checkpoint yet (none was due)".to_owned(),
+    };
+    let (micro, passes) = (config.micro_batch_size(), config.train.accumulation_steps);
+    let in_words = |line: &&str| line.contains("memory") || line.contains("buffer");
+    let Some(shortage) = problem.lines().find(in_words) else {
+        let problem = problem.lines().next().unwrap_or("it does not answer").to_owned();
+        return Error::Device { device: engine(), problem, remedy: kept };
+    };
+    let remedy = format!(
+        "a pass of {micro} pictures of {} px was too much (one layer alone takes {} MiB). In {} passes of {} it needs about half: \
+         --set train.accumulation_steps={}, for the same batch of {}. Of the run, {kept}",
+        config.views.size_px,
+        largest_layer_bytes(config, micro) >> 20,
+        2 * passes,
+        micro.div_ceil(2),
+        2 * passes,
+        config.train.batch_size,
+    );
+    Error::Device { device: engine(), problem: shortage.trim().to_owned(), remedy }
+}
+
+/// Bytes of the largest activation of `pictures` pictures: the stem's output, or that of the first group.
+fn largest_layer_bytes(config: &Config, pictures: usize) -> usize {
+    let (arch, size) = (config.model.arch, config.views.size_px);
+    let [stem_px, group_px] = match config.model.stem {
+        Stem::Imagenet => [size.div_ceil(2), size.div_ceil(4)],
+        Stem::Cifar => [size; 2],
+    };
+    let channels = arch.stem_channels();
+    let values = (stem_px * stem_px).max(group_px * group_px * arch.block_kind().expansion()) * channels;
+    let bytes = match config.precision {
+        Precision::F32 => 4,
+        Precision::Bf16 => 2,
+    };
+    pictures * values * bytes
 }
 
 /// Checkpoints in `folder`, oldest first.

@@ -1,5 +1,7 @@
 //! Batches on the device, the next one on its way while the device computes.
 
+use std::time::{Duration, Instant};
+
 use burn::tensor::{Device, Tensor, TensorData};
 use byol_data::{Batch, DataError, PairLoader};
 use byol_nn::ops;
@@ -25,13 +27,15 @@ pub struct Feed {
     /// Height, width and channels.
     picture: [usize; 3],
     left: u64,
+    /// How long the last [`Feed::prepare`] waited for pictures.
+    waited: Duration,
 }
 
 impl Feed {
     /// The batches of `loader`, of which `count` will be asked for.
     pub fn start(loader: PairLoader, count: u64, config: &Config, device: &Device) -> Self {
         let (size, channels) = (config.views.size_px, config.data.channels);
-        Self { loader, next: None, device: device.clone(), picture: [size, size, channels], left: count }
+        Self { loader, next: None, device: device.clone(), picture: [size, size, channels], left: count, waited: Duration::ZERO }
     }
 
     /// The next batch. What went wrong while it was prepared is said here, when it is needed.
@@ -49,6 +53,11 @@ impl Feed {
         }
     }
 
+    /// How long the device had nothing to do because the next batch was not there, if it was found idle after [`Feed::prepare`].
+    pub fn waited(&mut self) -> Duration {
+        std::mem::take(&mut self.waited)
+    }
+
     /// Gives a batch back so that its memory is used again.
     pub fn recycle(&self, batch: Batch) {
         self.loader.recycle(batch);
@@ -56,7 +65,9 @@ impl Feed {
 
     fn load(&mut self) -> Result<Meal, DataError> {
         self.left = self.left.saturating_sub(1);
+        let start = Instant::now();
         let batch = self.loader.next().expect("the loader holds every sample of the schedule")?;
+        self.waited = start.elapsed();
         let views = [&batch.view1, &batch.view2].map(|pixels| self.tensor(pixels));
         Ok(Meal { batch, views })
     }

@@ -15,7 +15,7 @@ mod weights;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -192,7 +192,14 @@ pub fn train(
             passed = Some(losses);
             feed.prepare();
         }
-        let measured = measured.read(&gradients)?;
+        let asked = Instant::now();
+        let measured =
+            measured.read(&gradients).map_err(|error| checkpoints::device_failed(&error, config, &run.checkpoints()))?;
+        // A device that answers at once was idle: the pictures came too late.
+        let waited = feed.waited();
+        if !ops::is_processor(device) && asked.elapsed() < IDLE {
+            stopwatch.waited(waited);
+        }
         if !(measured.loss.is_finite() && measured.grad_norm.is_finite()) {
             let what = passed.and_then(|losses| weights::first_non_finite(&state.byol, &losses, &gradients));
             let what = what.unwrap_or_else(|| "the loss".to_owned());
@@ -265,6 +272,9 @@ pub fn train(
         seconds: started.elapsed().as_secs_f64(),
     })
 }
+
+/// An answer as fast as this means that the device had nothing left to do.
+const IDLE: Duration = Duration::from_millis(1);
 
 fn session(config: &Config, first_step: u64) -> Session {
     Session {
@@ -377,10 +387,10 @@ impl Sums {
     }
 
     /// The one moment of a step at which this thread waits for the device.
-    fn read(self, gradients: &NamedGradients) -> Result<Measured> {
+    fn read(self, gradients: &NamedGradients) -> std::result::Result<Measured, String> {
         let squares = gradients.values().map(|gradient| ops::sum_of_squares(gradient.clone()));
         let all = self.means.into_iter().chain(squares.reduce(|sum, square| sum + square)).collect();
-        let data = Tensor::cat(all, 0).try_into_data().map_err(|error| Error::Device(error.to_string()))?;
+        let data = Tensor::cat(all, 0).try_into_data().map_err(|error| error.to_string())?;
         let values: Vec<f32> = data.try_into_vec().expect("four values of f32");
         let [loss, projection_std, positive_cosine, squares] = values[..] else {
             unreachable!("a step has a loss and gradients");

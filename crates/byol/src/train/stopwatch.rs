@@ -23,6 +23,11 @@ impl Stopwatch {
         value
     }
 
+    /// Counts what passed while nobody measured it as waiting.
+    pub fn waited(&mut self, wait: Duration) {
+        self.waited_secs += wait.as_secs_f64();
+    }
+
     /// Leaves out time that was spent on something else, as far as it lies within this window.
     pub fn skip(&mut self, seconds: f64) {
         self.since = (self.since + Duration::from_secs_f64(seconds)).min(Instant::now());

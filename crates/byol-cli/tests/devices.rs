@@ -1,0 +1,163 @@
+//! `--device`: what is not there is one error, and a graphics card trains the run that the processor trains.
+
+mod pictures;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use pictures::write_class;
+use serde_json::Value;
+
+/// A network that trains in no time.
+const TINY: &str = "--set model.arch=resnet18x0.0625 --set views.size_px=12 --set model.projector_hidden=16 \
+    --set model.predictor_hidden=16 --set model.projection_size=8 --set train.batch_size=8 --set precision=\"f32\" \
+    --set train.log_every_steps=1 --set train.checkpoint_every_steps=5 --preset small --set eval.every_epochs=0 --threads 1";
+
+fn byol(at: &Path, line: &str) -> Output {
+    let line = line.replace("TINY", TINY);
+    Command::new(env!("CARGO_BIN_EXE_byol")).args(line.split_whitespace()).current_dir(at).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[track_caller]
+fn success(output: Output) -> Output {
+    assert!(output.status.success(), "{}", said(&output));
+    output
+}
+
+fn write_data(at: &Path) {
+    write_class(&at.join("data/apple"), 0, 12);
+    write_class(&at.join("data/leaf"), 1, 12);
+}
+
+/// The steps that a run logged: `(step, loss)`.
+fn losses(run: &Path) -> Vec<(u64, f64)> {
+    fs::read_to_string(run.join("metrics.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter_map(|line| Some((line["step"].as_u64()?, line["loss"].as_f64()?)))
+        .collect()
+}
+
+#[test]
+fn a_device_that_is_not_there_is_one_error_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    for (device, expected) in [("toaster", "expected cpu"), ("cuda:77", "cuda"), ("wgpu:x", "expected cpu"), ("rocm", "rocm")] {
+        let output = byol(at, &format!("pretrain data --out run --device {device} TINY"));
+        assert_eq!(output.status.code(), Some(2), "{device}: {}", said(&output));
+        let said = said(&output);
+        assert!(said.contains("--device: expected") && said.contains(expected), "{device}: {said}");
+        assert!(said.ends_with(&format!("got {device}")), "{said}");
+        assert!(!at.join("run").exists());
+    }
+}
+
+#[test]
+fn devices_lists_the_processor_and_what_the_build_lacks() {
+    let output = success(byol(Path::new("."), "devices"));
+    assert!(said(&output).contains("cpu"), "{}", said(&output));
+    let json = success(byol(Path::new("."), "devices --json"));
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(json["cards"].is_array() && json["cpu"].is_string(), "{json}");
+    if cfg!(not(feature = "cuda")) {
+        assert!(said(&output).contains("no cuda"), "{}", said(&output));
+    }
+}
+
+#[cfg(any(feature = "cuda", feature = "rocm", feature = "wgpu"))]
+mod on_a_card {
+    use super::*;
+
+    #[test]
+    fn a_run_has_the_losses_of_the_processor_and_goes_on_on_either() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        write_data(at);
+        // So slow that no rounding of a last bit grows: at the usual rate the processor's own instruction sets are 1 % apart by step 10.
+        let long = "--epochs 17 TINY --set schedule.base_learning_rate=0.0003";
+        let output = success(byol(at, &format!("pretrain data --out cpu {long}")));
+        assert!(said(&output).contains("f32 on"), "{}", said(&output));
+        success(byol(at, &format!("pretrain data --out card --device gpu {long}")));
+        let (cpu, card) = (losses(&at.join("cpu")), losses(&at.join("card")));
+        assert!(cpu.len() >= 50, "{} steps", cpu.len());
+        assert_close(&cpu, &card);
+
+        // Ten steps here, the others there.
+        for (first, second) in [("cpu", "gpu"), ("gpu", "cpu")] {
+            let run = format!("{first}-{second}");
+            success(byol(at, &format!("pretrain data --out {run} --device {first} {long}")));
+            let checkpoints = at.join(&run).join("checkpoints");
+            let newest = fs::read_dir(&checkpoints).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+            let kept = checkpoints.join("step-00000010.safetensors");
+            assert!(newest >= kept);
+            if !kept.exists() {
+                // Only the newest are kept: take the last but one instead.
+                let mut all: Vec<_> = fs::read_dir(&checkpoints).unwrap().map(|entry| entry.unwrap().path()).collect();
+                all.sort();
+                fs::remove_file(all.pop().unwrap()).unwrap();
+            }
+            success(byol(at, &format!("resume {run} --device {second} --threads 1")));
+            assert_close(&cpu, &losses(&at.join(&run)));
+        }
+
+        // What the encoder says of pictures is the same, too.
+        for device in ["cpu", "gpu"] {
+            success(byol(at, &format!("embed cpu data --out {device}.npy --device {device}")));
+        }
+        let [ours, theirs] = ["gpu.npy", "cpu.npy"].map(|name| floats(&fs::read(at.join(name)).unwrap()));
+        assert_eq!(ours.len(), theirs.len());
+        for (a, b) in ours.iter().zip(&theirs) {
+            assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn monitors_probe_and_protocols_run_on_a_card() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        write_data(at);
+        let run = "pretrain data --out run --device gpu --epochs 2 TINY --set eval.every_epochs=1";
+        let output = byol(at, run);
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{}", said(&output));
+        for protocol in ["knn run data --k 3", "linear run data --epochs 2"] {
+            let output = byol(at, &format!("eval {protocol} --device gpu"));
+            assert!(matches!(output.status.code(), Some(0 | 1)), "{protocol}: {}", said(&output));
+        }
+    }
+
+    #[test]
+    fn a_type_that_the_card_does_not_have_is_an_error() {
+        let json: Value = serde_json::from_slice(&byol(Path::new("."), "devices --json").stdout).unwrap();
+        let card = json["cards"].as_array().unwrap().first().expect("a card, since this build has a feature for one").clone();
+        if card["bf16"] == Value::Bool(true) {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        write_data(at);
+        let output = byol(at, "pretrain data --out run --device gpu TINY --set precision=\"bf16\"");
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains("`precision`: expected \"f32\"") && said(&output).contains("no bf16"));
+    }
+
+    #[track_caller]
+    fn assert_close(expected: &[(u64, f64)], ours: &[(u64, f64)]) {
+        assert_eq!(expected.len(), ours.len());
+        for ((step, expected), (_, ours)) in expected.iter().zip(ours) {
+            assert!((expected - ours).abs() <= 1e-3 * expected.abs(), "step {step}: {ours}, expected {expected}");
+        }
+    }
+
+    /// The values of a `.npy` file of `f32`, behind its header.
+    fn floats(bytes: &[u8]) -> Vec<f32> {
+        let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+        bytes[header..].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    }
+}
