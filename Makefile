@@ -5,7 +5,7 @@ BENCH_VENV ?= $(HOME)/.cache/byol-bench
 
 PREFIX ?= /usr/local
 
-.PHONY: check test torture asan golden bench-vs-pytorch install
+.PHONY: check test test-gpu torture asan golden bench-vs-pytorch bench-gpu install
 
 check:
 	cargo fmt --all --check
@@ -14,6 +14,10 @@ check:
 
 test:
 	cargo test --release --workspace
+
+# What runs on graphics cards, on the card of this machine or the software driver of Vulkan; CUDA is linked, too. A build of its own.
+test-gpu:
+	CARGO_TARGET_DIR=target/gpu cargo test --locked --release --workspace --features cuda,wgpu --test parity --test devices --test golden
 
 # Kills, full and read-only disks and damaged checkpoints at random, see docs/reliability.md. As root, since disks are mounted.
 torture:
@@ -48,6 +52,13 @@ bench-vs-pytorch:
 	python3 -m venv "$(BENCH_VENV)"
 	"$(BENCH_VENV)/bin/pip" install --quiet --requirement bench/requirements.txt
 	"$(BENCH_VENV)/bin/python" -B bench/compare.py target/release/byol
+
+# Training steps and inference beside PyTorch on a machine with an NVIDIA card and a Python that has PyTorch, in less than ten minutes and
+# without network: BYOL names a program built elsewhere with `cargo build --release --features cuda`.
+BYOL ?= target/release/byol
+bench-gpu:
+	$(BYOL) devices
+	python3 -B bench/gpu.py $(BYOL) --json gpu.json
 
 # The program, its completions and its manual pages below PREFIX, and that below DESTDIR, which packagers set. Build first as the
 # user who owns target/; what is built is not built again.

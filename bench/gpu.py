@@ -1,7 +1,7 @@
 """Runs `byol bench --device cuda:0` and PyTorch in turn (A B C A B C …) on this machine's GPU and prints the ratios as a
 Markdown table.
 
-usage: gpu.py BYOL_BINARY [--quick] [--json FILE]
+usage: gpu.py BYOL_BINARY [--quick] [--seconds N] [--json FILE]
 
 Every measurement is a process of its own; a figure is the median over the rounds. The rounds go over all work, so that every
 kind has been measured once before any is repeated: when the time is up, later rounds are left out and the table says how many
@@ -112,7 +112,7 @@ def command_of(program: str, binary: str, work: tuple) -> list:
 
 def measure(options) -> list:
     """Every single result, in the order of measuring."""
-    end = time.monotonic() + TOTAL_SECS
+    end = time.monotonic() + options.seconds
     memory, results, last = Memory(), [], {}
     for round_number in range(1, options.rounds + 1):
         for name, work in WORK.items():
@@ -126,7 +126,7 @@ def measure(options) -> list:
                 if left_secs > 1:
                     result = run(command, min(limit_secs, left_secs), memory)
                 else:
-                    result = {"error": f"not started: all {TOTAL_SECS} s are used"}
+                    result = {"error": f"not started: all {options.seconds} s are used"}
                 said = result.get("error") or f"{result['images_per_second']:.1f} images/s"
                 print(f"round {round_number}: {name}: {program}: {said}", file=sys.stderr)
                 last[name, program] = result
@@ -165,6 +165,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("binary")
     parser.add_argument("--quick", action="store_true", help="two rounds in place of three")
+    parser.add_argument("--seconds", type=int, default=TOTAL_SECS, help="for everything")
     parser.add_argument("--json", metavar="FILE", help="where every single result goes")
     options = parser.parse_args()
     options.rounds = 2 if options.quick else 3

@@ -62,17 +62,24 @@ pub fn list(arguments: &ListArguments) -> Result<Ending> {
     if arguments.json {
         let card = |card: &Card| {
             serde_json::json!({
-                "device": card.name, "model": card.model, "bf16": card.bf16, "f16": card.f16, "matrix_units": card.matrix_units,
+                "device": card.name, "model": card.model, "memory_bytes": card.memory_bytes,
+                "bf16": card.bf16, "f16": card.f16, "matrix_units": card.matrix_units,
             })
         };
-        show::json(&serde_json::json!({"cpu": Isa::best().name(), "cards": cards.iter().map(card).collect::<Vec<_>>()}));
+        let cards: Vec<_> = cards.iter().map(card).collect();
+        show::json(&serde_json::json!({"cpu": Isa::best().name(), "cards": cards}));
         return Ok(Ending::Done);
     }
+    let line = |name: &str, model: &str, memory: &str, can: [&str; 3]| {
+        eprintln!("{name:<8}  {model:<40}  {memory:>9}  {:<4}  {:<3}  {}", can[0], can[1], can[2]);
+    };
     let can = |can: bool| if can { "yes" } else { "no" };
-    eprintln!("{:<8}  {:<44}  {:<4}  {:<3}  matrix units", "device", "model", "bf16", "f16");
-    eprintln!("{:<8}  {:<44}  {:<4}  {:<3}  {}", "cpu", Isa::best().name(), "yes", "no", can(Isa::Amx.is_available()));
-    for Card { name, model, bf16, f16, matrix_units } in &cards {
-        eprintln!("{name:<8}  {model:<44}  {:<4}  {:<3}  {}", can(*bf16), can(*f16), can(*matrix_units));
+    line("device", "model", "memory", ["bf16", "f16", "matrix units"]);
+    line("cpu", Isa::best().name(), "", ["yes", "no", can(Isa::Amx.is_available())]);
+    for Card { name, model, memory_bytes, bf16, f16, matrix_units } in &cards {
+        let memory =
+            memory_bytes.map_or("unknown".to_owned(), |bytes| format!("{:.1} GiB", bytes as f64 / 2f64.powi(30)));
+        line(name, model, &memory, [can(*bf16), can(*f16), can(*matrix_units)]);
     }
     let missing: Vec<&str> =
         [("cuda", cfg!(feature = "cuda")), ("rocm", cfg!(feature = "rocm")), ("wgpu", cfg!(feature = "wgpu"))]
@@ -80,7 +87,10 @@ pub fn list(arguments: &ListArguments) -> Result<Ending> {
             .filter_map(|(feature, is_built)| (!is_built).then_some(feature))
             .collect();
     if !missing.is_empty() {
-        screen::paragraph(&format!("This build has no {}: `cargo build --release --features …` adds them.", missing.join(", ")));
+        screen::paragraph(&format!(
+            "This build has no {}: `cargo build --release --features …` adds them.",
+            missing.join(", ")
+        ));
     }
     Ok(Ending::Done)
 }
@@ -105,8 +115,23 @@ pub fn failing_as_error<T>(command: impl FnOnce() -> Result<T>) -> Result<T> {
         Some(text) => {
             let reason = text.split("reason: ").nth(1).unwrap_or(&text);
             let problem = reason.split("\\n").next().unwrap_or(reason).trim_matches('"').to_owned();
-            let remedy = "smaller pictures or batches need less memory; `byol devices` shows whether the card is still there";
+            let remedy =
+                "smaller pictures or batches need less memory; `byol devices` shows whether the card is still there";
             Err(Error::Device { device: byol_nn::ops::engine(), problem, remedy: remedy.to_owned() })
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_that_gives_up_is_an_error_and_a_bug_is_none() {
+        let failed =
+            failing_as_error::<()>(|| panic!("{UNREADABLE}: use `…`: WithContext {{ reason: \"lost\\nsince\" }}"));
+        let Err(Error::Device { problem, .. }) = failed else { panic!("{failed:?}") };
+        assert_eq!(problem, "lost");
+        assert!(panic::catch_unwind(|| failing_as_error::<()>(|| panic!("a bug"))).is_err());
+    }
 }

@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Path of a command below `byol`, and what people do with it.
-const EXAMPLES: [(&str, &[&str]); 23] = [
+const EXAMPLES: [(&str, &[&str]); 24] = [
     (
         "",
         &[
@@ -106,6 +106,7 @@ const EXAMPLES: [(&str, &[&str]); 23] = [
     ("bench embed", &["byol bench embed", "byol bench embed --arch resnet50 --size 224 --batch 64 --json"]),
     ("bench input", &["byol bench input PHOTOS", "byol bench input PHOTOS --size 32 --threads 2 --seconds 10"]),
     ("bench peak", &["byol bench peak", "byol bench peak --threads 1 --isa avx2"]),
+    ("devices", &["byol devices", "byol devices --json"]),
     (
         "completions",
         &[

@@ -34,22 +34,14 @@ fn write_data(at: &Path) {
     write_class(&at.join("data/leaf"), 1, 12);
 }
 
-/// The steps that a run logged: `(step, loss)`.
-fn losses(run: &Path) -> Vec<(u64, f64)> {
-    fs::read_to_string(run.join("metrics.jsonl"))
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .filter_map(|line| Some((line["step"].as_u64()?, line["loss"].as_f64()?)))
-        .collect()
-}
-
 #[test]
 fn a_device_that_is_not_there_is_one_error_before_anything_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write_data(at);
-    for (device, expected) in [("toaster", "expected cpu"), ("cuda:77", "cuda"), ("wgpu:x", "expected cpu"), ("rocm", "rocm")] {
+    for (device, expected) in
+        [("toaster", "expected cpu"), ("cuda:77", "cuda"), ("wgpu:x", "expected cpu"), ("rocm", "rocm")]
+    {
         let output = byol(at, &format!("pretrain data --out run --device {device} TINY"));
         assert_eq!(output.status.code(), Some(2), "{device}: {}", said(&output));
         let said = said(&output);
@@ -74,6 +66,16 @@ fn devices_lists_the_processor_and_what_the_build_lacks() {
 #[cfg(any(feature = "cuda", feature = "rocm", feature = "wgpu"))]
 mod on_a_card {
     use super::*;
+
+    /// The steps that a run logged: `(step, loss)`.
+    fn losses(run: &Path) -> Vec<(u64, f64)> {
+        fs::read_to_string(run.join("metrics.jsonl"))
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter_map(|line| Some((line["step"].as_u64()?, line["loss"].as_f64()?)))
+            .collect()
+    }
 
     #[test]
     fn a_run_has_the_losses_of_the_processor_and_goes_on_on_either() {
@@ -135,7 +137,8 @@ mod on_a_card {
     #[test]
     fn a_type_that_the_card_does_not_have_is_an_error() {
         let json: Value = serde_json::from_slice(&byol(Path::new("."), "devices --json").stdout).unwrap();
-        let card = json["cards"].as_array().unwrap().first().expect("a card, since this build has a feature for one").clone();
+        let card =
+            json["cards"].as_array().unwrap().first().expect("a card, since this build has a feature for one").clone();
         if card["bf16"] == Value::Bool(true) {
             return;
         }

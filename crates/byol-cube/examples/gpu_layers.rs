@@ -17,7 +17,8 @@ const PASSES: [f64; 3] = [4.0, 2.0, 2.0];
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let argument = |i: usize, default: &'static str| arguments.get(i).map_or(default, String::as_str);
-    let client = byol_cube::open(argument(0, "gpu")).unwrap_or_else(|expected| panic!("expected {expected}")).0.client();
+    let client =
+        byol_cube::open(argument(0, "gpu")).unwrap_or_else(|expected| panic!("expected {expected}")).0.client();
     let network = argument(1, "resnet50");
     let kind = if argument(2, "bf16") == "f32" { Kind::F32 } else { Kind::Bf16 };
     let batch = argument(3, "256").parse().expect("a batch size");
@@ -48,7 +49,8 @@ fn main() {
     let mut all = 0.0;
     for (count, shape) in shapes.iter().filter(|(_, shape)| shape.height > 1) {
         let (secs, bytes) = batch_norm(&client, shape, kind, &values);
-        let speeds: String = secs.iter().zip(bytes).map(|(secs, bytes)| format!("{:.0} | ", bytes / secs / 1e9)).collect();
+        let speeds: String =
+            secs.iter().zip(bytes).map(|(secs, bytes)| format!("{:.0} | ", bytes / secs / 1e9)).collect();
         let step = (4.0 * secs[0] + 4.0 * secs[1] + 2.0 * secs[2]) * *count as f64;
         println!("| {} | {count} | {speeds}{:.2} |", networks::name(shape), step * 1e3);
         all += step;

@@ -1,8 +1,8 @@
 //! Which graphics cards there are, and how they are named.
 
+use cubecl::Device;
 use cubecl::client::Client;
 use cubecl::ir::{ElemType, FloatKind};
-use cubecl::Device;
 
 use crate::array::Kind;
 use crate::tile::has_matrix_units;
@@ -62,6 +62,8 @@ pub struct Card {
     pub name: String,
     /// What its driver calls it.
     pub model: String,
+    /// Its memory in bytes, where the driver tells.
+    pub memory_bytes: Option<u64>,
     /// Whether activations can be `bf16`.
     pub bf16: bool,
     /// Whether they can be `f16`.
@@ -73,7 +75,8 @@ pub struct Card {
 /// Every card behind every door of this build. Opens all of them.
 pub fn cards() -> Vec<Card> {
     let built = Door::ALL.into_iter().filter(|door| door.is_built());
-    let behind = |door: Door| door.devices().into_iter().enumerate().map(move |(number, device)| card(door, number, &device));
+    let behind =
+        |door: Door| door.devices().into_iter().enumerate().map(move |(number, device)| card(door, number, &device));
     built.flat_map(behind).collect()
 }
 
@@ -82,6 +85,7 @@ fn card(door: Door, number: usize, device: &Device) -> Card {
     Card {
         name: format!("{}:{number}", door.name()),
         model: client.properties().identity.name.clone(),
+        memory_bytes: client.properties().memory.max_memory(),
         bf16: computes(&client, Kind::Bf16),
         f16: computes(&client, Kind::F16),
         matrix_units: has_matrix_units(&client, Kind::Bf16),
@@ -117,7 +121,10 @@ pub fn open(name: &str) -> Result<(Device, Card), String> {
     let (door, number) = name.split_once(':').unwrap_or((name, "0"));
     let door = Door::ALL.into_iter().find(|known| known.name() == door);
     let (Some(door), Ok(number)) = (door, number.parse::<usize>()) else {
-        return Err(format!("cpu, gpu, or one of {} with a number, as in cuda:0", Door::ALL.map(Door::name).join(", ")));
+        return Err(format!(
+            "cpu, gpu, or one of {} with a number, as in cuda:0",
+            Door::ALL.map(Door::name).join(", ")
+        ));
     };
     if !door.is_built() {
         let built = doors_built();
@@ -130,10 +137,13 @@ pub fn open(name: &str) -> Result<(Device, Card), String> {
         return Ok((device, card));
     }
     Err(match (devices.len(), door) {
-        (0, Door::Cuda) => "NVIDIA's driver (libcuda) and a card; `nvidia-smi` shows what it finds, which is nothing".to_owned(),
+        (0, Door::Cuda) => {
+            "NVIDIA's driver (libcuda) and a card; `nvidia-smi` shows what it finds, which is nothing".to_owned()
+        }
         (0, Door::Rocm) => "ROCm (libamdhip64) and a card; `rocminfo` shows what it finds, which is nothing".to_owned(),
         (0, Door::Wgpu) => {
-            "a driver of Vulkan, DX12 or Metal and a card; `vulkaninfo` shows what Vulkan finds, which is nothing".to_owned()
+            "a driver of Vulkan, DX12 or Metal and a card; `vulkaninfo` shows what Vulkan finds, which is nothing"
+                .to_owned()
         }
         (count, _) => format!("a number below {count}, as many cards as there are; `byol devices` lists them"),
     })

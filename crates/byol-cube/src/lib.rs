@@ -4,6 +4,7 @@
 //! Pictures are `[images, height, width, channels]`, `f32`, `bf16` or `f16`; sums, statistics and weights are `f32`. Every sum is taken in an
 //! order that the shape decides, so that a device gives the same bits on every run. Functions return at once: the device works on, and
 //! whoever reads waits.
+#![cfg(feature = "device")]
 
 mod array;
 mod device;
@@ -21,6 +22,6 @@ pub use device::{Card, Door, cards, computes, open};
 pub use norm::{Folded, NormGradient, Statistics, fold, norm_gradient, normalise, statistics};
 pub use pack::cast;
 pub use pool::{average_pool, average_pool_gradient, max_pool, max_pool_gradient};
-pub use products::{Affine, NormalisedInput, forward, forward_with_statistics, input_gradient, weight_gradient};
+pub use products::{Affine, forward, forward_with_statistics, input_gradient, weight_gradient};
 pub use tile::has_matrix_units;
 pub use update::{adam, lars, sgd, sum_of_squares, target_ema};

@@ -231,13 +231,7 @@ fn where_equal<F: Float, V: Size>(
 }
 
 #[cube(launch_unchecked)]
-fn mean_of_positions<F: Float>(
-    x: &[F],
-    out: &mut [f32],
-    positions: u32,
-    channels: u32,
-    #[define(F)] _type: ElemType,
-) {
+fn mean_of_positions<F: Float>(x: &[F], out: &mut [f32], positions: u32, channels: u32, #[define(F)] _type: ElemType) {
     let at = ABSOLUTE_POS;
     if at >= out.len() {
         terminate!();

@@ -1,8 +1,7 @@
 //! Every kernel beside its counterpart of `byol-kernels`, on the device that this build finds: `cuda:0` where there is one, else the first
 //! that Vulkan has, which may be a software driver.
-#![cfg(any(feature = "cuda", feature = "rocm", feature = "wgpu"))]
 
-use byol_cube::{Affine, Array, Client, Kind, NormalisedInput};
+use byol_cube::{Affine, Array, Client, Folded, Kind};
 use byol_kernels::{
     Adam, BatchNorm, ChannelParameters, ConvShape, Isa, Lars, Mask, MaxPool, Padding, Sgd, Write, bf16,
 };
@@ -59,15 +58,8 @@ fn assert_close(what: &str, ours: &[f32], expected: &[f32], share: f32) {
 }
 
 fn convolutions() -> Vec<ConvShape> {
-    let shape = |batch, [height, width]: [usize; 2], [inputs, outputs]: [usize; 2], kernel, stride, padding| ConvShape {
-        batch,
-        height,
-        width,
-        inputs,
-        outputs,
-        kernel,
-        stride,
-        padding,
+    let shape = |batch, [height, width]: [usize; 2], [inputs, outputs]: [usize; 2], kernel, stride, padding| {
+        ConvShape { batch, height, width, inputs, outputs, kernel, stride, padding }
     };
     let same = Padding::Same;
     let around = |kernel: usize| Padding::Symmetric(kernel / 2);
@@ -136,10 +128,7 @@ fn convolutions_and_their_gradients_agree_with_the_processor() {
             assert_close(&format!("dw of {what}"), &ours.to_f32(), &expected, share);
 
             let (scale, shift) = (values(shape.inputs, 6), values(shape.inputs, 7));
-            let norm = NormalisedInput {
-                scale: Array::from_f32(&client, &scale),
-                shift: Array::from_f32(&client, &shift),
-            };
+            let norm = Folded { scale: Array::from_f32(&client, &scale), shift: Array::from_f32(&client, &shift) };
             let normal = x_there.iter().enumerate().map(|(i, x)| {
                 let channel = i % shape.inputs;
                 (x * scale[channel] + shift[channel]).max(0.0)
@@ -161,7 +150,8 @@ fn batch_norm_and_its_gradient_agree_with_the_processor() {
             for (relu, has_residual) in [(false, false), (true, false), (true, true), (false, true)] {
                 let what = format!("{rows}×{channels} in {kind:?}, relu {relu}, residual {has_residual}");
                 let len = rows * channels;
-                let (z, z_there) = send(&client, &values(len, 1).iter().map(|x| x * 2.0 + 0.7).collect::<Vec<_>>(), kind);
+                let (z, z_there) =
+                    send(&client, &values(len, 1).iter().map(|x| x * 2.0 + 0.7).collect::<Vec<_>>(), kind);
                 let (residual, residual_there) = send(&client, &values(len, 2), kind);
                 let (dy, dy_there) = send(&client, &values(len, 3), kind);
                 let (gamma_there, beta_there) = (values(channels, 4), values(channels, 5));
@@ -185,15 +175,11 @@ fn batch_norm_and_its_gradient_agree_with_the_processor() {
                 assert_close(&format!("y of {what}"), &receive(&y), &expected, share);
 
                 let output = has_residual.then_some(&y);
-                let ours =
-                    byol_cube::norm_gradient(&z, &dy, output, &statistics, &gamma, &beta, relu, EPSILON);
+                let ours = byol_cube::norm_gradient(&z, &dy, output, &statistics, &gamma, &beta, relu, EPSILON);
                 // The gradient behind the ReLU by the sign of what the device wrote: near 0 rounding decides it.
                 let y_there = receive(&y);
-                let through: Vec<f32> = dy_there
-                    .iter()
-                    .zip(&y_there)
-                    .map(|(dy, y)| if relu && *y <= 0.0 { 0.0 } else { *dy })
-                    .collect();
+                let through: Vec<f32> =
+                    dy_there.iter().zip(&y_there).map(|(dy, y)| if relu && *y <= 0.0 { 0.0 } else { *dy }).collect();
                 let (mut dz, mut dgamma, mut dbeta) = (vec![0f32; len], vec![0f32; channels], vec![0f32; channels]);
                 let open = BatchNorm { relu: false, ..norm };
                 byol_kernels::batch_norm_gradient(

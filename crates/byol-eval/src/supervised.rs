@@ -102,7 +102,8 @@ impl Classifier {
             let learning_rate = setting.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
             let pass = start.info.batch_norm_updates + step + 1;
             let mode = BatchNormMode::Batch { running_weight: running_weight(fixed.batch_norm_decay, pass) };
-            let logits = network.forward(images(&batch, &start.info, device), mode, possible_precision(start.info.precision));
+            let logits =
+                network.forward(images(&batch, &start.info, device), mode, possible_precision(start.info.precision));
             let loss = loss(logits, &truth.of(dataset, &batch.images)?, device);
             let mut gradients = NamedGradients::new();
             add_gradients(&network, &mut loss.backward(), 1.0, &mut gradients);

@@ -100,7 +100,8 @@ pub(super) fn gather<F: Float, O: Float, V: Size, W: Size>(
     let lhs_loads = comptime!(tile.rows / rows_at_once);
     let rhs_loads = comptime!(tile.columns / rows_at_once);
 
-    let store_to = row * comptime!(stride as u32) + if comptime!(tile.swizzles()) { swizzled::<V>(place, row) } else { place };
+    let store_to =
+        row * comptime!(stride as u32) + if comptime!(tile.swizzles()) { swizzled::<V>(place, row) } else { place };
 
     let zero = Vector::<F, V>::new(F::from_int(0));
     let channel_vectors = channels / comptime!(v as u32);

@@ -7,7 +7,7 @@ use cubecl::prelude::*;
 use super::gather::{Finish, WindowLaunch, gather};
 use super::weight_gradient::{add_parts, weight_gradient_parts};
 use crate::array::{Array, Kind};
-use crate::norm::{Statistics, statistics, statistics_of_parts};
+use crate::norm::{Folded, Statistics, statistics, statistics_of_parts};
 use crate::pack::{Order, pack_weight};
 use crate::tile::{Tile, UNITS, Units, grid, units};
 
@@ -20,15 +20,6 @@ pub struct Affine {
     pub residual: Option<Array>,
     /// Whether a ReLU ends it.
     pub relu: bool,
-}
-
-/// An input that is `relu(z · scale + shift)` of each channel.
-#[derive(Clone)]
-pub struct NormalisedInput {
-    /// `γ / √(variance + ε)`, `f32 [inputs]`.
-    pub scale: Array,
-    /// `β − mean · scale`, `f32 [inputs]`.
-    pub shift: Array,
 }
 
 /// `conv(x, weight)`: `x [images, height, width, inputs]`, `weight f32 [outputs, inputs, kernel, kernel]`, of which the products take
@@ -106,8 +97,9 @@ pub fn input_gradient(dy: &Array, weight: &Array, shape: &ConvShape, to: Kind) -
     out
 }
 
-/// The gradient of [`forward`] with respect to the weight, `f32 [outputs, inputs, kernel, kernel]`; `x` may be computed while it is loaded.
-pub fn weight_gradient(x: &Array, normalised: Option<&NormalisedInput>, dy: &Array, shape: &ConvShape) -> Array {
+/// The gradient of [`forward`] with respect to the weight, `f32 [outputs, inputs, kernel, kernel]`. The input is `x`, or with `normalised`
+/// `relu(x · scale + shift)`, which is computed while it is loaded.
+pub fn weight_gradient(x: &Array, normalised: Option<&Folded>, dy: &Array, shape: &ConvShape) -> Array {
     let &ConvShape { inputs, outputs, kernel, .. } = shape;
     assert_eq!((x.len, dy.len), (shape.input_len(), shape.output_len()), "input and gradient of {shape:?}");
     let client = &x.client;
@@ -282,7 +274,12 @@ fn launch_gather(
         Units::Fragments | Units::Registers => (source.kind.vector(channels), out.kind.vector(outputs)),
     };
     let cubes = window.count.div_ceil(tile.rows) * outputs.div_ceil(tile.columns);
-    let finish = Finish { bias: affine.bias.is_some(), residual: affine.residual.is_some(), relu: affine.relu, statistics: statistics.is_some() };
+    let finish = Finish {
+        bias: affine.bias.is_some(),
+        residual: affine.residual.is_some(),
+        relu: affine.relu,
+        statistics: statistics.is_some(),
+    };
     let nothing = Array::empty(client, 8, Kind::F32);
     let bias = affine.bias.as_ref().unwrap_or(&nothing);
     let residual = affine.residual.as_ref().unwrap_or(&nothing);

@@ -5,4 +5,4 @@ mod launch;
 mod sums;
 mod weight_gradient;
 
-pub use launch::{Affine, NormalisedInput, forward, forward_with_statistics, input_gradient, weight_gradient};
+pub use launch::{Affine, forward, forward_with_statistics, input_gradient, weight_gradient};

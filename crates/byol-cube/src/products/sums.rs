@@ -202,7 +202,12 @@ pub(super) fn add_by_matrix_units<F: Float, V: Size, U: Size>(
 
 /// Row or column `index` of the 4 that unit `lane` of 16 sums without matrix units.
 #[cube]
-pub(super) fn own(lane: u32, #[comptime] index: usize, #[comptime] vector: usize, #[comptime] depth_inside: bool) -> u32 {
+pub(super) fn own(
+    lane: u32,
+    #[comptime] index: usize,
+    #[comptime] vector: usize,
+    #[comptime] depth_inside: bool,
+) -> u32 {
     if comptime!(depth_inside) {
         lane + comptime!((16 * index) as u32)
     } else {

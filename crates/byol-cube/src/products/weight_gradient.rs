@@ -8,9 +8,7 @@ use cubecl::prelude::*;
 use cubecl::std::FastDivmod;
 
 use super::gather::Window;
-use super::sums::{
-    add_by_matrix_units, add_by_registers, add_one_by_one, fragments, own, plane_origin, registers,
-};
+use super::sums::{add_by_matrix_units, add_by_registers, add_one_by_one, fragments, own, plane_origin, registers};
 use crate::tile::{Tile, Units};
 
 /// One cube computes a tile of one part: `parts [part, rows, columns]` with rows and columns of whole tiles, a row for every output
@@ -195,7 +193,12 @@ pub(super) fn weight_gradient_parts<F: Float, V: Size, U: Size>(
                 } else {
                     let to = (part + row * part_columns + column) as usize;
                     let end = parts.len();
-                    cmma::store(&mut parts[to..end], fragments.index(piece), part_columns, cmma::MatrixLayout::RowMajor);
+                    cmma::store(
+                        &mut parts[to..end],
+                        fragments.index(piece),
+                        part_columns,
+                        cmma::MatrixLayout::RowMajor,
+                    );
                 }
             }
         }

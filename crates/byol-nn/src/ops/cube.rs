@@ -4,7 +4,7 @@ use burn::tensor::{DType, Shape};
 use burn_cubecl::Cube;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
-use byol_cube::{Affine, Array, Folded, Kind, NormalisedInput, Statistics};
+use byol_cube::{Affine, Array, Folded, Kind, Statistics};
 use byol_kernels::{Adam, ConvShape, Lars, MaxPool, Padding, Sgd};
 
 use super::layer::{Conv, ConvNorm, Normalised, Residual, Source};
@@ -161,11 +161,7 @@ impl VisionOps for Cube {
         let dy = array(output_gradient);
         let gradient = byol_cube::norm_gradient(&z, &dy, None, &statistics, &gamma, &beta, relu, epsilon);
         let channels = [gamma.len];
-        (
-            place.tensor(gradient.z, shape),
-            place.tensor(gradient.gamma, channels),
-            place.tensor(gradient.beta, channels),
-        )
+        (place.tensor(gradient.z, shape), place.tensor(gradient.gamma, channels), place.tensor(gradient.beta, channels))
     }
 
     fn max_pool(x: CubeTensor, _source: Source<Self>, padding: Padding, _epsilon: f32) -> CubeTensor {
@@ -329,8 +325,7 @@ fn gradients_of_conv(
     let weight_shape = weight.meta.shape().clone();
     let shape = shape_of(&x_shape, &weight_shape, options);
     let weight = array(weight);
-    let norm = folded.map(|Folded { scale, shift }| NormalisedInput { scale, shift });
-    let dw = byol_cube::weight_gradient(&x, norm.as_ref(), &dz, &shape);
+    let dw = byol_cube::weight_gradient(&x, folded.as_ref(), &dz, &shape);
     let dx = match wants_x {
         true => place.tensor(byol_cube::input_gradient(&dz, &weight, &shape, x.kind), x_shape),
         false => place.tensor(dz, output_shape(&shape)),

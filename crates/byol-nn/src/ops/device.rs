@@ -53,6 +53,8 @@ pub struct Card {
     pub name: String,
     /// What its driver calls it.
     pub model: String,
+    /// Its memory in bytes, where the driver tells.
+    pub memory_bytes: Option<u64>,
     /// Whether activations can be `bf16`.
     pub bf16: bool,
     /// Whether they could be `f16`, which no [`Precision`] asks for yet.
@@ -71,8 +73,8 @@ pub fn cards() -> Vec<Card> {
 
 #[cfg(feature = "gpu")]
 impl From<byol_cube::Card> for Card {
-    fn from(byol_cube::Card { name, model, bf16, f16, matrix_units }: byol_cube::Card) -> Self {
-        Self { name, model, bf16, f16, matrix_units }
+    fn from(byol_cube::Card { name, model, memory_bytes, bf16, f16, matrix_units }: byol_cube::Card) -> Self {
+        Self { name, model, memory_bytes, bf16, f16, matrix_units }
     }
 }
 

@@ -27,8 +27,9 @@ pub(super) fn device_failed(problem: &str, config: &Config, folder: &Path) -> Er
         None => "there is no checkpoint yet (none was due)".to_owned(),
     };
     let (micro, passes) = (config.micro_batch_size(), config.train.accumulation_steps);
-    let in_words = |line: &&str| line.contains("memory") || line.contains("buffer");
-    let Some(shortage) = problem.lines().find(in_words) else {
+    // A card that runs out of memory leaves buffers unwritten, and what is asked for later says only that.
+    let line_with = |word: &str| problem.lines().find(|line| line.contains(word));
+    let Some(shortage) = ["memory", "allocate", "never written"].into_iter().find_map(line_with) else {
         let problem = problem.lines().next().unwrap_or("it does not answer").to_owned();
         return Error::Device { device: engine(), problem, remedy: kept };
     };

@@ -35,7 +35,14 @@ impl Feed {
     /// The batches of `loader`, of which `count` will be asked for.
     pub fn start(loader: PairLoader, count: u64, config: &Config, device: &Device) -> Self {
         let (size, channels) = (config.views.size_px, config.data.channels);
-        Self { loader, next: None, device: device.clone(), picture: [size, size, channels], left: count, waited: Duration::ZERO }
+        Self {
+            loader,
+            next: None,
+            device: device.clone(),
+            picture: [size, size, channels],
+            left: count,
+            waited: Duration::ZERO,
+        }
     }
 
     /// The next batch. What went wrong while it was prepared is said here, when it is needed.

@@ -34,8 +34,8 @@ use crate::run::{
     BadImageLog, MetricsLog, RunFolder, Session, SessionLine, StepMetrics, WarmStartRecord, last_online, read_metrics,
 };
 pub use checkpoints::{checkpoints, last_checkpoint_step};
-pub use monitor::{Monitor, OnlineLine, OnlineNumbers};
 use feed::{Feed, Meal};
+pub use monitor::{Monitor, OnlineLine, OnlineNumbers};
 use probe::Lesson;
 pub use probe::Probe;
 use progress::Progress;
@@ -132,7 +132,8 @@ pub fn train(
         Timetable::start(config.eval.every_epochs, monitor.epochs_per_step(), total, state.step, last_secs)
     });
     let mut bad_images = BadImageLog::open(&run.bad_images())?;
-    let batches = (schedule.total_steps - state.step.min(schedule.total_steps)) * config.train.accumulation_steps as u64;
+    let batches =
+        (schedule.total_steps - state.step.min(schedule.total_steps)) * config.train.accumulation_steps as u64;
     let mut feed = Feed::start(start_loader(config, &dataset, &schedule, state.step)?, batches, config, device);
     let mut stopwatch = Stopwatch::start(state.step);
     let mut last = read_metrics(&run.metrics())?.pop();
@@ -193,8 +194,9 @@ pub fn train(
             feed.prepare();
         }
         let asked = Instant::now();
-        let measured =
-            measured.read(&gradients).map_err(|error| checkpoints::device_failed(&error, config, &run.checkpoints()))?;
+        let measured = measured
+            .read(&gradients)
+            .map_err(|error| checkpoints::device_failed(&error, config, &run.checkpoints()))?;
         // A device that answers at once was idle: the pictures came too late.
         let waited = feed.waited();
         if !ops::is_processor(device) && asked.elapsed() < IDLE {

@@ -96,7 +96,9 @@ impl Probe {
         let mean = gradients.into_iter().map(|(name, sum)| (name, sum / images as f32)).collect();
         self.optimizer.step(&mut self.layer, mean, learning_rate);
         let mut is_finite = true;
-        visit_tensors(&self.layer, |tensor| is_finite &= ops::sum_of_squares(tensor.values).into_scalar::<f32>().is_finite());
+        visit_tensors(&self.layer, |tensor| {
+            is_finite &= ops::sum_of_squares(tensor.values).into_scalar::<f32>().is_finite()
+        });
         if !is_finite {
             (self.layer, self.optimizer) = (self.start.clone(), Optimizer::new(self.rule.clone()));
         }
