@@ -1,8 +1,8 @@
 //! `--device`: what is not there is one error, and a graphics card trains the run that the processor trains.
 
+#[expect(dead_code, reason = "no picture is cut short here")]
 mod pictures;
 
-use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -65,6 +65,8 @@ fn devices_lists_the_processor_and_what_the_build_lacks() {
 
 #[cfg(any(feature = "cuda", feature = "rocm", feature = "wgpu"))]
 mod on_a_card {
+    use std::fs;
+
     use super::*;
 
     /// The steps that a run logged: `(step, loss)`.

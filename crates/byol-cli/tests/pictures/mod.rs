@@ -27,7 +27,6 @@ pub fn write_class(folder: &Path, class: usize, count: usize) {
 }
 
 /// Cuts the last third off a file.
-#[allow(dead_code, reason = "not every test that shares this file cuts one")]
 pub fn truncate(file: &Path) {
     let bytes = fs::read(file).unwrap();
     fs::write(file, &bytes[..bytes.len() * 2 / 3]).unwrap();
