@@ -27,7 +27,7 @@ pub struct Feed {
     /// Height, width and channels.
     picture: [usize; 3],
     left: u64,
-    /// How long the last [`Feed::prepare`] waited for pictures.
+    /// How long [`Feed::prepare`] waited for pictures since it was last asked.
     waited: Duration,
 }
 
@@ -50,13 +50,16 @@ impl Feed {
     /// # Errors
     /// Those of the loader.
     pub fn take(&mut self) -> Result<Meal, DataError> {
-        self.next.take().unwrap_or_else(|| self.load())
+        self.next.take().unwrap_or_else(|| self.load().map(|(meal, _)| meal))
     }
 
     /// Brings the batch after this one to a device that is busy by now.
     pub fn prepare(&mut self) {
         if self.next.is_none() && self.left > 0 && !ops::is_processor(&self.device) {
-            self.next = Some(self.load());
+            self.next = Some(self.load().map(|(meal, waited)| {
+                self.waited += waited;
+                meal
+            }));
         }
     }
 
@@ -70,13 +73,14 @@ impl Feed {
         self.loader.recycle(batch);
     }
 
-    fn load(&mut self) -> Result<Meal, DataError> {
+    /// The next batch on the device, and how long the pictures took to come.
+    fn load(&mut self) -> Result<(Meal, Duration), DataError> {
         self.left = self.left.saturating_sub(1);
         let start = Instant::now();
         let batch = self.loader.next().expect("the loader holds every sample of the schedule")?;
-        self.waited = start.elapsed();
+        let waited = start.elapsed();
         let views = [&batch.view1, &batch.view2].map(|pixels| self.tensor(pixels));
-        Ok(Meal { batch, views })
+        Ok((Meal { batch, views }, waited))
     }
 
     fn tensor(&self, pixels: &[f32]) -> Tensor<4> {
