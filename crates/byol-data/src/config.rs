@@ -1,5 +1,7 @@
 //! The `[data]` table of a run's configuration.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::views::InvalidConfig;
@@ -27,6 +29,20 @@ pub struct DataConfig {
     /// (`~/.cache/byol/index-…`) and used again while no folder in it has changed. A file rewritten in place is not
     /// noticed as changed, though always read as it is. Default true.
     pub index_cache: bool,
+    /// What the names of splits stand for where they are no words people usually have for them: `fold_1 = "train"`. A name
+    /// is that of a folder, of a column's value or a word in the name of a file, in any case. Default none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub split_map: BTreeMap<String, String>,
+    /// The column of a list, table or Parquet file that holds labels, the array of an `.npz`, or the ending of members of a
+    /// WebDataset archive. Default: by the names people give it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
+    /// The column, array or ending that holds the pictures. Default: by the names people give it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_key: Option<String>,
+    /// The column that holds the split. Default: by the names people give it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split_column: Option<String>,
 }
 
 /// More channels than any camera has; beyond it a length was taken for a number of channels.
@@ -42,6 +58,10 @@ impl Default for DataConfig {
             max_file_bytes: 256 << 20,
             max_archive_memory_bytes: 4 << 30,
             index_cache: true,
+            split_map: BTreeMap::new(),
+            label_column: None,
+            image_key: None,
+            split_column: None,
         }
     }
 }

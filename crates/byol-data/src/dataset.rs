@@ -46,6 +46,7 @@ struct Shared {
     classes: Vec<String>,
     split: Option<String>,
     splits_present: Vec<String>,
+    notes: Vec<String>,
     roots: Vec<PathBuf>,
     config: DataConfig,
 }
@@ -118,15 +119,15 @@ impl Dataset {
         assert_eq!(images.len(), labels.len(), "one label per picture");
         assert!(labels.iter().flatten().all(|&label| (label as usize) < classes.len()), "labels are places in classes");
         let places = (0u32..).take(images.len()).collect();
-        let layout = Layout { split: None, splits_present: Vec::new(), classes, images: places, labels };
+        let layout = Layout { classes, images: places, labels, ..Layout::default() };
         Self::new(Source::Images { images, names }, layout, Vec::new(), DataConfig::default())
     }
 
     pub(crate) fn new(source: Source, layout: Layout, roots: Vec<PathBuf>, config: DataConfig) -> Self {
-        let Layout { split, splits_present, classes, mut images, labels } = layout;
+        let Layout { split, splits_present, classes, mut images, labels, notes } = layout;
         images.shrink_to_fit();
         let labels = labels.iter().map(|label| label.unwrap_or(NO_LABEL)).collect();
-        let shared = Arc::new(Shared { source, classes, split, splits_present, roots, config });
+        let shared = Arc::new(Shared { source, classes, split, splits_present, notes, roots, config });
         Self { shared, images, labels }
     }
 
@@ -189,6 +190,11 @@ impl Dataset {
     /// Every split of the data.
     pub fn splits_present(&self) -> &[String] {
         &self.shared.splits_present
+    }
+
+    /// What was guessed about the data and what was left out of it, a sentence each, for people.
+    pub fn notes(&self) -> &[String] {
+        &self.shared.notes
     }
 
     /// The paths it was opened from, patterns expanded; none for pictures in memory.

@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 
 /// Which pictures of a source are used, and as what.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Layout {
     /// The split in use, if the data has splits.
     pub split: Option<String>,
@@ -24,6 +24,8 @@ pub(crate) struct Layout {
     pub images: Vec<u32>,
     /// Labels of `images`, of equal length.
     pub labels: Vec<Option<u32>>,
+    /// What was guessed and what was left out, a sentence each, for people.
+    pub notes: Vec<String>,
 }
 
 /// A split was asked for that is not among these.
@@ -64,6 +66,7 @@ pub(crate) fn layout<'a>(
         classes: classes.into_iter().map(lossy).collect(),
         images,
         labels,
+        notes: Vec::new(),
     })
 }
 
@@ -233,6 +236,7 @@ mod tests {
                 classes: strings(case.classes),
                 images: case.images.to_vec(),
                 labels: case.labels.to_vec(),
+                notes: Vec::new(),
             };
             let names = case.names.iter().map(|name| name.as_bytes());
             assert_eq!(layout(names, case.wish), Ok(expected), "{:?}", case.names);

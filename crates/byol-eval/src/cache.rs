@@ -152,6 +152,11 @@ fn key(encoder: &Encoder, dataset: &Dataset) -> String {
         max_file_bytes,
         max_archive_memory_bytes: _,
         index_cache: _,
+        // These decide which pictures and labels there are, which the fingerprint knows.
+        split_map: _,
+        label_column: _,
+        split_column: _,
+        image_key,
     } = dataset.config();
     let circumstances = json!([
         FORMAT,
@@ -160,7 +165,7 @@ fn key(encoder: &Encoder, dataset: &Dataset) -> String {
         [json!(arch), json!(stem), json!(padding), json!(first_group_projection), json!(norm)],
         [json!(preprocessing), json!(precision)],
         [dataset.fingerprint(), dataset.len() as u64],
-        [json!(channels), json!(exif_orientation), json!(max_bad_fraction)],
+        [json!(channels), json!(exif_orientation), json!(image_key), json!(max_bad_fraction)],
         [max_image_pixels, max_file_bytes],
     ]);
     let mut hash = xxhash3_128::Hasher::new();

@@ -124,7 +124,7 @@ impl Found {
         }
         let missing = missing.iter().map(name).collect();
         let images = (0u32..).take(labels.len()).collect();
-        let layout = Layout { split: None, splits_present: Vec::new(), classes, images, labels };
+        let layout = Layout { classes, images, labels, ..Layout::default() };
         let all = Dataset::new(source, layout, vec![tree.root.into()], config.clone());
         let [train, val, test] = parts.map(|places| all.subset(&places));
         BenchmarkParts { benchmark: tree.benchmark, train, val, test, targets, missing }.checked(tree)

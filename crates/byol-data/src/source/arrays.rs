@@ -206,7 +206,7 @@ impl Set<'_> {
         let images = (0u32..).take(count).collect();
         Ok((
             Pixels { kind: self.kind, name: (self.name)(name), stored, start: header.start as u64, form },
-            Layout { split: split.map(str::to_owned), splits_present, classes, images, labels },
+            Layout { split: split.map(str::to_owned), splits_present, classes, images, labels, notes: Vec::new() },
         ))
     }
 

@@ -124,7 +124,7 @@ pub(crate) fn open(
     let records = records_of(path, kind, contents)?;
     let labels = labels_of(path, kind, &records)?;
     let images = (0u32..).take(labels.len()).collect();
-    Ok((records, Layout { split: chosen, splits_present, classes, images, labels }))
+    Ok((records, Layout { split: chosen, splits_present, classes, images, labels, notes: Vec::new() }))
 }
 
 fn records_of(path: &Path, kind: Kind, contents: Vec<(String, Vec<u8>)>) -> Result<Records, DataError> {

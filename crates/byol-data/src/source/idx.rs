@@ -60,7 +60,7 @@ pub(crate) fn open(
     let classes = labels.iter().flatten().max().map_or(0, |&last| last + 1);
     let classes = (0..classes).map(|class| class.to_string()).collect();
     let images = (0u32..).take(labels.len()).collect();
-    Ok((records, Layout { split, splits_present, classes, images, labels }))
+    Ok((records, Layout { split, splits_present, classes, images, labels, notes: Vec::new() }))
 }
 
 /// The one file to read pictures from, its split, and the splits there are.

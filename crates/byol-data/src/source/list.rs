@@ -163,7 +163,7 @@ fn layout(labels: &[String], splits: Option<&[String]>, wish: Option<&str>) -> R
     };
     let images: Vec<u32> = (0u32..).take(labels.len()).filter(|&row| is_in(row as usize)).collect();
     let labels = images.iter().map(|&row| places.get(labels[row as usize].as_str()).copied()).collect();
-    Ok(Layout { split, splits_present, classes, images, labels })
+    Ok(Layout { split, splits_present, classes, images, labels, notes: Vec::new() })
 }
 
 /// A source of the files `paths` below `root`, in this order, and the places of those that are not there.

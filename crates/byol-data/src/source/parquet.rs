@@ -97,7 +97,10 @@ pub(crate) fn open(
         None
     };
     let images = (0u32..).take(count).collect();
-    Ok((Parquet { files: used, file_ends, kept }, Layout { split: chosen, splits_present, classes, images, labels }))
+    Ok((
+        Parquet { files: used, file_ends, kept },
+        Layout { split: chosen, splits_present, classes, images, labels, notes: Vec::new() },
+    ))
 }
 
 impl Parquet {

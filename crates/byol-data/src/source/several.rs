@@ -77,7 +77,7 @@ impl<'a> Several<'a> {
         splits::sort_classes(&mut classes);
         let places: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
         let (split, splits_present) = splits_of_all(&layouts);
-        let mut all = Layout { split, splits_present, classes: Vec::new(), images: Vec::new(), labels: Vec::new() };
+        let mut all = Layout { split, splits_present, ..Layout::default() };
         for ((root, layout), alone) in roots.roots.iter().zip(layouts).zip(alone) {
             let renumbered: Vec<Option<u32>> =
                 layout.classes.iter().map(|class| places.get(class.as_str()).copied()).collect();
@@ -85,6 +85,12 @@ impl<'a> Several<'a> {
             let label = |label: Option<u32>| label.map_or(alone, |label| renumbered[label as usize]);
             all.labels.extend(layout.labels.into_iter().map(label));
             all.images.extend(layout.images.into_iter().map(|image| root.start + image));
+            // Shards are alike: what is true of all of them is said once.
+            for note in layout.notes {
+                if !all.notes.contains(&note) {
+                    all.notes.push(note);
+                }
+            }
         }
         all.classes = classes;
         (Source::Roots(roots), all)

@@ -104,6 +104,6 @@ pub(crate) fn open(
     let images = (0u32..).take(count).collect();
     Ok((
         Pixels { kind: "STL-10 files", name: file.into(), stored, start: 0, form: FORM },
-        Layout { split: Some(split.into()), splits_present, classes, images, labels },
+        Layout { split: Some(split.into()), splits_present, classes, images, labels, notes: Vec::new() },
     ))
 }
