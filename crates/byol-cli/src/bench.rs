@@ -11,9 +11,9 @@ use byol_nn::Result;
 use byol_nn::model::Arch;
 use byol_nn::ops::{Device, Precision};
 
-use crate::data::DataArguments;
+use crate::data::{DataArguments, tell_notes};
 use crate::device::Compute;
-use crate::screen::{paragraph, row, say};
+use crate::screen::{paragraph, row, say, state};
 use crate::{Ending, show};
 
 #[derive(clap::Subcommand)]
@@ -119,8 +119,9 @@ fn time(arguments: &Arguments, bench: impl FnOnce(&Workload, &Device) -> BenchRe
 }
 
 fn input(arguments: &InputArguments) -> Result<Ending> {
-    let dataset =
-        waiting("opening the data", || Dataset::open_all(&arguments.data.roots(), None, &DataConfig::default()))?;
+    let mut limits = DataConfig::default();
+    arguments.data.read_as_told(&mut limits);
+    let dataset = waiting("opening the data", || Dataset::open_all(&arguments.data.roots(), None, &limits))?;
     let dataset = Arc::new(dataset);
     let size_px = usize::from(arguments.size);
     let mut config = ViewsConfig { size_px, ..ViewsConfig::default() };
@@ -134,12 +135,13 @@ fn input(arguments: &InputArguments) -> Result<Ending> {
         throughput::measure(&dataset, &views, arguments.threads.map_or(0, usize::from), duration)
     })?;
     row("data", &dataset.description());
+    tell_notes([&*dataset]);
     row("views", &format!("two of {size_px} px, {} thread(s)", report.threads));
     row("speed", &format!("{:.0} images/s", report.images_per_second));
     row("decoding", &format!("{:.0} images/s, reading and decoding alone", report.decode_images_per_second));
-    eprintln!("by stage, per picture:");
+    state!("by stage, per picture:");
     for (stage, ms) in &report.stage_ms {
-        eprintln!("  {:<18}{ms:.4} ms", stage.name());
+        state!("  {:<18}{ms:.4} ms", stage.name());
     }
     if arguments.json {
         let stages: serde_json::Map<_, _> =
@@ -166,13 +168,13 @@ fn peak(arguments: &PeakArguments) -> Result<Ending> {
             byol_kernels::copy_bytes_per_second(threads) / 1e9,
         )
     });
-    eprintln!("{isa}, {threads} threads");
-    eprintln!("f32 multiply-add   {f32_gflops:.0} GFLOP/s");
+    state!("{isa}, {threads} threads");
+    state!("f32 multiply-add   {f32_gflops:.0} GFLOP/s");
     match bf16_gflops {
-        Some(gflops) => eprintln!("bf16 multiply-add  {gflops:.0} GFLOP/s"),
-        None => eprintln!("bf16 multiply-add  none; widened to f32"),
+        Some(gflops) => state!("bf16 multiply-add  {gflops:.0} GFLOP/s"),
+        None => state!("bf16 multiply-add  none; widened to f32"),
     }
-    eprintln!("memory copy        {copy_gbytes:.1} GB/s, read and written");
+    state!("memory copy        {copy_gbytes:.1} GB/s, read and written");
     if arguments.json {
         show::json(&serde_json::json!({
             "isa": isa.name(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use byol::cost::Cost;
 use byol::recipe::Shorter;
 
-use crate::screen::row;
+use crate::screen::{row, state};
 
 /// Hours in the unit that people would use.
 pub fn duration(hours: f64) -> String {
@@ -48,6 +48,6 @@ pub fn shorter(shorter: &Shorter, data: &[PathBuf]) {
     let Shorter { minutes, arch, size_px, batch_size, epochs } = shorter;
     let data: Vec<String> = data.iter().map(|data| data.display().to_string()).collect();
     row("instead", &format!("in {minutes} minutes: {arch}, {size_px} px, {epochs} epochs of batch {batch_size}:"));
-    eprintln!("            byol pretrain {} --minutes {minutes}", data.join(" "));
+    state!("            byol pretrain {} --minutes {minutes}", data.join(" "));
     row("", "the whole recipe starts now all the same; Ctrl-C ends it");
 }

@@ -7,7 +7,7 @@ use byol::pretrain::free_numbered;
 use byol_nn::Result;
 
 use crate::device::Compute;
-use crate::screen::{paragraph, say, talks};
+use crate::screen::{paragraph, say, state, talks};
 use crate::{Ending, interrupt, show};
 
 #[derive(clap::Args)]
@@ -27,7 +27,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<Ending> {
     let device = arguments.compute.open()?;
-    let stop = interrupt::install()?;
+    let requests = interrupt::install()?;
     let out = arguments.out.clone().unwrap_or_else(|| free_numbered("demo"));
     if talks() {
         paragraph(
@@ -35,8 +35,8 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
              small ResNet on 4000 of them without their labels.",
         );
     }
-    let Some((report, sheet)) = demo(&out, arguments.seed, &device, stop)? else {
-        eprintln!("stopped, and nothing is left behind; a demo is started again, not resumed");
+    let Some((report, sheet)) = demo(&out, arguments.seed, &device, requests)? else {
+        state!("stopped, and nothing is left behind; a demo is started again, not resumed");
         return Ok(Ending::Interrupted);
     };
     print(&report);
@@ -47,19 +47,19 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     if report.pretraining_won() {
         return Ok(Ending::Done);
     }
-    eprintln!("pretraining should win by {REQUIRED_GAIN} points of k-NN accuracy and did not");
+    state!("pretraining should win by {REQUIRED_GAIN} points of k-NN accuracy and did not");
     Ok(Ending::BarMissed)
 }
 
 fn print(report: &DemoReport) {
     let cell = |text: &str| text.to_owned();
-    eprintln!();
+    state!();
     show::table(&[
         vec![cell("network"), cell("k-NN"), cell("linear")],
         vec![cell("pretrained"), show::percent(report.knn_top1), show::percent(report.linear_top1)],
         vec![cell("random"), show::percent(report.knn_top1_random), show::percent(report.linear_top1_random)],
     ]);
-    eprintln!();
+    state!();
     paragraph(&format!(
         "Accuracy on 1000 test pictures, of the pretrained encoder and of the same network with random weights; chance is \
          12.5 %. k-NN: k 200, T 0.1. {:.0} seconds.",

@@ -7,6 +7,7 @@ use byol_kernels::Isa;
 use byol_nn::ops::{Card, Device, cards};
 use byol_nn::{Error, Result};
 
+use crate::screen::state;
 use crate::{Ending, screen, show};
 
 /// Where and with how many threads to compute.
@@ -32,7 +33,11 @@ impl Compute {
 
     /// Opens the device and sets the number of threads.
     pub fn open(&self) -> Result<Device> {
-        byol_nn::ops::set_compute_threads(self.thread_count());
+        byol_nn::ops::set_compute_threads(self.thread_count()).map_err(|expected| Error::Flag {
+            flag: "--threads",
+            expected,
+            got: self.thread_count().to_string(),
+        })?;
         if let Some(isa) = self.isa {
             byol_nn::ops::choose_isa(isa).map_err(|expected| Error::Flag {
                 flag: "--isa",
@@ -71,7 +76,7 @@ pub fn list(arguments: &ListArguments) -> Result<Ending> {
         return Ok(Ending::Done);
     }
     let line = |name: &str, model: &str, memory: &str, can: [&str; 3]| {
-        eprintln!("{name:<8}  {model:<40}  {memory:>9}  {:<4}  {:<3}  {}", can[0], can[1], can[2]);
+        state!("{name:<8}  {model:<40}  {memory:>9}  {:<4}  {:<3}  {}", can[0], can[1], can[2]);
     };
     let can = |can: bool| if can { "yes" } else { "no" };
     line("device", "model", "memory", ["bf16", "f16", "matrix units"]);

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use byol::doctor::{Diagnosis, DoctorOptions, examine};
+use byol::doctor::{Diagnosis, DoctorOptions, LabelConflict, SimilarPair, examine};
 use byol::recipe::RecipeRequest;
 use byol_nn::Result;
 
 use crate::device::Compute;
 use crate::recipe::RecipeArguments;
-use crate::screen::row;
+use crate::screen::{row, state};
 use crate::{Ending, cost, show};
 
 /// Names of a kind that people are shown; `--json` has all.
@@ -66,11 +66,15 @@ fn print(diagnosis: &Diagnosis, data: &[PathBuf]) {
     names("broken", diagnosis.bad.len(), diagnosis.bad.iter().map(|bad| format!("{}: {}", bad.name, bad.reason)));
     names("one colour", diagnosis.blank.len(), diagnosis.blank.iter().cloned());
     names("equal", diagnosis.equal.len(), diagnosis.equal.iter().map(|set| set.join(" = ")));
-    names("similar", diagnosis.similar.len(), diagnosis.similar.iter().map(|pair| pair.join(" ~ ")));
+    names("similar", diagnosis.similar.len(), diagnosis.similar.iter().map(alike));
+    let conflict = |LabelConflict { images: [a, b], classes: [one, other] }: &LabelConflict| {
+        format!("{a} ({one}) = {b} ({other})")
+    };
+    names("two classes", diagnosis.label_conflicts.len(), diagnosis.label_conflicts.iter().map(conflict));
     for (part, shared) in &diagnosis.overlap {
         let equal = shared.equal.iter().map(|pair| pair.join(" = "));
         names(&format!("in {part} too"), shared.equal.len(), equal);
-        names(&format!("like {part}"), shared.similar.len(), shared.similar.iter().map(|pair| pair.join(" ~ ")));
+        names(&format!("like {part}"), shared.similar.len(), shared.similar.iter().map(alike));
     }
     row("preset", &format!("{}: {}", diagnosis.preset, diagnosis.preset_reason));
     if let Some(estimate) = &diagnosis.estimate {
@@ -79,7 +83,7 @@ fn print(diagnosis: &Diagnosis, data: &[PathBuf]) {
     if let Some(shorter) = &diagnosis.shorter {
         cost::shorter(shorter, data);
     }
-    eprintln!();
+    state!();
     for problem in &diagnosis.problems {
         row("PROBLEM", problem);
     }
@@ -87,7 +91,16 @@ fn print(diagnosis: &Diagnosis, data: &[PathBuf]) {
         row("note", note);
     }
     if diagnosis.problems.is_empty() {
-        eprintln!("nothing found that would spoil a run");
+        state!("nothing found that would spoil a run");
+    }
+}
+
+fn alike(pair: &SimilarPair) -> String {
+    let [a, b] = &pair.images;
+    let similarity = pair.similarity * 100.0;
+    match &pair.classes {
+        Some([one, other]) => format!("{a} ({one}) ~ {b} ({other}), {similarity:.1} % alike"),
+        None => format!("{a} ~ {b}, {similarity:.1} % alike"),
     }
 }
 

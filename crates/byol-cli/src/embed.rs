@@ -9,7 +9,7 @@ use byol_eval::{extract, waiting};
 use byol_nn::Result;
 use byol_nn::encoder::Encoder;
 
-use crate::data::DataArguments;
+use crate::data::{DataArguments, tell_notes};
 use crate::device::Compute;
 use crate::limits::Limits;
 use crate::screen::say;
@@ -41,10 +41,11 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     check_free(&arguments.out, &roots)?;
     let device = arguments.compute.open()?;
     let mut encoder = Encoder::open(&arguments.encoder, &device)?;
-    let limits = arguments.limits.of(&arguments.encoder, &encoder.info)?;
+    let limits = arguments.limits.of(&arguments.encoder, &encoder.info, &arguments.data)?;
     let dataset = waiting("opening the data", || Dataset::open_all(&roots, arguments.split.as_deref(), &limits))?;
     let dataset = Arc::new(dataset);
     say!("{}", dataset.description());
+    tell_notes([&*dataset]);
     let features = extract(&mut encoder, &dataset, 0, &device)?;
     let files = write_embeddings(&features, &dataset, &arguments.out)?;
     for bad in &features.bad {

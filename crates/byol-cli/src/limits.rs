@@ -7,6 +7,8 @@ use byol_data::DataConfig;
 use byol_nn::encoder::EncoderInfo;
 use byol_nn::{Error, Result};
 
+use crate::data::DataArguments;
+
 /// How much of the data may be broken.
 #[derive(clap::Args)]
 pub struct Limits {
@@ -17,12 +19,13 @@ pub struct Limits {
 
 impl Limits {
     /// How data is read for the encoder opened from `path`: as in the run it was trained in, or the defaults with the
-    /// encoder's channels, with the flag over both.
-    pub fn of(&self, path: &str, encoder: &EncoderInfo) -> Result<DataConfig> {
+    /// encoder's channels, with the flags over both.
+    pub fn of(&self, path: &str, encoder: &EncoderInfo, data: &DataArguments) -> Result<DataConfig> {
         let mut limits = match RunFolder::open(Path::new(path)) {
             Ok(run) => run.config()?.data,
             Err(_) => DataConfig { channels: encoder.channels(), ..DataConfig::default() },
         };
+        data.read_as_told(&mut limits);
         if let Some(max_bad_fraction) = self.max_bad_fraction {
             limits.max_bad_fraction = max_bad_fraction;
         }

@@ -28,6 +28,7 @@ mod version;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use crate::screen::state;
 use byol_data::DataError;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -147,7 +148,7 @@ fn carry_out(command: Command) -> byol_nn::Result<Ending> {
 fn list_bad_images(error: &byol_nn::Error) {
     if let byol_nn::Error::Data(DataError::TooManyBad { bad, .. }) = error {
         for image in bad {
-            eprintln!("cannot use {}: {}", image.name, image.reason);
+            state!("cannot use {}: {}", image.name, image.reason);
         }
     }
 }

@@ -13,10 +13,10 @@ use byol_nn::Result;
 use byol_nn::encoder::Encoder;
 use byol_nn::ops::Device;
 
-use crate::data::DataArguments;
+use crate::data::{DataArguments, tell_notes};
 use crate::device::Compute;
 use crate::limits::Limits;
-use crate::screen::{row, say};
+use crate::screen::{row, say, state};
 use crate::{Ending, show};
 
 #[derive(clap::Args)]
@@ -53,10 +53,11 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     let device = arguments.compute.open()?;
     let mut encoder = Encoder::open(&arguments.encoder, &device)?;
     classifier.check_encoder(&arguments.classifier, &encoder, &arguments.encoder)?;
-    let limits = arguments.limits.of(&arguments.encoder, &encoder.info)?;
+    let limits = arguments.limits.of(&arguments.encoder, &encoder.info, &arguments.data)?;
     let dataset = waiting("opening the data", || Dataset::open_all(&roots, arguments.split.as_deref(), &limits))?;
     let dataset = Arc::new(dataset);
     say!("{}", dataset.description());
+    tell_notes([&*dataset]);
     let features = extract(&mut encoder, &dataset, 0, &device)?;
     let logits = classifier.logits(&features, &device);
     let predictions = classifier.predictions(&logits);
@@ -68,7 +69,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     let classes = &classifier.info.classes;
     write_predictions(&dataset, &features, classes, &predictions, neighbours.as_ref(), &arguments.out)?;
     for bad in &features.bad {
-        eprintln!("left out {}: {}", bad.name, bad.reason);
+        state!("left out {}: {}", bad.name, bad.reason);
     }
     let counts = counts(classes, &predictions);
     let shown: Vec<String> = counts.iter().map(|(class, count)| format!("{class} {count}")).collect();
@@ -82,7 +83,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
             row("accuracy", &words);
         }
         None if dataset.classes().is_empty() => {}
-        None => eprintln!("no accuracy: the labels of the data are not among the classes of the classifier"),
+        None => state!("no accuracy: the labels of the data are not among the classes of the classifier"),
     }
     if near.is_none() {
         say!("no neighbours: --neighbours DATA names the most similar of those pictures");

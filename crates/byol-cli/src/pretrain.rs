@@ -5,15 +5,16 @@ use std::sync::atomic::Ordering;
 
 use byol::config::Config;
 use byol::fit::Choice;
-use byol::pretrain::{PreparedRun, PretrainRequest};
+use byol::pretrain::{GoingOn, PreparedRun, PretrainRequest};
 use byol::recipe::{Recipe, RecipeRequest, Shorter};
 use byol::train::{Outcome, TrainReport, last_checkpoint_step, train};
 use byol_nn::ops::Device;
 use byol_nn::{Error, Result};
 
+use crate::data::tell_notes;
 use crate::device::Compute;
 use crate::recipe::RecipeArguments;
-use crate::screen::{paragraph, row, say, talks};
+use crate::screen::{paragraph, row, say, state, talks};
 use crate::{Ending, cost, interrupt, show};
 
 #[derive(clap::Args)]
@@ -35,8 +36,17 @@ pub struct PretrainArguments {
 
 #[derive(clap::Args)]
 pub struct ResumeArguments {
-    /// Run folder of an interrupted or killed run
+    /// Run folder of an interrupted, killed or finished run
     run: PathBuf,
+    /// Passes over the data in all; more than before prolong the run, and its schedule is drawn anew
+    #[arg(long, value_name = "N")]
+    epochs: Option<f64>,
+    /// Where the data of the run is now; may be repeated
+    #[arg(long, value_name = "DATA")]
+    data: Vec<PathBuf>,
+    /// Go on though the data has changed: pictures were added, removed or have other labels
+    #[arg(long)]
+    changed_data: bool,
     /// Threads that decode and augment; changes no result [default: as the run]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     loader_threads: Option<u16>,
@@ -51,9 +61,9 @@ pub fn run(arguments: PretrainArguments) -> Result<Ending> {
     let PretrainArguments { recipe, out, dry_run, json, compute } = arguments;
     let device = compute.open()?;
     let request = PretrainRequest { recipe: recipe.into(), out, device: compute.device };
-    let stop = interrupt::install()?;
+    let requests = interrupt::install()?;
     let recipe = request.open(&device)?;
-    if stop.load(Ordering::Relaxed) {
+    if requests.stop.load(Ordering::Relaxed) {
         return Ok(stopped_before_the_run());
     }
     introduce_recipe(&recipe);
@@ -63,12 +73,12 @@ pub fn run(arguments: PretrainArguments) -> Result<Ending> {
     if recipe.images_per_second.is_some() || !recipe.is_asked_for {
         announce_length(&recipe, &request.recipe, &device)?;
     }
-    if stop.load(Ordering::Relaxed) {
+    if requests.stop.load(Ordering::Relaxed) {
         return Ok(stopped_before_the_run());
     }
     let prepared = request.create(recipe, &device)?;
     introduce_run(&prepared);
-    let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), &device, stop)
+    let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), &device, requests)
         .inspect_err(|error| prepared.clean_up_after(error))
         .inspect_err(|error| say_what_is_saved(&prepared, error))?;
     conclude(&prepared, &report, json)
@@ -76,24 +86,31 @@ pub fn run(arguments: PretrainArguments) -> Result<Ending> {
 
 pub fn resume(arguments: &ResumeArguments) -> Result<Ending> {
     let device = arguments.compute.open()?;
-    let stop = interrupt::install()?;
-    let mut prepared = PreparedRun::reopen(&arguments.run)?;
+    let requests = interrupt::install()?;
+    let going_on = GoingOn {
+        epochs: arguments.epochs,
+        data: arguments.data.clone(),
+        accepts_changed_data: arguments.changed_data,
+    };
+    let (mut prepared, changes) = PreparedRun::reopen(&arguments.run, &going_on)?;
     if let Some(threads) = arguments.loader_threads {
         prepared.config.train.loader_threads = usize::from(threads);
     }
     if talks() {
         row("data", &prepared.dataset.description());
+        tell_notes([&*prepared.dataset]);
         introduce(&prepared.config, prepared.dataset.len());
+        changes.iter().for_each(|change| row("changed", change));
     }
     introduce_run(&prepared);
-    let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), &device, stop)
+    let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), &device, requests)
         .inspect_err(|error| say_what_is_saved(&prepared, error))?;
     conclude(&prepared, &report, arguments.json)
 }
 
 /// After Ctrl-C while the machine was timed.
 fn stopped_before_the_run() -> Ending {
-    eprintln!("stopped before the first step; nothing was written");
+    state!("stopped before the first step; nothing was written");
     Ending::Interrupted
 }
 
@@ -102,6 +119,7 @@ fn introduce_recipe(recipe: &Recipe) {
         return;
     }
     row("data", &recipe.dataset.description());
+    tell_notes([&recipe.dataset]);
     row("preset", &recipe.preset_sentence());
     for Choice { key, value, reason } in &recipe.choices {
         row("chosen", &format!("{key} {value}: {reason}"));
@@ -132,6 +150,9 @@ fn introduce(config: &Config, images: usize) {
 fn introduce_run(prepared: &PreparedRun) {
     if talks() {
         row("run folder", &format!("{} (all settings in config.toml)", prepared.folder.path().display()));
+        if prepared.folder.replaces_abandoned() {
+            row("note", "it takes the place of a run that had ended before its first checkpoint");
+        }
     }
 }
 
@@ -161,7 +182,7 @@ fn dry_run_of(recipe: &Recipe, device: &Device, json: bool) -> Result<Ending> {
             "config": config, "cost": measured,
         }));
     } else {
-        print!("{}", config.to_toml());
+        show::on_stdout(&config.to_toml());
     }
     say!("a dry run: nothing was written. Leave out --dry-run to train");
     Ok(Ending::Done)
@@ -173,10 +194,10 @@ fn conclude(prepared: &PreparedRun, report: &TrainReport, json: bool) -> Result<
         show::json(&summary(path, report));
     }
     if report.bad_images > 0 {
-        eprintln!("{} picture(s) could not be read: {}", report.bad_images, prepared.folder.bad_images().display());
+        state!("{} picture(s) could not be read: {}", report.bad_images, prepared.folder.bad_images().display());
     }
     if report.outcome == Outcome::Interrupted {
-        eprintln!(
+        state!(
             "stopped after step {}; everything is saved. Go on with:\n  byol resume {}",
             report.step,
             path.display()
@@ -188,7 +209,7 @@ fn conclude(prepared: &PreparedRun, report: &TrainReport, json: bool) -> Result<
         paragraph(&format!("{}: {}; remedy: {}", finding.watch.title(), finding.found, finding.remedy));
     }
     if report.outcome == Outcome::Halted {
-        eprintln!(
+        state!(
             "stopped by watch.action = \"stop\" after step {}; everything is saved. To go on all the same (what was found does not stop \
              it again):\n  byol resume {}",
             report.step,
@@ -201,7 +222,7 @@ fn conclude(prepared: &PreparedRun, report: &TrainReport, json: bool) -> Result<
         paragraph(advice);
     }
     if let Some(best) = &report.best {
-        eprintln!(
+        state!(
             "best encoder: step {} ({} {:.1}), {}",
             best.step,
             best.by.title(),
@@ -224,7 +245,7 @@ fn say_what_is_saved(prepared: &PreparedRun, error: &Error) {
         && let Ok(Some(step)) = last_checkpoint_step(&prepared.folder.checkpoints())
     {
         let path = prepared.folder.path().display();
-        eprintln!("saved up to step {step}; when the disk is well again, go on with:\n  byol resume {path}");
+        state!("saved up to step {step}; when the disk is well again, go on with:\n  byol resume {path}");
     }
 }
 

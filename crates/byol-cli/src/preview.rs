@@ -9,6 +9,7 @@ use byol_nn::Result;
 use byol_nn::ops::Device;
 
 use crate::Ending;
+use crate::data::tell_notes;
 use crate::recipe::RecipeArguments;
 use crate::screen::{row, say, talks};
 
@@ -32,6 +33,7 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     let recipe = RecipeRequest::from(arguments.recipe).open(&Device::flex())?;
     if talks() {
         row("data", &recipe.dataset.description());
+        tell_notes([&recipe.dataset]);
         row("preset", &recipe.preset_sentence());
     }
     let options = PreviewOptions {

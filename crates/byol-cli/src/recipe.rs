@@ -68,7 +68,7 @@ pub struct SettingsFlags {
 impl From<RecipeArguments> for RecipeRequest {
     fn from(arguments: RecipeArguments) -> Self {
         let RecipeArguments { data, settings, seed, split, minutes, epochs, batch_size, size, arch, init } = arguments;
-        let mut request = settings.request(data.roots());
+        let mut request = settings.request(&data);
         let named = [
             ("seed", seed.map(|seed| seed.to_string())),
             ("schedule.epochs", epochs.map(|epochs| format!("{epochs:?}"))),
@@ -83,8 +83,9 @@ impl From<RecipeArguments> for RecipeRequest {
 
 impl SettingsFlags {
     /// These settings for the pictures of `data`.
-    pub fn request(self, data: Vec<PathBuf>) -> RecipeRequest {
+    pub fn request(self, data: &DataArguments) -> RecipeRequest {
         let Self { preset, config, settings } = self;
-        RecipeRequest { data, preset, config, settings, ..RecipeRequest::default() }
+        let settings = [data.settings(), settings].concat();
+        RecipeRequest { data: data.roots(), preset, config, settings, ..RecipeRequest::default() }
     }
 }

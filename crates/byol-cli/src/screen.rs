@@ -25,11 +25,21 @@ pub fn talks() -> bool {
     !QUIET.load(Ordering::Relaxed)
 }
 
-/// `eprintln!` for what is neither result nor error: `--quiet` leaves it away.
+/// A line on stderr. Where that is a full disk, or its reader went away, the line is lost and the work goes on:
+/// `eprintln!` would panic.
+macro_rules! state {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+pub(crate) use state;
+
+/// [`state!`] for what is neither result nor error: `--quiet` leaves it away.
 macro_rules! say {
     ($($words:tt)*) => {
         if crate::screen::talks() {
-            eprintln!($($words)*);
+            crate::screen::state!($($words)*);
         }
     };
 }
@@ -37,12 +47,12 @@ pub(crate) use say;
 
 /// A result: `name`, and `text` beside it, in as many lines as the screen needs.
 pub fn row(name: &str, text: &str) {
-    eprintln!("{}", Screen::of_stderr().row(name, text));
+    state!("{}", Screen::of_stderr().row(name, text));
 }
 
 /// `text` in as many lines as the screen needs.
 pub fn paragraph(text: &str) {
-    eprintln!("{}", Screen::of_stderr().wrapped(text, "", ""));
+    state!("{}", Screen::of_stderr().wrapped(text, "", ""));
 }
 
 /// What stderr can show.

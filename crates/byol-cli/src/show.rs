@@ -1,11 +1,24 @@
 //! Output for people (stderr) and for scripts (stdout).
 
+use std::io::Write;
+
 use byol_eval::{Column, Statistic};
 use serde::Serialize;
 
+use crate::screen::state;
+
 /// The one JSON object of `--json`.
 pub fn json(value: &impl Serialize) {
-    println!("{}", serde_json::to_string(value).expect("results have a JSON form"));
+    on_stdout(&(serde_json::to_string(value).expect("results have a JSON form") + "\n"));
+}
+
+/// Writes `text` to stdout. Where that cannot be (a full disk, a reader that went away) it is said on stderr, and the exit
+/// code stays that of the work, which is done and kept.
+pub fn on_stdout(text: &str) {
+    let mut stdout = std::io::stdout();
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        state!("standard output cannot be written, so what belongs there is lost: {error}");
+    }
 }
 
 /// A table with a header, columns padded to the widest cell.
@@ -17,7 +30,7 @@ pub fn table(rows: &[Vec<String>]) {
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for row in rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}", width = *width));
-        eprintln!("  {}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        state!("  {}", cells.collect::<Vec<_>>().join("  ").trim_end());
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::decode::{self, decode};
 use crate::fnv::Fnv;
 use crate::source::{self, Source};
-use crate::splits::Layout;
+use crate::splits::{self, Layout};
 use crate::views::{Stage, StageClock};
 use crate::{BadImage, DataConfig, DataError, Image, LoadMemory};
 
@@ -190,6 +190,11 @@ impl Dataset {
     /// Every split of the data.
     pub fn splits_present(&self) -> &[String] {
         &self.shared.splits_present
+    }
+
+    /// The splits that are there to be tested on, by their names: test parts, then validation parts.
+    pub fn test_splits(&self) -> Vec<&str> {
+        splits::to_test_on(self.splits_present())
     }
 
     /// What was guessed about the data and what was left out of it, a sentence each, for people.

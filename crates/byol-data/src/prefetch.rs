@@ -33,7 +33,7 @@ impl<B: Send + 'static> Prefetch<B> {
         let (used, from_user) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
+        let making = move || {
             while !stopped.load(Ordering::Relaxed) {
                 let made = catch_unwind(AssertUnwindSafe(|| make(from_user.try_recv().ok(), &stopped)));
                 let Some(batch) = made.unwrap_or_else(|panic| Some(Err(worker_failed(&*panic)))) else { break };
@@ -42,8 +42,17 @@ impl<B: Send + 'static> Prefetch<B> {
                     break;
                 }
             }
-        });
-        Self { ready: Some(ready), used, stop, thread: Some(thread) }
+        };
+        match thread::Builder::new().spawn(making) {
+            Ok(thread) => Self { ready: Some(ready), used, stop, thread: Some(thread) },
+            Err(error) => {
+                let (to_user, ready) = sync_channel(1);
+                let message = format!("the system starts no more threads ({error}); see `ulimit -u`");
+                // There is room for it, and its reader is right here.
+                let _ = to_user.send(Err(DataError::WorkerFailed { message }));
+                Self { ready: Some(ready), used, stop, thread: None }
+            }
+        }
     }
 
     /// The next batch, waiting for it if need be; `None` after the last and after an error.
@@ -75,7 +84,8 @@ pub(crate) fn one_per_thread<S: Default>(threads: usize) -> Vec<S> {
     std::iter::repeat_with(S::default).take(threads).collect()
 }
 
-/// Runs `work` on every job, on one thread per scratch, until the jobs are done or `stop` is set.
+/// Runs `work` on every job, on one thread per scratch, until the jobs are done or `stop` is set. Where the system starts
+/// fewer threads, those do it, if need be the calling one alone.
 ///
 /// # Errors
 /// [`DataError::WorkerFailed`] if `work` panicked.
@@ -93,12 +103,19 @@ pub(crate) fn in_parallel<J: Send, S: Send>(
             work(job, scratch);
         }
     };
-    thread::scope(|scope| {
-        let workers: Vec<_> = scratches.iter_mut().map(|scratch| scope.spawn(|| run(scratch))).collect();
+    let started = thread::scope(|scope| -> Result<usize, DataError> {
+        let start = |scratch| thread::Builder::new().spawn_scoped(scope, || run(scratch)).ok();
+        let workers: Vec<_> = scratches.iter_mut().map_while(start).collect();
+        let started = workers.len();
         // All are joined before any failure is returned: a scope panics on a thread whose panic nobody took.
         let ends: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
-        ends.into_iter().try_for_each(|end| end.map_err(|panic| worker_failed(&*panic)))
-    })
+        ends.into_iter().try_for_each(|end| end.map_err(|panic| worker_failed(&*panic)))?;
+        Ok(started)
+    })?;
+    if let (0, Some(scratch)) = (started, scratches.first_mut()) {
+        run(scratch);
+    }
+    Ok(())
 }
 
 fn worker_failed(panic: &(dyn Any + Send)) -> DataError {

@@ -54,5 +54,5 @@ pub use record::{
     COLUMNS, Column, Evaluation, Gain, LargestClass, Network, Outcome, Row, Statistic, best, gains, main_column,
     percent, read_evaluations, rows, write_evaluations,
 };
-pub use split::{LabelledParts, open_parts};
+pub use split::{LabelledParts, PartsRequest, open_parts};
 pub use truth::{Known, Truth};

@@ -35,18 +35,18 @@ impl Meter {
         let done = Arc::new(AtomicU64::new(0));
         let (running, stop) = channel::<()>();
         let display = Display { what: what.to_owned(), total, done: done.clone(), started: Instant::now() };
-        let thread = shows_progress().then(|| {
-            std::thread::spawn(move || {
-                let ended = |wait| stop.recv_timeout(wait) != Err(RecvTimeoutError::Timeout);
-                if !ended(DELAY) && !SHOWN.swap(true, Ordering::Relaxed) {
-                    match std::io::stderr().is_terminal() {
-                        true => display.bar(ended),
-                        false => display.lines(ended),
-                    }
-                    SHOWN.store(false, Ordering::Relaxed);
+        let watching = move || {
+            let ended = |wait| stop.recv_timeout(wait) != Err(RecvTimeoutError::Timeout);
+            if !ended(DELAY) && !SHOWN.swap(true, Ordering::Relaxed) {
+                match std::io::stderr().is_terminal() {
+                    true => display.bar(ended),
+                    false => display.lines(ended),
                 }
-            })
-        });
+                SHOWN.store(false, Ordering::Relaxed);
+            }
+        };
+        // Where the system starts no more threads, the work goes on without being counted on the screen.
+        let thread = shows_progress().then(|| std::thread::Builder::new().spawn(watching).ok()).flatten();
         Self { done, running: Some(running), thread }
     }
 

@@ -259,6 +259,7 @@ pub(super) mod tests {
             version: "0.0.0".to_owned(),
             preset: Some(preset.name().to_owned()),
             warm_start: None,
+            earlier_data: Vec::new(),
         };
         let path = folder.join(name);
         RunFolder::create(&path, &config, &info).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use byol_data::{DataConfig, Dataset, Random, Stream};
-use byol_eval::{Features, extract, open_parts};
+use byol_eval::{Features, PartsRequest, extract, open_parts};
 use byol_nn::Result;
 use byol_nn::encoder::Encoder;
 
@@ -33,7 +33,8 @@ pub(super) struct EmbeddedSample<'a> {
 
 impl Sample {
     pub fn open(roots: Vec<PathBuf>, limits: DataConfig, request: &ReportRequest) -> Result<Self> {
-        let parts = open_parts(&roots, &request.test, &limits)?;
+        let wanted = PartsRequest { data: roots.clone(), test: request.test.clone(), ..PartsRequest::default() };
+        let parts = open_parts(&wanted, &limits)?;
         let choose =
             |from: &Dataset, part| Arc::new(from.subset(&chosen(from.len(), request.images, request.seed, part)));
         let (pool, queries) = (choose(&parts.train, 0), choose(&parts.test, 1));

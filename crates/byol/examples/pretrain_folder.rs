@@ -1,12 +1,11 @@
 //! Pretrains a small encoder on a folder of pictures: `cargo run --release -p byol --example pretrain_folder -- PHOTOS runs/mine`.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 use byol::Preset;
 use byol::pretrain::PretrainRequest;
 use byol::recipe::RecipeRequest;
-use byol::train::train;
+use byol::train::{Requests, train};
 use byol_nn::ops::open_device;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -30,8 +29,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let run = request.create(request.open(&device)?, &device)?;
     println!("{}", run.dataset.description());
     // Setting it to true from another thread ends the run after its step, with everything saved.
-    let stop = AtomicBool::new(false);
-    let report = train(&run.folder, &run.config, run.dataset.clone(), &device, &stop)?;
+    let requests = Requests::new();
+    let report = train(&run.folder, &run.config, run.dataset.clone(), &device, &requests)?;
 
     println!("{} steps in {:.0} s; the encoder is in {}", report.step, report.seconds, run.folder.path().display());
     Ok(())

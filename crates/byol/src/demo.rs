@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use burn::tensor::Device;
@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::preset::Preset;
 use crate::run::{RunFolder, RunInfo};
 use crate::sheet::{Embedded, write_neighbours};
-use crate::train::{Outcome, train};
+use crate::train::{Outcome, Requests, train};
 
 /// Side of the drawn pictures.
 const SIZE_PX: usize = 32;
@@ -56,7 +56,7 @@ pub type DemoResult = Option<(DemoReport, PathBuf)>;
 ///
 /// # Errors
 /// As for any run: an existing `out`, a full disk.
-pub fn demo(out: &Path, seed: u64, device: &Device, stop: &AtomicBool) -> Result<DemoResult> {
+pub fn demo(out: &Path, seed: u64, device: &Device, requests: &Requests) -> Result<DemoResult> {
     let started = Instant::now();
     let (train_set, test_set) = (dataset(TRAIN_IMAGES, 1), dataset(TEST_IMAGES, 2));
     let config = config(seed)?;
@@ -70,10 +70,11 @@ pub fn demo(out: &Path, seed: u64, device: &Device, stop: &AtomicBool) -> Result
         version: env!("CARGO_PKG_VERSION").to_owned(),
         preset: None,
         warm_start: None,
+        earlier_data: Vec::new(),
     };
     let run = RunFolder::create(out, &config, &info)?;
-    let interrupted = || stop.load(Ordering::Relaxed);
-    if train(&run, &config, train_set.clone(), device, stop)?.outcome == Outcome::Interrupted {
+    let interrupted = || requests.stop.load(Ordering::Relaxed);
+    if train(&run, &config, train_set.clone(), device, requests)?.outcome == Outcome::Interrupted {
         run.discard();
         return Ok(None);
     }

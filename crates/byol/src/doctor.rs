@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
-use byol_data::inspect::{Inspection, inspect};
+use byol_data::inspect::{Inspection, Similar, inspect};
 use byol_data::views::blur_taps;
 use byol_data::{BadImage, Dataset};
 use byol_eval::{Meter, waiting};
@@ -61,7 +61,9 @@ pub struct Diagnosis {
     /// Sets of pictures with equal content.
     pub equal: Vec<Vec<String>>,
     /// Pairs that look the same.
-    pub similar: Vec<[String; 2]>,
+    pub similar: Vec<SimilarPair>,
+    /// Pictures with equal content and different labels: in this part, or in this and another.
+    pub label_conflicts: Vec<LabelConflict>,
     /// Pictures whose shorter side is less than a view's.
     pub smaller_than_a_view: usize,
     /// What other parts share with this one, by their names.
@@ -86,7 +88,27 @@ pub struct SharedPictures {
     /// With equal content.
     pub equal: Vec<[String; 2]>,
     /// That look the same.
-    pub similar: Vec<[String; 2]>,
+    pub similar: Vec<SimilarPair>,
+}
+
+/// Two pictures that look the same.
+#[derive(Clone, Debug, Serialize)]
+pub struct SimilarPair {
+    /// Their names.
+    pub images: [String; 2],
+    /// Their classes, where they have different ones.
+    pub classes: Option<[String; 2]>,
+    /// Correlation of their thumbnails in colour, at most 1.
+    pub similarity: f64,
+}
+
+/// One picture under two classes.
+#[derive(Clone, Debug, Serialize)]
+pub struct LabelConflict {
+    /// Names of the two copies.
+    pub images: [String; 2],
+    /// Their classes.
+    pub classes: [String; 2],
 }
 
 /// Looks at the data of `recipe`.
@@ -101,10 +123,15 @@ pub fn examine(recipe: &Recipe, options: DoctorOptions, device: &Device) -> Resu
         Ok(inspect(dataset, &places, options.threads, &|done| meter.set(done as u64))?)
     };
     let found = look(dataset)?;
-    let mut overlap = BTreeMap::new();
+    let (mut overlap, mut conflicts) = (BTreeMap::new(), conflicts_within(dataset, &found.equal));
     for split in dataset.splits_present().iter().filter(|split| Some(split.as_str()) != dataset.split()) {
         let other = waiting("opening the data", || Dataset::open_all(dataset.roots(), Some(split), dataset.config()))?;
-        overlap.insert(split.clone(), shared(dataset, &found, &other, &look(&other)?));
+        let shared = found.overlap(&look(&other)?);
+        conflicts.extend(shared.equal.iter().filter_map(|&(a, b)| conflict([(dataset, a), (&other, b)])));
+        let name = |dataset: &Dataset, place: u32| dataset.name(place as usize);
+        let equal = shared.equal.iter().map(|&(a, b)| [name(dataset, a), name(&other, b)]).collect();
+        overlap
+            .insert(split.clone(), SharedPictures { equal, similar: similar_pairs(dataset, &other, &shared.similar) });
     }
     let names = |places: &[u32]| places.iter().map(|&place| dataset.name(place as usize)).collect::<Vec<_>>();
     let mut diagnosis = Diagnosis {
@@ -121,7 +148,8 @@ pub fn examine(recipe: &Recipe, options: DoctorOptions, device: &Device) -> Resu
         bad: found.bad.clone(),
         blank: names(&found.blank),
         equal: found.equal.iter().map(|set| names(set)).collect(),
-        similar: found.similar.iter().map(|&(a, b)| [a, b].map(|place| dataset.name(place as usize))).collect(),
+        similar: similar_pairs(dataset, dataset, &found.similar),
+        label_conflicts: conflicts,
         smaller_than_a_view: found.smaller_than(config.views.size_px),
         overlap,
         preset: recipe.preset.to_string(),
@@ -160,12 +188,33 @@ fn quantiles(sorted: &[u32]) -> [u32; 3] {
     [at(0), at(sorted.len() / 2), at(sorted.len().saturating_sub(1))]
 }
 
-fn shared(here: &Dataset, ours: &Inspection, there: &Dataset, theirs: &Inspection) -> SharedPictures {
-    let overlap = ours.overlap(theirs);
-    let names = |pairs: &[(u32, u32)]| {
-        pairs.iter().map(|&(a, b)| [here.name(a as usize), there.name(b as usize)]).collect::<Vec<_>>()
+fn similar_pairs(here: &Dataset, there: &Dataset, pairs: &[Similar]) -> Vec<SimilarPair> {
+    let pair = |&Similar { first, second, similarity }: &Similar| SimilarPair {
+        images: [here.name(first as usize), there.name(second as usize)],
+        classes: conflict([(here, first), (there, second)]).map(|conflict| conflict.classes),
+        similarity,
     };
-    SharedPictures { equal: names(&overlap.equal), similar: names(&overlap.similar) }
+    pairs.iter().map(pair).collect()
+}
+
+/// The first two of each set of equal pictures whose labels differ.
+fn conflicts_within(dataset: &Dataset, equal: &[Vec<u32>]) -> Vec<LabelConflict> {
+    let conflict_in = |set: &Vec<u32>| {
+        let labelled: Vec<u32> = set.iter().copied().filter(|&place| dataset.label(place as usize).is_some()).collect();
+        let (&first, others) = labelled.split_first()?;
+        others.iter().find_map(|&other| conflict([(dataset, first), (dataset, other)]))
+    };
+    equal.iter().filter_map(conflict_in).collect()
+}
+
+/// The names and classes of two pictures, if both have one and these differ.
+fn conflict(pictures: [(&Dataset, u32); 2]) -> Option<LabelConflict> {
+    let class = |(dataset, place): (&Dataset, u32)| {
+        dataset.label(place as usize).map(|label| dataset.classes()[label as usize].clone())
+    };
+    let classes = [class(pictures[0])?, class(pictures[1])?];
+    let images = pictures.map(|(dataset, place)| dataset.name(place as usize));
+    (classes[0] != classes[1]).then_some(LabelConflict { images, classes })
 }
 
 fn bad_share(diagnosis: &Diagnosis) -> f64 {
@@ -191,6 +240,13 @@ fn judge(diagnosis: &mut Diagnosis, config: &Config) {
         problems.push(format!(
             "{} picture(s) do not fill one batch of {}: a batch needs at least two",
             diagnosis.images, config.train.batch_size
+        ));
+    }
+    if !diagnosis.label_conflicts.is_empty() {
+        notes.push(format!(
+            "{} picture(s) are filed under two classes; pretraining does not mind, but whatever is measured with labels does: \
+             remove the wrong copies",
+            diagnosis.label_conflicts.len()
         ));
     }
     let copies: usize = diagnosis.equal.iter().map(|set| set.len() - 1).sum();

@@ -23,11 +23,10 @@
 //! ```no_run
 //! use std::path::PathBuf;
 //! use std::sync::Arc;
-//! use std::sync::atomic::AtomicBool;
 //!
 //! use byol::pretrain::PretrainRequest;
 //! use byol::recipe::RecipeRequest;
-//! use byol::train::train;
+//! use byol::train::{Requests, train};
 //! use byol::Preset;
 //! use byol_nn::encoder::Encoder;
 //! use byol_nn::ops::open_device;
@@ -44,8 +43,8 @@
 //! let request = PretrainRequest { recipe, ..Default::default() };
 //! let run = request.create(request.open(&device)?, &device)?;
 //!
-//! let stop = AtomicBool::new(false); // set it to end early, with everything saved
-//! let report = train(&run.folder, &run.config, run.dataset.clone(), &device, &stop)?;
+//! let requests = Requests::new(); // set its flags to end early or to save now
+//! let report = train(&run.folder, &run.config, run.dataset.clone(), &device, &requests)?;
 //! println!("{} steps in {:.0} s", report.step, report.seconds);
 //!
 //! let mut encoder = Encoder::open(&run.folder.path().to_string_lossy(), &device)?;

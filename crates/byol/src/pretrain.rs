@@ -11,7 +11,7 @@ use byol_nn::{Error, Result};
 
 use crate::config::Config;
 use crate::recipe::{Recipe, RecipeRequest};
-use crate::run::{RunFolder, RunInfo};
+use crate::run::{EarlierData, RunFolder, RunInfo};
 use crate::train::{check_keep_best, last_checkpoint_step};
 
 /// What the person asked for.
@@ -73,6 +73,7 @@ impl PretrainRequest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             preset: Some(preset.name().to_owned()),
             warm_start: start.as_ref().map(|(_, record)| record.clone()),
+            earlier_data: Vec::new(),
         };
         let out = self.out.clone().unwrap_or_else(|| free_numbered(&self.recipe.data_name()));
         let folder = RunFolder::create(&out, &config, &info)?;
@@ -94,34 +95,102 @@ impl PreparedRun {
         }
     }
 
-    /// Opens a run to go on with it; its data must be what it was.
+    /// Opens a run to go on with it, and says in sentences what is another than before; that is written into the run.
     ///
     /// # Errors
-    /// When `path` is no run folder, or the data is gone or has changed.
-    pub fn reopen(path: &Path) -> Result<Self> {
+    /// When `path` is no run folder, the data is gone or has changed without [`GoingOn`] saying so, or there is nothing left to
+    /// do in the epochs asked for.
+    pub fn reopen(path: &Path, going_on: &GoingOn) -> Result<(Self, Vec<String>)> {
         let folder = RunFolder::open(path)?;
-        let (config, info) = (folder.config()?, folder.info()?);
-        if let Some(missing) = info.data.iter().find(|data| !data.exists()) {
-            let problem = format!(
-                "the data of {} is no longer there; put it back, or start a new run where it is now",
-                path.display()
-            );
-            return Err(Error::path(missing, problem));
+        let (mut config, mut info) = (folder.config()?, folder.info()?);
+        let before = (config.clone(), info.clone());
+        let mut changes = Vec::new();
+        if !going_on.data.is_empty() {
+            let absolute = |path: &PathBuf| path.canonicalize().map_err(Error::io("resolve", path));
+            info.data = going_on.data.iter().map(absolute).collect::<Result<_>>()?;
         }
-        let dataset =
-            waiting("opening the data", || Dataset::open_all(&info.data, info.split.as_deref(), &config.data))?;
+        let dataset = open_data(&folder, &config, &info, going_on)?;
+        if info.data != before.1.data {
+            let roots: Vec<String> = info.data.iter().map(|root| root.display().to_string()).collect();
+            changes.push(format!("the data is at {} now", roots.join(" and ")));
+        }
+        let step = last_checkpoint_step(&folder.checkpoints())?.unwrap_or(0);
         if dataset.fingerprint() != info.data_fingerprint {
-            let problem = format!(
-                "the data has changed since the run began: expected the same {} pictures, got {} with other names, sizes or \
-                 labels; a resumed run would not see what it should. Restore the data or start a new run",
-                info.images,
-                dataset.len()
-            );
-            return Err(Error::path(&info.data[0], problem));
+            changes.push(format!(
+                "from step {step} on there are {} pictures instead of {}, or other names, sizes or labels",
+                dataset.len(),
+                info.images
+            ));
+            info.earlier_data.push(EarlierData {
+                until_step: step,
+                images: info.images,
+                data_fingerprint: info.data_fingerprint,
+            });
+            (info.images, info.data_fingerprint) = (dataset.len(), dataset.fingerprint());
+        }
+        if let Some(epochs) = going_on.epochs {
+            config.schedule.epochs = epochs;
+            config.validate()?;
         }
         check_against(&config, dataset.len())?;
-        Ok(Self { folder, config, dataset: Arc::new(dataset), preset: None })
+        let (schedule, earlier) = (config.schedule(info.images), before.0.schedule(before.1.images));
+        if schedule.total_steps != earlier.total_steps {
+            if schedule.total_steps <= step {
+                return Err(Error::Config {
+                    key: "schedule.epochs".to_owned(),
+                    expected: format!("more than the {step} steps that are done"),
+                    got: format!("{}, which are {} steps", config.schedule.epochs, schedule.total_steps),
+                });
+            }
+            changes.push(format!(
+                "the schedule is drawn anew for {} steps instead of {}: at step {step} the learning rate is {:.2e} instead of \
+                 {:.2e}, and the target's averaging {:.5} instead of {:.5}",
+                schedule.total_steps,
+                earlier.total_steps,
+                schedule.learning_rate(step),
+                earlier.learning_rate(step),
+                schedule.target_ema(step),
+                earlier.target_ema(step)
+            ));
+        }
+        if (&config, &info) != (&before.0, &before.1) {
+            folder.change(&config, &info)?;
+        }
+        Ok((Self { folder, config, dataset: Arc::new(dataset), preset: None }, changes))
     }
+}
+
+/// What is to be another when a run goes on.
+#[derive(Clone, Debug, Default)]
+pub struct GoingOn {
+    /// Passes over the data in all, if not as before.
+    pub epochs: Option<f64>,
+    /// Where the data is now; empty where it was.
+    pub data: Vec<PathBuf>,
+    /// Whether the data may be another.
+    pub accepts_changed_data: bool,
+}
+
+fn open_data(folder: &RunFolder, config: &Config, info: &RunInfo, going_on: &GoingOn) -> Result<Dataset> {
+    let run = folder.path().display();
+    if let Some(missing) = info.data.iter().find(|data| !data.exists()) {
+        let problem = format!(
+            "the data of {run} is no longer there; put it back, or say where it is now: byol resume {run} --data DATA"
+        );
+        return Err(Error::path(missing, problem));
+    }
+    let dataset = waiting("opening the data", || Dataset::open_all(&info.data, info.split.as_deref(), &config.data))?;
+    if dataset.fingerprint() == info.data_fingerprint || going_on.accepts_changed_data {
+        return Ok(dataset);
+    }
+    let problem = format!(
+        "the data has changed since the run began: expected the same {} pictures, got {} with other names, sizes or labels; a \
+         resumed run would not see what it should. Restore the data, start a new run, or go on with the data as it is now: \
+         byol resume {run} --changed-data",
+        info.images,
+        dataset.len()
+    );
+    Err(Error::path(&info.data[0], problem))
 }
 
 /// Settings that only make sense for enough pictures.

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
 use byol::Preset;
 use byol::config::Config;
 use byol::run::{RunFolder, RunInfo, StepMetrics, read_metrics};
-use byol::train::{Outcome, TrainState, train};
+use byol::train::{Outcome, Requests, TrainState, train};
 use byol_data::{Dataset, drawn};
 use byol_nn::model::{Role, map_tensors, visit_tensors};
 use byol_nn::weights::{StoredTensors, first_non_finite, load, save, to_vec};
@@ -52,6 +51,7 @@ fn new_run(path: &Path, config: &Config) -> RunFolder {
         version: String::new(),
         preset: None,
         warm_start: None,
+        earlier_data: Vec::new(),
     };
     RunFolder::create(path, config, &info).unwrap()
 }
@@ -59,7 +59,7 @@ fn new_run(path: &Path, config: &Config) -> RunFolder {
 /// Trains to the end and gives the metrics.
 fn run(path: &Path, config: &Config) -> Vec<StepMetrics> {
     let run = new_run(path, config);
-    let report = train(&run, config, dataset(), &Device::flex(), &AtomicBool::new(false)).unwrap();
+    let report = train(&run, config, dataset(), &Device::flex(), &Requests::new()).unwrap();
     assert_eq!(report.outcome, Outcome::Finished);
     read_metrics(&run.metrics()).unwrap()
 }
@@ -93,7 +93,7 @@ fn a_stopped_run_goes_on_bit_for_bit_in_the_middle_of_an_epoch_with_other_loader
         let parts_config = config(&[extra, &["train.loader_threads=3"]].concat());
         let parts_path = folder.path().join(format!("parts{}", extra.len()) + &extra.concat());
         let parts = new_run(&parts_path, &parts_config);
-        let stop = AtomicBool::new(true);
+        let stop = Requests::stopping();
         let mut processes = 0;
         while train(&parts, &parts_config, dataset(), &Device::flex(), &stop).unwrap().outcome == Outcome::Interrupted {
             processes += 1;
@@ -127,7 +127,7 @@ fn a_killed_run_goes_on_from_a_checkpoint_older_than_its_log() {
     std::fs::write(path.join("encoder.safetensors"), b"old").unwrap();
 
     let again = RunFolder::open(&path).unwrap();
-    train(&again, &config, dataset(), &Device::flex(), &AtomicBool::new(false)).unwrap();
+    train(&again, &config, dataset(), &Device::flex(), &Requests::new()).unwrap();
     assert_eq!(trajectory(&read_metrics(&again.metrics()).unwrap()), trajectory(&whole));
     let steps: Vec<u64> = online_lines(&path).iter().map(|line| line["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, [0, 4, 7, 10, 12], "each is there once");
@@ -155,7 +155,7 @@ fn a_run_killed_between_its_last_checkpoint_and_its_last_measurement_still_takes
     std::fs::write(path.join("metrics.jsonl"), &log[..last]).unwrap();
     let again = RunFolder::open(&path).unwrap();
     for _ in 0..2 {
-        train(&again, &config, dataset(), &Device::flex(), &AtomicBool::new(false)).unwrap();
+        train(&again, &config, dataset(), &Device::flex(), &Requests::new()).unwrap();
         assert_eq!(online_lines(&path), whole, "once, and not again");
     }
 }
@@ -178,7 +178,7 @@ fn a_damaged_checkpoint_is_set_aside_and_the_steps_since_the_one_before_are_trai
     std::fs::write(file(12), turned(&good[2])).unwrap();
     std::fs::write(file(10), &good[1][..good[1].len() / 2]).unwrap();
     let again = RunFolder::open(&path).unwrap();
-    let go_on = || train(&again, &config, dataset(), &Device::flex(), &AtomicBool::new(false));
+    let go_on = || train(&again, &config, dataset(), &Device::flex(), &Requests::new());
     assert_eq!(go_on().unwrap().outcome, Outcome::Finished);
     assert_eq!(trajectory(&read_metrics(&again.metrics()).unwrap()), trajectory(&whole));
     for (step, bytes) in [5, 10, 12].into_iter().zip(&good) {
@@ -217,7 +217,7 @@ fn a_run_does_not_go_on_with_other_settings_or_beside_another_process() {
     let folder = tempfile::tempdir().unwrap();
     let first = config(&[]);
     let run = new_run(&folder.path().join("run"), &first);
-    let go_on = |config: &Config| train(&run, config, dataset(), &Device::flex(), &AtomicBool::new(true));
+    let go_on = |config: &Config| train(&run, config, dataset(), &Device::flex(), &Requests::stopping());
     go_on(&first).unwrap();
     let error = go_on(&config(&["optimizer.weight_decay=0.5"])).unwrap_err().to_string();
     assert!(error.contains("config.toml was changed"), "{error}");
@@ -252,7 +252,7 @@ fn only_the_newest_checkpoints_are_kept_and_other_files_are_left_alone() {
     let run = new_run(&folder.path().join("run"), &config);
     let mine = run.checkpoints().join("best.safetensors");
     std::fs::write(&mine, b"mine").unwrap();
-    train(&run, &config, dataset(), &Device::flex(), &AtomicBool::new(false)).unwrap();
+    train(&run, &config, dataset(), &Device::flex(), &Requests::new()).unwrap();
     assert!(mine.exists());
     let names = byol::train::checkpoints(&folder.path().join("run/checkpoints")).unwrap();
     let names: Vec<_> = names.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
@@ -269,7 +269,7 @@ fn a_non_finite_loss_stops_the_run_and_keeps_the_last_good_checkpoint() {
         "train.checkpoint_every_steps=1",
     ]);
     let run = new_run(&folder.path().join("run"), &config);
-    let error = train(&run, &config, dataset(), &Device::flex(), &AtomicBool::new(false)).unwrap_err().to_string();
+    let error = train(&run, &config, dataset(), &Device::flex(), &Requests::new()).unwrap_err().to_string();
     assert!(error.contains("at step") && error.contains("base_learning_rate"), "{error}");
     let newest = byol::train::checkpoints(&run.checkpoints()).unwrap().pop().unwrap();
     assert!(error.contains(&newest.display().to_string()), "{error}");
@@ -377,7 +377,7 @@ fn every_number_of_a_measurement_is_in_its_range_and_says_how_it_was_taken() {
     let unlabelled = Arc::new(Dataset::from_images(images, None, vec![], names));
     let config = config(&["eval.every_epochs=2", "eval.images=40"]);
     let without = new_run(&folder.path().join("unlabelled"), &config);
-    train(&without, &config, unlabelled, &Device::flex(), &AtomicBool::new(false)).unwrap();
+    train(&without, &config, unlabelled, &Device::flex(), &Requests::new()).unwrap();
     assert!(read_metrics(&without.metrics()).unwrap().iter().all(|m| m.probe_loss.is_none()));
     let without = online_lines(without.path());
     for (line, labelled) in without.iter().zip(&lines) {
@@ -395,7 +395,15 @@ fn a_run_of_a_version_without_probe_and_its_settings_goes_on() {
     run(&whole, &config(&[]));
     let old = new_run(&folder.path().join("old"), &config(&[]));
     let step = |run: &RunFolder, stop: bool| {
-        train(run, &run.config().unwrap(), dataset(), &Device::flex(), &AtomicBool::new(stop)).unwrap().outcome
+        train(
+            run,
+            &run.config().unwrap(),
+            dataset(),
+            &Device::flex(),
+            &if stop { Requests::stopping() } else { Requests::new() },
+        )
+        .unwrap()
+        .outcome
     };
     step(&old, true);
     let file = old.checkpoints().join("step-00000001.safetensors");
@@ -486,7 +494,8 @@ fn tensorboard_gets_the_numbers_of_the_log_and_a_file_for_each_process() {
     let config = config(&["train.log_every_steps=5"]);
     let run = new_run(&folder.path().join("run"), &config);
     for stop in [true, false] {
-        train(&run, &config, dataset(), &Device::flex(), &AtomicBool::new(stop)).unwrap();
+        train(&run, &config, dataset(), &Device::flex(), &if stop { Requests::stopping() } else { Requests::new() })
+            .unwrap();
     }
     let mut files: Vec<_> = std::fs::read_dir(run.tensorboard()).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();

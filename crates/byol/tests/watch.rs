@@ -5,14 +5,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
 use byol::Preset;
 use byol::config::Config;
 use byol::run::{RunFolder, RunInfo};
 use byol::train::watch::{Cause, Facts, Finding, Learning, Series, findings, verdict};
-use byol::train::{Outcome, TrainReport, train};
+use byol::train::{Outcome, Requests, TrainReport, train};
 use byol_data::{Dataset, Image, Random, Stream, drawn};
 use byol_nn::Error;
 use byol_nn::encoder::Encoder;
@@ -93,7 +92,7 @@ fn config(settings: &[&str], seed: u64) -> Config {
 fn watched(path: &Path, config: &Config, pictures: Pictures) -> (Series, Result<TrainReport, Error>) {
     let data = pictures.dataset(config.seed + 1);
     let run = run_folder(path, config, data.len());
-    let report = train(&run, config, data, &Device::flex(), &AtomicBool::new(false));
+    let report = train(&run, config, data, &Device::flex(), &Requests::new());
     (Series::read(&run.metrics()).unwrap(), report)
 }
 
@@ -297,6 +296,7 @@ fn run_folder(path: &Path, config: &Config, images: usize) -> RunFolder {
         version: String::new(),
         preset: None,
         warm_start: None,
+        earlier_data: Vec::new(),
     };
     RunFolder::create(path, config, &info).unwrap()
 }
@@ -316,7 +316,7 @@ fn the_encoder_of_the_best_measurement_is_kept_also_over_interruptions() {
 
     let data = Pictures::Drawn.dataset(1);
     let run = run_folder(&parts, &config, data.len());
-    let stop = AtomicBool::new(true);
+    let stop = Requests::stopping();
     let mut last = train(&run, &config, data.clone(), &Device::flex(), &stop).unwrap();
     while last.outcome == Outcome::Interrupted {
         last = train(&run, &config, data.clone(), &Device::flex(), &stop).unwrap();
@@ -335,7 +335,7 @@ fn a_run_that_shall_stop_saves_and_ends_when_it_is_spoilt_and_may_go_on() {
     let config = config(&["model.predictor=none", "watch.action=stop", "train.log_every_steps=1"], 0);
     let data = Pictures::Drawn.dataset(1);
     let run = run_folder(&folder.path().join("run"), &config, data.len());
-    let go = || train(&run, &config, data.clone(), &Device::flex(), &AtomicBool::new(false)).unwrap();
+    let go = || train(&run, &config, data.clone(), &Device::flex(), &Requests::new()).unwrap();
     let halted = go();
     assert_eq!(halted.outcome, Outcome::Halted);
     assert!(halted.step < 70 && halted.conclusion.is_bad(), "{halted:?}");

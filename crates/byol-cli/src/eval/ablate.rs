@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use byol::ablate::{AblationRequest, Rows, Table};
-use byol_eval::open_parts;
+use byol_eval::{PartsRequest, open_parts};
 use byol_nn::Result;
 
 use super::numbers::whole_number;
@@ -11,7 +11,7 @@ use super::{session, table as evaluation_table};
 use crate::data::DataArguments;
 use crate::device::Compute;
 use crate::recipe::SettingsFlags;
-use crate::screen::say;
+use crate::screen::{say, state};
 use crate::{Ending, interrupt, show};
 
 #[derive(clap::Args)]
@@ -46,21 +46,21 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<Ending> {
     let Arguments { table, data, test, out, rows, seeds, settings, json, compute } = arguments;
     let device = compute.open()?;
+    let requests = interrupt::install()?;
+    let recipe = settings.request(&data);
     let data = data.roots();
-    let stop = interrupt::install()?;
-    let recipe = settings.request(data.clone());
     let request = AblationRequest { table, recipe, out, seeds: (0..seeds as u64).collect(), device: compute.device };
     let config = request.recipe.open(&device)?.config;
     let Rows { variants, refused } = Rows::new(table, &config).only(&rows)?;
     for (row, reason) in refused {
-        eprintln!("left out: row {row}: {reason}");
+        state!("left out: row {row}: {reason}");
     }
-    let parts = open_parts(&data, &test, &config.data)?;
+    let parts = open_parts(&PartsRequest { data, test, ..PartsRequest::default() }, &config.data)?;
     session::check_labels(&parts.train)?;
     session::check_labels(&parts.test)?;
     say!("{}", parts.description);
-    let Some(evaluation) = request.run(&variants, &parts, &device, stop, |line| say!("{line}"))? else {
-        eprintln!("stopped; everything is saved. The same command goes on");
+    let Some(evaluation) = request.run(&variants, &parts, &device, requests, |line| say!("{line}"))? else {
+        state!("stopped; everything is saved. The same command goes on");
         return Ok(Ending::Interrupted);
     };
     evaluation_table::print(&evaluation);

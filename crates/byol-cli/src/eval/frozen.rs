@@ -14,7 +14,7 @@ use byol_nn::{Error, Result};
 use super::numbers::{HeldOutFlag, positive, whole_number};
 use super::plan::Measurement;
 use super::session::{Common, Grids, Session, grid_in_words};
-use crate::screen::paragraph;
+use crate::screen::{paragraph, state};
 
 /// Steps of a linear classifier at least, where no flag says how long it trains: with fewer it has not converged.
 const LEAST_LINEAR_STEPS: usize = 1000;
@@ -319,7 +319,7 @@ impl Measurement for Linear {
         if let (Some(path), Some(fitted)) = (&self.save, of_encoder) {
             let images = [frozen.images[0], frozen.images[1]];
             self.classifier(session, fitted, images).save(path)?;
-            eprintln!(
+            state!(
                 "wrote the classifier of the encoder: {0}\nnext: byol predict {1} {0} DATA -o predictions.csv",
                 path.display(),
                 session.encoder_name

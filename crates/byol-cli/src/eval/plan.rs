@@ -9,7 +9,7 @@ use byol_nn::{Error, Result};
 
 use super::session::Session;
 use super::table;
-use crate::screen::{Screen, paragraph, say};
+use crate::screen::{Screen, paragraph, say, state};
 use crate::{Ending, show};
 
 /// A protocol with its options.
@@ -151,9 +151,9 @@ fn say_kept(session: &Session, done: &[Evaluation], left: Option<(String, u64)>,
                 .to_owned()
         }
     };
-    eprintln!();
+    state!();
     paragraph(&sentence);
-    eprintln!("  {}", command_line());
+    state!("  {}", command_line());
 }
 
 /// What was typed, so that a shell reads it as it was.

@@ -8,16 +8,16 @@ use byol::run::RunFolder;
 use byol_data::{DataConfig, Dataset};
 use byol_eval::baseline::{self, BaselineOptions};
 use byol_eval::comparison::{Comparison, Frozen, Origin};
-use byol_eval::{Evaluation, KeptOutcomes, LabelledParts, Row, Stop, open_parts, read_evaluations};
+use byol_eval::{Evaluation, KeptOutcomes, LabelledParts, PartsRequest, Row, Stop, open_parts, read_evaluations};
 use byol_nn::encoder::Encoder;
 use byol_nn::{Error, Result};
 
 use super::numbers::{positive, whole_number};
-use crate::data::DataArguments;
+use crate::data::{DataArguments, tell_notes};
 use crate::device::Compute;
 use crate::interrupt;
 use crate::limits::Limits;
-use crate::screen::{paragraph, talks};
+use crate::screen::{paragraph, state, talks};
 
 /// The flags of every protocol.
 #[derive(clap::Args)]
@@ -29,6 +29,12 @@ pub struct Common {
     /// Pictures to test on [default: the test part of DATA, else a fifth of it held out]
     #[arg(long)]
     pub test: Vec<PathBuf>,
+    /// Part of DATA to train classifiers on; all takes every part together, a fifth held out [default: train]
+    #[arg(long, value_name = "NAME")]
+    pub split: Option<String>,
+    /// Part to test on [default: test, else val]
+    #[arg(long, value_name = "NAME")]
+    pub test_split: Option<String>,
     /// Seeds 0 to N − 1; numbers are mean ± standard deviation over them
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole_number)]
     pub seeds: usize,
@@ -92,7 +98,13 @@ impl Session {
     /// Opens everything and says what will be measured.
     pub fn open(common: &Common) -> Result<Self> {
         Self::open_with(common, |config| {
-            let parts = open_parts(&common.data.roots(), &common.test, config)?;
+            let request = PartsRequest {
+                data: common.data.roots(),
+                test: common.test.clone(),
+                split: common.split.clone(),
+                test_split: common.test_split.clone(),
+            };
+            let parts = open_parts(&request, config)?;
             check_labels(&parts.train)?;
             check_labels(&parts.test)?;
             check_classes(&parts.train)?;
@@ -104,9 +116,10 @@ impl Session {
     pub fn open_with(common: &Common, open_data: impl FnOnce(&DataConfig) -> Result<LabelledParts>) -> Result<Self> {
         let device = common.compute.open()?;
         let encoder = Encoder::open(&common.encoder, &device)?;
-        let parts = open_data(&common.limits.of(&common.encoder, &encoder.info)?)?;
+        let parts = open_data(&common.limits.of(&common.encoder, &encoder.info, &common.data)?)?;
         if talks() {
             paragraph(&parts.description);
+            tell_notes([&*parts.train, &parts.test]);
         }
         let run = match RunFolder::open(Path::new(&common.encoder)) {
             Ok(run) => Some((run.config()?, run)).map(|(config, run)| (run, config)),
@@ -135,7 +148,7 @@ impl Session {
             seeds: (0..common.seeds as u64).collect(),
             cache: kept_in.map(RunFolder::features),
             kept: KeptOutcomes::new(kept_in.map(RunFolder::outcomes)),
-            stop: Stop::on(interrupt::install()?),
+            stop: Stop::on(&interrupt::install()?.stop),
             device,
         };
         let mut session = Self {
@@ -173,10 +186,10 @@ impl Session {
     pub fn frozen(&self, eval: &str, protocol: String, frozen: Frozen) -> Evaluation {
         let Frozen { rows, mut images, bad, not_kept, origin: _ } = frozen;
         if !bad.is_empty() {
-            eprintln!("{} picture(s) could not be read and are left out", bad.len());
+            state!("{} picture(s) could not be read and are left out", bad.len());
         }
         if let Some(error) = not_kept {
-            eprintln!("what was computed is not kept for the next time: {error}");
+            state!("what was computed is not kept for the next time: {error}");
         }
         let test_images = images.pop().unwrap_or(0);
         Evaluation { train_images: images.iter().sum(), test_images, ..self.evaluation(eval, protocol, rows) }
@@ -261,7 +274,7 @@ pub fn check_labels(dataset: &Arc<Dataset>) -> Result<()> {
     let Some(first) = (0..dataset.len()).find(|&index| dataset.label(index).is_none()) else { return Ok(()) };
     let problem = format!(
         "an evaluation needs a label for every picture, and {} has none; expected a folder for each of at least two \
-         classes (train/cat/1.jpg, train/dog/1.jpg) or a labelled file set such as CIFAR or IDX",
+         classes (train/cat/1.jpg, train/dog/1.jpg), a list of paths and labels, or a labelled file set such as CIFAR or IDX",
         dataset.name(first)
     );
     Err(wrong_data(dataset, problem))

@@ -6,7 +6,7 @@ use std::path::Path;
 use byol_eval::{COLUMNS, Column, Edge, End, Evaluation, Gain, LargestClass, Network, Row, main_column};
 use serde_json::Value;
 
-use crate::screen::Screen;
+use crate::screen::{Screen, state};
 use crate::show;
 
 /// Characters of a row's name, at most.
@@ -14,7 +14,7 @@ const NAME_COLUMNS: usize = 22;
 
 /// Shows an evaluation on stderr.
 pub fn print(evaluation: &Evaluation) {
-    eprint!("{}", text(evaluation, Screen::of_stderr()));
+    state!("{}", text(evaluation, Screen::of_stderr()).trim_end_matches('\n'));
 }
 
 /// What [`print`] shows.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-pub use duplicates::Overlap;
+pub use duplicates::{Overlap, Similar};
 
 use crate::prefetch::{in_parallel, one_per_thread};
 use crate::{BadImage, DataError, Dataset, LoadMemory};
@@ -38,7 +38,7 @@ pub struct Inspection {
     /// Sets of two or more pictures with equal content, by place.
     pub equal: Vec<Vec<u32>>,
     /// Pairs that look the same but are not equal, by place.
-    pub similar: Vec<(u32, u32)>,
+    pub similar: Vec<Similar>,
     /// For comparing with another part of the data.
     prints: Vec<duplicates::Print>,
 }

@@ -8,8 +8,8 @@ use crate::{BadImage, Dataset, Image, LoadMemory, Samples};
 /// Side of the thumbnail that pictures are compared by.
 pub(super) const THUMBNAIL_PX: usize = 9;
 
-/// A grey thumbnail, `9 × 9`, 8 bits.
-pub(super) type Thumbnail = [u8; THUMBNAIL_PX * THUMBNAIL_PX];
+/// A thumbnail, `[9, 9, channels]`, 8 bits.
+pub(super) type Thumbnail = Vec<u8>;
 
 pub(super) struct Picture {
     pub kind: String,
@@ -21,7 +21,8 @@ pub(super) struct Picture {
     pub blank: bool,
     /// Hash of size and samples.
     pub content: u64,
-    /// Difference hash: bit `8·y + x` says whether the thumbnail grows brighter from column `x` to `x + 1` of row `y`.
+    /// Difference hash: bit `8·y + x` says whether the thumbnail, its channels averaged, grows brighter from column `x` to
+    /// `x + 1` of row `y`.
     pub hash: u64,
     pub thumbnail: Thumbnail,
 }
@@ -53,7 +54,7 @@ impl Picture {
             height_px: image.height_px() as u32,
             blank: is_blank(&image),
             content: content_hash(&image),
-            hash: difference_hash(&thumbnail),
+            hash: difference_hash(&thumbnail, image.channels()),
             moments,
             thumbnail,
         };
@@ -98,7 +99,7 @@ fn content_hash(image: &Image) -> u64 {
     hasher.finish()
 }
 
-/// The whole picture squeezed to 9 × 9, antialiased, the channels averaged.
+/// The whole picture squeezed to 9 × 9, antialiased.
 fn thumbnail(image: &Image, scratch: &mut Scratch) -> Thumbnail {
     let channels = image.channels();
     let config = EvaluationConfig {
@@ -111,19 +112,19 @@ fn thumbnail(image: &Image, scratch: &mut Scratch) -> Thumbnail {
     };
     scratch.values.resize(THUMBNAIL_PX * THUMBNAIL_PX * channels, 0.0);
     config.render(image, &mut scratch.values, &mut scratch.views);
-    let mut thumbnail = [0; THUMBNAIL_PX * THUMBNAIL_PX];
-    for (grey, pixel) in thumbnail.iter_mut().zip(scratch.values.chunks_exact(channels)) {
-        *grey = (pixel.iter().sum::<f32>() / channels as f32 * 255.0).round() as u8;
-    }
-    thumbnail
+    scratch.values.iter().map(|value| (value * 255.0).round() as u8).collect()
 }
 
-fn difference_hash(thumbnail: &Thumbnail) -> u64 {
+fn difference_hash(thumbnail: &Thumbnail, channels: usize) -> u64 {
+    let grey: Vec<u8> = thumbnail
+        .chunks_exact(channels)
+        .map(|pixel| (pixel.iter().map(|&value| f32::from(value)).sum::<f32>() / channels as f32).round() as u8)
+        .collect();
     let mut hash = 0;
     for y in 0..8 {
         for x in 0..8 {
             let here = y * THUMBNAIL_PX + x;
-            hash |= u64::from(thumbnail[here + 1] > thumbnail[here]) << (8 * y + x);
+            hash |= u64::from(grey[here + 1] > grey[here]) << (8 * y + x);
         }
     }
     hash

@@ -55,6 +55,15 @@ impl Member {
     }
 }
 
+/// Whether `ending`, with its dot, is that of a format of pictures that nothing here reads.
+fn is_unread_format(ending: &str) -> bool {
+    const ENDINGS: [&str; 28] = [
+        "heic", "heif", "avif", "ppm", "pgm", "pbm", "pnm", "jp2", "j2k", "jxl", "jxr", "psd", "svg", "ico", "tga",
+        "exr", "hdr", "dds", "qoi", "dng", "cr2", "cr3", "nef", "arw", "orf", "rw2", "fits", "svs",
+    ];
+    ENDINGS.iter().any(|known| ending.strip_prefix('.').is_some_and(|ending| ending.eq_ignore_ascii_case(known)))
+}
+
 impl Contents {
     /// Adds a file; `position` is whatever its source needs to find it again.
     pub fn add(&mut self, member: Member, name: &[u8], size_bytes: u64, position: u64) {
@@ -66,16 +75,43 @@ impl Contents {
                 if has_tar_ending(&base) {
                     self.shards.push(name, size_bytes, position);
                 }
-                let ending = base.rsplit_once('.').map_or("no ending".into(), |(_, ending)| format!(".{ending}"));
+                let ending = match base.rsplit_once('.') {
+                    _ if has_tar_ending(&base) => ".tar".into(),
+                    Some((_, ending)) => format!(".{ending}"),
+                    None => "no ending".into(),
+                };
                 *self.others.entry(ending).or_default() += 1;
             }
             Member::Hidden => {}
         }
     }
 
-    /// A folder of pictures; what else it holds no longer matters then.
-    pub fn of_pictures(pictures: Listing) -> Self {
-        Self { pictures, ..Self::default() }
+    /// A folder of pictures, with the endings of what else it holds; what that is no longer matters then.
+    pub fn of_pictures(pictures: Listing, others: BTreeMap<String, usize>) -> Self {
+        Self { pictures, others, ..Self::default() }
+    }
+
+    /// How many files of which ending were neither picture nor part.
+    pub fn others(&self) -> &BTreeMap<String, usize> {
+        &self.others
+    }
+
+    /// Says which files beside the pictures may be pictures, too, and are left out.
+    pub fn left_out(&self) -> Vec<String> {
+        let (mut unread, mut archives) = (Vec::new(), 0);
+        for (ending, count) in &self.others {
+            if has_tar_ending(ending) || ending.eq_ignore_ascii_case(".zip") {
+                archives += count;
+            } else if is_unread_format(ending) {
+                unread.push(format!("{count} {ending}"));
+            }
+        }
+        let unread = (!unread.is_empty())
+            .then(|| format!("not read and left out: {}; convert these pictures to JPEG or PNG", unread.join(", ")));
+        let archives = (archives > 0).then(|| {
+            format!("{archives} archive(s) lie beside the pictures and are not opened; give them as DATA, too, or unpack them")
+        });
+        unread.into_iter().chain(archives).collect()
     }
 
     /// Takes in what another part of the same folder holds; [`Self::sort`] puts everything in order afterwards.
@@ -122,6 +158,8 @@ mod tests {
             ("a/.hidden/b.jpg", Member::Hidden),
             (".b.jpg", Member::Hidden),
             ("__MACOSX/a.jpg", Member::Hidden),
+            ("holiday/@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg", Member::Hidden),
+            ("Thumbs.db", Member::Hidden),
             ("set/data_batch_1.bin", Member::Part),
             ("t10k-labels-idx1-ubyte.gz", Member::Part),
         ] {
@@ -137,5 +175,17 @@ mod tests {
             contents.add(Member::of(name.as_bytes()), name.as_bytes(), 1, 0);
         }
         assert_eq!(contents.seen(), "2 × .txt, 1 × .csv, 1 × no ending");
+        assert_eq!(contents.left_out(), [""; 0]);
+    }
+
+    #[test]
+    fn pictures_of_other_formats_and_archives_beside_them_are_told() {
+        let mut contents = Contents::default();
+        for name in ["a.HEIC", "b.HEIC", "c.ppm", "d.jpg", "e.tar", "f.tar.gz", "notes.txt"] {
+            contents.add(Member::of(name.as_bytes()), name.as_bytes(), 1, 0);
+        }
+        let [unread, archives] = &contents.left_out()[..] else { panic!("{:?}", contents.left_out()) };
+        assert!(unread.starts_with("not read and left out: 2 .HEIC, 1 .ppm;"), "{unread}");
+        assert!(archives.starts_with("2 archive(s)"), "{archives}");
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn open_folder(
     for (name, size_bytes, position) in contents.parts.iter().filter(|(name, ..)| arrays::is_part(base_text(name))) {
         listing.push(name.as_bytes(), *size_bytes, *position);
     }
-    let layout = layout_of(path, &listing, split)?;
+    let layout = layout_of(path, &listing, split, config)?;
     Ok(Some((Source::Folder { root: path.into(), listing }, layout)))
 }
 

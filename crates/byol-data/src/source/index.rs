@@ -9,6 +9,7 @@
 //! so is the fingerprint; the picture itself is always read as it is. Switch `data.index_cache` off to list anew.
 //! Indexes may be deleted at any time; nothing else removes those of folders that are gone.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ const MIN_PICTURES: usize = 10_000;
 const RACY: Duration = Duration::from_secs(2);
 
 /// First bytes of an index, with the version of its form.
-const MAGIC: &[u8; 16] = b"byol index 0001\n";
+const MAGIC: &[u8; 16] = b"byol index 0002\n";
 
 /// What follows the magic and a CRC-32 of this, in postcard's form.
 #[derive(Serialize, Deserialize)]
@@ -48,6 +49,8 @@ struct Stored<'a> {
     names: &'a [u8],
     name_lens: Vec<u32>,
     sizes_bytes: Vec<u64>,
+    /// How many other files have which ending.
+    others: BTreeMap<String, usize>,
 }
 
 /// The user's folder for indexes: `$XDG_CACHE_HOME/byol` or `~/.cache/byol`, and what other systems have for this.
@@ -63,8 +66,8 @@ pub(crate) fn contents(root: &Path, indexes: Option<&Path>) -> Result<Contents, 
     let mut hash = Fnv::default();
     hash.add(real.as_os_str().as_encoded_bytes());
     let file = indexes.join(format!("index-{:016x}", hash.finish()));
-    if let Some(pictures) = read(&file, &real) {
-        return Ok(Contents::of_pictures(pictures));
+    if let Some(contents) = read(&file, &real) {
+        return Ok(contents);
     }
     let start = SystemTime::now();
     let tree = walk::walk(root)?;
@@ -75,8 +78,8 @@ pub(crate) fn contents(root: &Path, indexes: Option<&Path>) -> Result<Contents, 
     Ok(tree.contents)
 }
 
-/// The pictures of an index that is whole, of this folder and not out of date.
-fn read(file: &Path, root: &Path) -> Option<Listing> {
+/// What an index says that is whole, of this folder and not out of date.
+fn read(file: &Path, root: &Path) -> Option<Contents> {
     if !fs::metadata(file).ok()?.is_file() {
         return None;
     }
@@ -93,7 +96,8 @@ fn read(file: &Path, root: &Path) -> Option<Listing> {
     if stored.root != root.as_os_str().as_encoded_bytes() || !are_unchanged(root, &stored.folders) {
         return None;
     }
-    Listing::from_columns(stored.names, &stored.name_lens, &stored.sizes_bytes)
+    let pictures = Listing::from_columns(stored.names, &stored.name_lens, &stored.sizes_bytes)?;
+    Some(Contents::of_pictures(pictures, stored.others))
 }
 
 fn are_unchanged(root: &Path, folders: &[(&[u8], u64, u32)]) -> bool {
@@ -105,9 +109,11 @@ fn are_unchanged(root: &Path, folders: &[(&[u8], u64, u32)]) -> bool {
     // On a network's disk each question is a wait, so several are asked at once.
     let share = folders.len().div_ceil(walk::threads()).max(64);
     thread::scope(|scope| {
-        let workers: Vec<_> =
-            folders.chunks(share).map(|folders| scope.spawn(move || folders.iter().all(unchanged))).collect();
-        workers.into_iter().all(|worker| worker.join().unwrap_or(false))
+        let ask = |folders: &[(&[u8], u64, u32)]| folders.iter().all(unchanged);
+        let start =
+            |folders| thread::Builder::new().spawn_scoped(scope, move || ask(folders)).map_err(|_| ask(folders));
+        let workers: Vec<_> = folders.chunks(share).map(start).collect();
+        workers.into_iter().all(|worker| worker.map_or_else(|asked| asked, |worker| worker.join().unwrap_or(false)))
     })
 }
 
@@ -128,6 +134,7 @@ fn write(file: &Path, root: &Path, tree: &Tree, start: SystemTime) -> Option<()>
         names: &pictures.names().flatten().copied().collect::<Vec<u8>>(),
         name_lens: pictures.names().map(|name| name.len() as u32).collect(),
         sizes_bytes: (0..pictures.len()).map(|index| pictures.size_bytes(index)).collect(),
+        others: tree.contents.others().clone(),
     };
     let bytes = postcard::to_allocvec(&stored).ok()?;
     let folder = file.parent()?;

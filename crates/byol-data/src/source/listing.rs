@@ -2,13 +2,26 @@
 
 use std::path::Path;
 
-use crate::DataError;
 use crate::limits::check_count;
 use crate::splits::{self, Layout, NoSuchSplit};
+use crate::{DataConfig, DataError};
+
+/// What systems put beside people's files: thumbnails and resource forks, among them pictures; waste; settings of folders.
+const OF_SYSTEMS: [&[u8]; 9] = [
+    b"__MACOSX",
+    b"@eaDir",
+    b"@Recycle",
+    b"#recycle",
+    b"$RECYCLE.BIN",
+    b"System Volume Information",
+    b"lost+found",
+    b"Thumbs.db",
+    b"desktop.ini",
+];
 
 /// Whether a file or folder of this name is passed over.
 pub(crate) fn is_hidden(base: &[u8]) -> bool {
-    base.starts_with(b".") || base == b"__MACOSX"
+    base.starts_with(b".") || OF_SYSTEMS.iter().any(|name| base.eq_ignore_ascii_case(name))
 }
 
 /// Whether the ending is one of a tar archive, compressed or not. Says only where to look: content decides.
@@ -141,9 +154,14 @@ impl Listing {
 }
 
 /// The splits and labels that the names of `pictures` at `path` give.
-pub(crate) fn layout_of(path: &Path, pictures: &Listing, split: Option<&str>) -> Result<Layout, DataError> {
+pub(crate) fn layout_of(
+    path: &Path,
+    pictures: &Listing,
+    split: Option<&str>,
+    config: &DataConfig,
+) -> Result<Layout, DataError> {
     check_count(path, pictures.len())?;
-    splits::layout(pictures.names(), split).map_err(|NoSuchSplit(present)| DataError::UnknownSplit {
+    splits::layout(pictures.names(), split, &config.split_map).map_err(|NoSuchSplit(present)| DataError::UnknownSplit {
         path: path.into(),
         split: split.unwrap_or_default().into(),
         present,

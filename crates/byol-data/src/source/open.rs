@@ -12,26 +12,56 @@ use super::several::Several;
 use super::{cifar, folder, idx, in_memory, in_place, index, list};
 use crate::decode::looks_like_a_picture;
 use crate::limits::check_memory;
-use crate::splits::{self, Layout, NoSuchSplit};
+use crate::splits::{self, Groups, Layout, NoSuchSplit};
 use crate::{DataConfig, DataError};
 
-/// Opens `paths`, each with the same wish for a split. One path alone is what it is by itself.
+/// Opens `paths`, each with the same wish for a split. One path alone is what it is by itself, files are splits by their
+/// names if they have such names.
 pub(crate) fn open_all(
     paths: &[PathBuf],
     split: Option<&str>,
     config: &DataConfig,
     indexes: Option<&Path>,
 ) -> Result<(Source, Layout), DataError> {
+    let are_files = paths.iter().all(|path| path.is_file());
+    if (paths.len() == 1 || are_files) && split.is_some_and(|split| split.eq_ignore_ascii_case(splits::ALL)) {
+        return open_every_split(paths, config, indexes);
+    }
     if let [only] = paths {
         return open(only, split, config, indexes);
     }
+    if are_files {
+        let members: Vec<_> = paths.iter().map(|path| (path.clone(), last_component(path))).collect();
+        return open_files(&paths[0], &members, split, config);
+    }
     let mut several = Several::new(config, paths.len());
     for path in paths {
-        let (source, layout) =
-            open(path, split, &several.remaining(), indexes).map_err(|error| several.state_limit(error))?;
+        let (source, layout) = open_all(std::slice::from_ref(path), split, &several.remaining(), indexes)
+            .map_err(|error| several.state_limit(error))?;
         several.add(path, last_component(path), source, layout)?;
     }
     Ok(several.finish())
+}
+
+/// Opens all splits of `paths`, one after the other, as one set without splits.
+fn open_every_split(
+    paths: &[PathBuf],
+    config: &DataConfig,
+    indexes: Option<&Path>,
+) -> Result<(Source, Layout), DataError> {
+    let (source, layout) = open_all(paths, None, config, indexes)?;
+    if layout.splits_present.is_empty() {
+        return Ok((source, layout));
+    }
+    let mut several = Several::new(config, layout.splits_present.len());
+    for split in &layout.splits_present {
+        let (source, layout) =
+            open_all(paths, Some(split), &several.remaining(), indexes).map_err(|error| several.state_limit(error))?;
+        several.add(&paths[0], String::new(), source, layout)?;
+    }
+    let (source, mut layout) = several.finish();
+    (layout.split, layout.splits_present) = (None, Vec::new());
+    Ok((source, layout))
 }
 
 /// What a root's names begin with; independent of where the root lies.
@@ -74,7 +104,8 @@ fn open_folder(
         return Err(DataError::EmptyFolder { path: path.into() });
     }
     if contents.pictures.len() == 0 && contents.parts.is_empty() && contents.shards.len() > 0 {
-        return open_shards(path, &contents.shards, split, config);
+        let shard = |name: &[u8]| (path.join(folder::name_path(name)), String::from_utf8_lossy(name).into_owned());
+        return open_files(path, &contents.shards.names().map(shard).collect::<Vec<_>>(), split, config);
     }
     if contents.pictures.len() == 0 {
         if let Some(opened) = in_place::open_folder(path, &contents, split, config)? {
@@ -88,56 +119,62 @@ fn open_folder(
         };
         return in_memory::open_parts(path, &contents, split, config, &read);
     }
-    let layout = layout_of(path, &contents.pictures, split)?;
+    let mut layout = layout_of(path, &contents.pictures, split, config)?;
+    layout.notes.extend(contents.left_out());
     Ok((Source::Folder { root: path.into(), listing: contents.pictures }, layout))
 }
 
-/// Opens the archives `shards` below the folder `path`. Names like `train-000.tar` beside `test-000.tar` are splits.
-fn open_shards(
+/// Opens `members`, each a path and what the names of its pictures begin with, as one. Names like `in1k-train-000.tar`
+/// beside `in1k-val-000.tar` are splits.
+fn open_files(
     path: &Path,
-    shards: &Listing,
+    members: &[(PathBuf, String)],
     split: Option<&str>,
     config: &DataConfig,
 ) -> Result<(Source, Layout), DataError> {
-    let names: Vec<String> = shards.names().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
-    let mut present: Vec<String> =
-        names.iter().filter_map(|name| splits::split_of_file(name)).map(str::to_owned).collect();
-    splits::sort_splits(&mut present);
-    // As with folders: without `train` beside another, these are names like any other.
-    if present.len() < 2 || present[0] != "train" {
-        present.clear();
-    }
-    let chosen = if present.is_empty() {
-        None
-    } else {
-        let place = splits::choose(&present, split).map_err(|NoSuchSplit(present)| DataError::UnknownSplit {
-            path: path.into(),
-            split: split.unwrap_or_default().into(),
-            present,
-        })?;
-        Some(present[place].clone())
+    let names: Vec<String> = members.iter().map(|(_, name)| name.clone()).collect();
+    let groups = splits::split_files(&names, &config.split_map);
+    let chosen = match &groups {
+        None => None,
+        Some(Groups { splits, .. }) => {
+            let chosen = splits::choose(splits, split).map_err(|NoSuchSplit(present)| DataError::UnknownSplit {
+                path: path.into(),
+                split: split.unwrap_or_default().into(),
+                present,
+            })?;
+            Some(chosen)
+        }
     };
     let mut several = Several::new(config, names.len());
-    for (name, bytes) in names.iter().zip(shards.names()) {
-        let shard = path.join(folder::name_path(bytes));
-        let in_use = chosen.is_none() || splits::split_of_file(name) == chosen.as_deref();
+    for (number, (file, name)) in members.iter().enumerate() {
+        let in_use = chosen.is_none() || groups.as_ref().and_then(|groups| groups.of[number]) == chosen;
         let mut limits = several.remaining();
         if !in_use {
             // Asked only for its classes, so that labels are the same in every split; no picture of it is kept.
             limits.max_file_bytes = 0;
         }
         let wish = if chosen.is_some() { None } else { split };
-        let (source, mut layout) = open(&shard, wish, &limits, None).map_err(|error| several.state_limit(error))?;
+        let (source, mut layout) = open(file, wish, &limits, None).map_err(|error| several.state_limit(error))?;
         if !in_use {
             layout.images.clear();
             layout.labels.clear();
         }
-        several.add(&shard, name.clone(), source, layout)?;
+        several.add(file, name.clone(), source, layout)?;
     }
     let (source, mut layout) = several.finish();
-    if chosen.is_some() {
-        layout.split = chosen;
-        layout.splits_present = present;
+    if let (Some(chosen), Some(groups)) = (chosen, groups) {
+        let outside: Vec<&String> =
+            names.iter().zip(&groups.of).filter(|(_, of)| of.is_none()).map(|(name, _)| name).collect();
+        if let [first, ..] = outside[..] {
+            layout.notes.push(format!(
+                "{} files are in no split and left out (the first is {first}); --split-map {}=train takes one in",
+                outside.len(),
+                first.split('.').next().unwrap_or(first)
+            ));
+        }
+        layout.split = Some(groups.splits[chosen].clone());
+        layout.splits_present = groups.splits;
+        layout.notes.extend(groups.notes);
     }
     Ok((source, layout))
 }
@@ -163,7 +200,7 @@ fn open_file(path: &Path, file: File, split: Option<&str>, config: &DataConfig) 
     } else if idx::looks_like_idx(&head) {
         in_memory::open_one_part(path, &base, split, config)
     } else if looks_like_a_picture(&head) || has_picture_ending(&base) {
-        open_one_picture(path, size_bytes, split)
+        open_one_picture(path, size_bytes, split, config)
     } else if cifar::holds_pictures(&base) || (base.ends_with(".bin") && cifar::has_length(size_bytes)) {
         in_memory::open_one_part(path, &base, split, config)
     } else if list::looks_like_text(&head) {
@@ -216,16 +253,22 @@ fn open_archive(
         };
         return in_memory::open_parts(path, &contents, split, config, &read);
     }
-    let mut layout = layout_of(path, &contents.pictures, split)?;
+    let mut layout = layout_of(path, &contents.pictures, split, config)?;
+    layout.notes.extend(contents.left_out());
     contents.labels.apply(&contents.pictures, &mut layout);
     Ok((Source::Archive(Archive { path: path.into(), listing: contents.pictures, storage }), layout))
 }
 
-fn open_one_picture(path: &Path, size_bytes: u64, split: Option<&str>) -> Result<(Source, Layout), DataError> {
+fn open_one_picture(
+    path: &Path,
+    size_bytes: u64,
+    split: Option<&str>,
+    config: &DataConfig,
+) -> Result<(Source, Layout), DataError> {
     let root = path.parent().unwrap_or(Path::new("")).to_owned();
     let mut listing = Listing::default();
     listing.push(path.file_name().unwrap_or_default().as_encoded_bytes(), size_bytes, 0);
-    let layout = layout_of(path, &listing, split)?;
+    let layout = layout_of(path, &listing, split, config)?;
     Ok((Source::Folder { root, listing }, layout))
 }
 

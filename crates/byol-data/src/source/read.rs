@@ -164,7 +164,7 @@ pub(crate) struct Roots {
 /// One of several.
 #[derive(Debug)]
 pub(crate) struct Root {
-    /// What its names begin with.
+    /// What its names begin with; nothing for the splits of one set.
     pub prefix: String,
     pub source: Source,
     /// Place of its first picture among those of all roots.
@@ -195,7 +195,10 @@ impl Roots {
     /// `shard-000.tar/cat/1.jpg`.
     pub fn name(&self, index: usize) -> String {
         let (root, index) = self.find(index);
-        format!("{}/{}", root.prefix, root.source.name(index))
+        match root.prefix.as_str() {
+            "" => root.source.name(index).into_owned(),
+            prefix => format!("{prefix}/{}", root.source.name(index)),
+        }
     }
 
     pub fn size_bytes(&self, index: usize) -> u64 {

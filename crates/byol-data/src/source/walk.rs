@@ -104,7 +104,12 @@ fn list_level(level: &[Task]) -> Vec<Found> {
         return vec![work()];
     }
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads().min(level.len())).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..threads().min(level.len()))
+            .map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
+            .collect();
+        if workers.is_empty() {
+            return vec![work()];
+        }
         workers
             .into_iter()
             .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

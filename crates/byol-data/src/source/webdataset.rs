@@ -131,7 +131,7 @@ mod tests {
     fn applied(members: &[(&str, &str)], pictures: &[&str]) -> (Vec<String>, Vec<Option<u32>>) {
         let mut listing = Listing::default();
         pictures.iter().for_each(|name| listing.push(name.as_bytes(), 1, 0));
-        let mut layout = crate::splits::layout(listing.names(), None).unwrap();
+        let mut layout = crate::splits::layout(listing.names(), None, &crate::splits::SplitMap::new()).unwrap();
         labels(members).apply(&listing, &mut layout);
         (layout.classes, layout.labels)
     }

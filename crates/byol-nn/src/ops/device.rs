@@ -36,11 +36,19 @@ pub fn choose_isa(wanted: Isa) -> Result<(), String> {
 /// The calling thread must be the one that computes: while it waits for another thread, that one computes with one thread less,
 /// and if there is but one thread, neither ever goes on.
 ///
+/// # Errors
+/// What was expected instead, where the system does not start so many.
+///
 /// # Panics
 /// When something was computed before.
-pub fn set_compute_threads(threads: usize) {
+pub fn set_compute_threads(threads: usize) -> Result<(), String> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global();
-    pool.expect("the number of threads is set once, before anything is computed");
+    pool.map_err(|error| {
+        match std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>()) {
+            Some(source) => format!("as many threads as the system starts ({source}); see `ulimit -u`, or give 1"),
+            None => panic!("the number of threads is set once, before anything is computed: {error}"),
+        }
+    })
 }
 
 /// The graphics card that this process computes on; empty on the processor.

@@ -6,7 +6,6 @@ mod tables;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
 use byol_data::views::blur_taps;
@@ -21,10 +20,10 @@ use serde_json::json;
 pub use self::rows::Variant;
 pub use self::tables::Table;
 use crate::config::Config;
-use crate::pretrain::{PreparedRun, PretrainRequest};
+use crate::pretrain::{GoingOn, PreparedRun, PretrainRequest};
 use crate::recipe::RecipeRequest;
 use crate::run::{RunFolder, read_metrics};
-use crate::train::{self, train};
+use crate::train::{self, Requests, train};
 
 /// What is run.
 #[derive(Clone, Debug)]
@@ -119,7 +118,7 @@ impl Rows {
 }
 
 impl AblationRequest {
-    /// Trains and measures every row of `variants`; `None` when `stop` was set, after which the same request goes on.
+    /// Trains and measures every row of `variants`; `None` when it was asked to stop, after which the same request goes on.
     ///
     /// Writes `OUT/TABLE/evaluation.json`, and again after every row, so that what is done can be looked at. At the end the
     /// table is remembered in the first row's run, where a report finds it. A row that diverged before its first checkpoint has
@@ -132,7 +131,7 @@ impl AblationRequest {
         variants: &[Variant],
         parts: &LabelledParts,
         device: &Device,
-        stop: &AtomicBool,
+        requests: &Requests,
         mut say: impl FnMut(&str),
     ) -> Result<Option<Evaluation>> {
         let folder = self.out.join(self.table.name());
@@ -146,7 +145,7 @@ impl AblationRequest {
                 say(&format!("row {} of {}: {}", place + 1, variants.len(), path.display()));
                 let prepared = self.prepare(variant, seed, &path, device)?;
                 if !is_finished(&prepared)? {
-                    let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), device, stop);
+                    let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), device, requests);
                     match report {
                         Ok(report) if report.outcome == train::Outcome::Interrupted => return Ok(None),
                         Ok(_) => {}
@@ -177,7 +176,7 @@ impl AblationRequest {
             let request = PretrainRequest { recipe, out: Some(path.to_owned()), device: self.device.clone() };
             return request.create(request.open(device)?, device);
         }
-        let (there, wanted) = (PreparedRun::reopen(path)?, recipe.open(device)?.config);
+        let (there, wanted) = (PreparedRun::reopen(path, &GoingOn::default())?.0, recipe.open(device)?.config);
         if there.config.identity() != wanted.identity() {
             let problem = "a run of another recipe is there; give another --out, or the flags of that time";
             return Err(Error::path(path, problem));

@@ -45,18 +45,21 @@ impl Config {
             ..self.train.clone()
         };
         // What the pictures are decides; limits on them do not.
-        let DataConfig { channels, exif_orientation, .. } = self.data;
-        let data = DataConfig { channels, exif_orientation, ..DataConfig::default() };
+        let DataConfig { channels, exif_orientation, image_key, .. } = self.data.clone();
+        let data = DataConfig { channels, exif_orientation, image_key, ..DataConfig::default() };
         Self { train: free, data, eval: MonitorConfig::default(), watch: WatchConfig::default(), ..self.clone() }
             .to_toml()
     }
 
     /// Whether a run may go on with a checkpoint of this [`Self::identity`]; keys that are younger than the checkpoint
-    /// had their default.
+    /// had their default, and a run may be prolonged.
     pub(crate) fn goes_on_from(&self, identity: &str) -> bool {
         let origin = Origin::Stored("checkpoint");
         let stored = parse_toml(identity, &origin).and_then(|table| from_table(table, &origin, &[]));
-        stored.is_ok_and(|stored| stored.identity() == self.identity())
+        stored.is_ok_and(|mut stored| {
+            stored.schedule.epochs = self.schedule.epochs;
+            stored.identity() == self.identity()
+        })
     }
 
     /// This configuration with the values of `overlay` in place of its own.

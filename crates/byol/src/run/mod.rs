@@ -24,7 +24,12 @@ pub struct RunFolder {
     path: PathBuf,
     /// Folders that were made on the way to it, outermost last.
     new_parents: Vec<PathBuf>,
+    /// Whether a run that had come to nothing was here before.
+    replaces_abandoned: bool,
 }
+
+/// What a run has written before its first checkpoint.
+const BEGUN: [&str; 6] = ["config.toml", "run.json", "metrics.jsonl", "bad_images.jsonl", "tensorboard", "checkpoints"];
 
 /// `run.json`: what is needed to go on, besides the configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +55,21 @@ pub struct RunInfo {
     /// The weights it started from, if not from random ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_start: Option<WarmStartRecord>,
+    /// The data of earlier steps, where `byol resume --changed-data` went on with another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_data: Vec<EarlierData>,
+}
+
+/// Data that a run has seen before the one it sees now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlierData {
+    /// Steps taken when it was left.
+    pub until_step: u64,
+    /// Pictures.
+    pub images: usize,
+    /// Fingerprint.
+    pub data_fingerprint: u64,
 }
 
 /// What `run.json` keeps of a warm start.
@@ -68,7 +88,8 @@ pub struct WarmStartRecord {
 }
 
 impl RunFolder {
-    /// Creates the folder with its configuration. An existing one is never touched, nor is a folder inside `data`.
+    /// Creates the folder with its configuration. An existing one is never touched, unless it is that of a run which ended
+    /// before its first checkpoint, and nobody trains it: that is replaced. A folder inside `data` is never made.
     ///
     /// # Errors
     /// [`Error::Path`] when `path` exists or lies inside the data, [`Error::Io`] when it cannot be written; then nothing
@@ -77,7 +98,11 @@ impl RunFolder {
         Self::check_free(path, &info.data)?;
         let parents = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
         let new_parents = parents.take_while(|parent| !parent.exists()).map(Path::to_owned).collect();
-        let run = Self { path: path.to_owned(), new_parents };
+        let replaces_abandoned = path.exists();
+        if replaces_abandoned {
+            fs::remove_dir_all(path).map_err(Error::io("remove", path))?;
+        }
+        let run = Self { path: path.to_owned(), new_parents, replaces_abandoned };
         run.make_folder().inspect_err(|_| run.discard_parents())?;
         run.fill(config, info).inspect_err(|_| run.discard())?;
         Ok(run)
@@ -88,6 +113,11 @@ impl RunFolder {
     pub(crate) fn discard(&self) {
         let _ = fs::remove_dir_all(&self.path);
         self.discard_parents();
+    }
+
+    /// Whether [`Self::create`] put it in place of a run that had ended before its first checkpoint.
+    pub fn replaces_abandoned(&self) -> bool {
+        self.replaces_abandoned
     }
 
     fn discard_parents(&self) {
@@ -105,7 +135,7 @@ impl RunFolder {
 
     /// Checks that `path` may become a run folder for `data`.
     pub fn check_free(path: &Path, data: &[PathBuf]) -> Result<()> {
-        if path.symlink_metadata().is_ok() {
+        if path.symlink_metadata().is_ok() && !is_abandoned(path) {
             let problem = "already exists, and a run never overwrites; give another --out, or go on with `byol resume`";
             return Err(Error::path(path, problem));
         }
@@ -114,7 +144,7 @@ impl RunFolder {
 
     /// Opens an existing run folder.
     pub fn open(path: &Path) -> Result<Self> {
-        let run = Self { path: path.to_owned(), new_parents: Vec::new() };
+        let run = Self { path: path.to_owned(), new_parents: Vec::new(), replaces_abandoned: false };
         if run.config_path().is_file() && run.info_path().is_file() {
             return Ok(run);
         }
@@ -134,10 +164,23 @@ impl RunFolder {
     fn fill(&self, config: &Config, info: &RunInfo) -> Result<()> {
         fs::create_dir(self.checkpoints()).map_err(Error::io("create", &self.checkpoints()))?;
         fs::File::create(self.metrics()).map(drop).map_err(Error::io("create", &self.metrics()))?;
+        // A folder with both is a whole run, whenever this process is killed.
+        self.write(config, info)
+    }
+
+    fn write(&self, config: &Config, info: &RunInfo) -> Result<()> {
         write_atomically(&self.config_path(), |writer| writer.write_all(config.to_toml().as_bytes()))?;
         let json = serde_json::to_string_pretty(info).expect("plain fields have a JSON form");
-        // The last one: a folder with it is a whole run, whenever this process is killed.
         write_atomically(&self.info_path(), |writer| writeln!(writer, "{json}"))
+    }
+
+    /// Writes what a run goes on with in place of what it began with.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::Path`] when another process trains the run.
+    pub(crate) fn change(&self, config: &Config, info: &RunInfo) -> Result<()> {
+        let _lock = self.lock()?;
+        self.write(config, info)
     }
 
     /// Reads `run.json`.
@@ -149,15 +192,17 @@ impl RunFolder {
         })
     }
 
-    /// Keeps every other process from training this run while the returned file is open.
+    /// Keeps every other process from training this run while the returned file is open; `None` where the file system has no
+    /// locks.
     ///
     /// # Errors
     /// [`Error::Path`] when another process has it.
-    pub fn lock(&self) -> Result<fs::File> {
+    pub fn lock(&self) -> Result<Option<fs::File>> {
         let path = self.info_path();
         let file = fs::File::open(&path).map_err(Error::io("read", &path))?;
         match file.try_lock() {
-            Ok(()) => Ok(file),
+            Ok(()) => Ok(Some(file)),
+            Err(fs::TryLockError::Error(error)) if has_no_locks(&error) => Ok(None),
             Err(fs::TryLockError::WouldBlock) => {
                 Err(Error::path(&self.path, "another process is training this run; wait for it, or stop it first"))
             }
@@ -246,4 +291,30 @@ impl RunFolder {
     fn info_path(&self) -> PathBuf {
         self.path.join("run.json")
     }
+}
+
+/// Whether `path` is the folder of a run that ended before its first checkpoint: nothing in it is worth keeping.
+fn is_abandoned(path: &Path) -> bool {
+    let names = |folder: &Path| -> Option<Vec<String>> {
+        let entries = fs::read_dir(folder).ok()?;
+        entries.map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+    };
+    let is_ours = names(path).is_some_and(|names| {
+        ["config.toml", "checkpoints"].iter().all(|ours| names.iter().any(|name| name == ours))
+            && names.iter().all(|name| BEGUN.contains(&name.as_str()))
+    });
+    // The first checkpoint of a warm start holds what it was given.
+    let has_no_step = names(&path.join("checkpoints"))
+        .is_some_and(|names| names.iter().all(|name| name == "step-00000000.safetensors"));
+    let run = RunFolder { path: path.to_owned(), new_parents: Vec::new(), replaces_abandoned: false };
+    // Without a description it was killed as it began.
+    let is_free = !run.info_path().exists() || run.lock().is_ok();
+    !path.is_symlink() && is_ours && has_no_step && is_free
+}
+
+/// Whether the file system does not know locks (`ENOSYS`, `EOPNOTSUPP`) or lacks the service for them (`ENOLCK`), as disks of
+/// a network do.
+fn has_no_locks(error: &std::io::Error) -> bool {
+    const ENOLCK: i32 = if cfg!(target_os = "linux") { 37 } else { 77 };
+    error.kind() == ErrorKind::Unsupported || error.raw_os_error() == Some(ENOLCK)
 }

@@ -47,6 +47,27 @@ use tensorboard::EventFile;
 pub use watch::check_keep_best;
 use watch::{BestEncoder, Conclusion, Facts, Finding, Kept, Series, Watch};
 
+/// What may be asked of a training while it runs, from a signal handler or another thread.
+#[derive(Debug, Default)]
+pub struct Requests {
+    /// End after this step; everything is saved.
+    pub stop: AtomicBool,
+    /// Save after this step and go on.
+    pub save: AtomicBool,
+}
+
+impl Requests {
+    /// None yet.
+    pub const fn new() -> Self {
+        Self { stop: AtomicBool::new(false), save: AtomicBool::new(false) }
+    }
+
+    /// To end after the first step.
+    pub fn stopping() -> Self {
+        Self { stop: AtomicBool::new(true), ..Self::new() }
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -77,8 +98,8 @@ pub struct TrainReport {
     pub seconds: f64,
 }
 
-/// Trains from the newest good checkpoint of `run`, or from the start, until the schedule ends or `stop` is set. Where the disk
-/// is full it waits.
+/// Trains from the newest good checkpoint of `run`, or from the start, until the schedule ends or it is asked to stop. Where the
+/// disk is full it waits.
 ///
 /// # Errors
 /// Data errors, file errors, a run that another process trains, [`Error::NonFinite`] when the loss or a weight is NaN
@@ -89,10 +110,10 @@ pub fn train(
     config: &Config,
     dataset: Arc<Dataset>,
     device: &Device,
-    stop: &AtomicBool,
+    requests: &Requests,
 ) -> Result<TrainReport> {
     let started = Instant::now();
-    let _lock = run.lock()?;
+    let lock = run.lock()?;
     let schedule = config.schedule(dataset.len());
     let classes = dataset.classes().len();
     let info = run.info()?;
@@ -101,7 +122,12 @@ pub fn train(
     let is_resumed = found.is_some();
     let mut state = found.unwrap_or_else(|| TrainState::new(config, classes, device));
     let mut progress = Progress::start(state.step, schedule.total_steps);
-    let mut saving = Saving::start(run, config, &state, stop);
+    if lock.is_none() {
+        progress.say(
+            "warning: this file system has no locks, so nothing keeps a second `byol resume` from training this run at the same time",
+        );
+    }
+    let mut saving = Saving::start(run, config, &state, &requests.stop);
     let mut best = BestEncoder::start(config, run.path(), &Series::read(&run.metrics())?);
     if state.step < schedule.total_steps {
         saving.check_room(&state, config, &progress).inspect_err(|_| progress.finish())?;
@@ -243,9 +269,13 @@ pub fn train(
             stopwatch = Stopwatch::start(state.step);
             last = Some(metrics);
         }
-        let stopping = stop.load(Ordering::Relaxed) || watch.stops();
-        if stopping || is_last || saving.is_due(state.step) {
+        let stopping = requests.stop.load(Ordering::Relaxed) || watch.stops();
+        let asked_to_save = requests.save.swap(false, Ordering::Relaxed);
+        if stopping || is_last || asked_to_save || saving.is_due(state.step) {
             saving.save(state.step, &progress, || save(run, config, &state, &encoder_of(&state)))?;
+        }
+        if asked_to_save && !stopping {
+            progress.say(&format!("saved after step {} as asked; training goes on", state.step));
         }
         let waited = saving.waited();
         stopwatch.skip(waited.as_secs_f64());
