@@ -321,7 +321,14 @@ const CASES: &[Case] = &[
             fs::remove_file(at.join("data/b/3.png")).unwrap();
         },
         arguments: "resume run",
-        expected: &["data", "has changed", "expected the same 24 pictures", "got 23", "Restore the data"],
+        expected: &[
+            "data",
+            "has changed",
+            "expected the same 24 pictures",
+            "got 23",
+            "Restore the data",
+            "--changed-data",
+        ],
     },
     Case {
         name: "resume when the data is gone",
@@ -330,7 +337,7 @@ const CASES: &[Case] = &[
             fs::rename(at.join("data"), at.join("moved")).unwrap();
         },
         arguments: "resume run",
-        expected: &["/data: the data of run is no longer there", "put it back", "start a new run"],
+        expected: &["/data: the data of run is no longer there", "put it back", "byol resume run --data DATA"],
     },
     Case {
         name: "resume with a truncated checkpoint",
