@@ -4,6 +4,9 @@ The networks are so narrow (stem of 1 or 2 channels) that files stay small. `tor
 PyTorch computes with them in evaluation mode, in float64 from the numbers as they are stored, of the batch of `pictures`.
 """
 
+import argparse
+import collections
+import datetime
 import io
 import pathlib
 import pickle
@@ -11,6 +14,7 @@ import struct
 import tarfile
 from collections import OrderedDict
 
+import numpy as np
 import torch
 from torch import nn
 from torchvision.models import resnet
@@ -116,6 +120,16 @@ def prefixed(prefix, state):
     return {prefix + name: tensor for name, tensor in state.items()}
 
 
+def in_places(model, children):
+    """The state dict of `children` of a network, by name, as a Sequential numbers them."""
+    return nn.Sequential(*[getattr(model, name) for name in children]).state_dict()
+
+
+def moved(state):
+    """A momentum copy, which is another network."""
+    return {name: tensor + 1 for name, tensor in state.items()}
+
+
 def main():
     torch.set_num_threads(1)
     representations = {}
@@ -155,6 +169,43 @@ def main():
     target = {key: tensor + 1 for key, tensor in model.state_dict().items()}
     target = prefixed("target_encoder.net.", in_one_storage(target))
     save(name, {**prefixed("net.", state), **prefixed("online_encoder.net.", state), **target}, y)
+
+    # As lightly saves: a Sequential of torchvision's children and its momentum copy, beside settings of many classes.
+    name = "torch_lightly_f16.ckpt"
+    model, y = network(name, basic, [2, 2, 2, 2], 1, dtype=torch.float16)
+    torchvisions = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool"]
+    state = in_places(model, torchvisions)
+    both = {**prefixed("backbone.", state), **prefixed("backbone_momentum.", moved(state))}
+    both["projection_head.layers.0.weight"] = torch.zeros(4, 8)
+    settings = {
+        "counts": collections.defaultdict(int, train=3),
+        "losses": collections.deque([0.5, 0.25], maxlen=5),
+        "arguments": argparse.Namespace(lr=0.1, gpus=[0]),
+        "best": np.float32(0.5),
+        "time": datetime.datetime(2026, 1, 2, 3, 4, 5),
+        "random": np.arange(3),
+    }
+    checkpoint = {"epoch": 3, "state_dict": in_one_storage(both), "hyper_parameters": settings}
+    save(name, checkpoint, y)
+
+    # As DINO saves: student in a wrapper, teacher without.
+    name = "torch_dino_f16.pth"
+    model, y = network(name, basic, [2, 2, 2, 2], 1, dtype=torch.float16)
+    state = model.state_dict()
+    student = in_one_storage(prefixed("module.backbone.", state))
+    save(name, {"student": student, "teacher": in_one_storage(prefixed("backbone.", moved(state)))}, y)
+
+    # As for CIFAR: groups right after the norm, and a shortcut by another name.
+    name = "torch_cifar_places_f16.pth"
+    model, y = network(name, basic, [2, 2, 2, 2], 1, kernel=3, dtype=torch.float16)
+    state = in_places(model, ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"])
+    state = {key.replace("downsample", "shortcut"): tensor for key, tensor in state.items()}
+    save(name, in_one_storage(prefixed("f.", state)), y)
+
+    # The root of the archive is the stem of the file.
+    name = "torch_stem_21_letters.pth"
+    model, y = network(name, basic, [2, 2, 2, 2], 1, dtype=torch.float16)
+    save(name, in_one_storage(model.state_dict()), y)
 
     name = "torch_tar.pth"
     model, y = network(name, basic, [2, 2, 2, 2], 1, kernel=3)

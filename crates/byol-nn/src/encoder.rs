@@ -1,6 +1,7 @@
 //! The encoder that is handed over: weights in torchvision's names and what must travel with them.
 
 mod foreign;
+mod naming;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -27,6 +28,15 @@ pub struct Encoder {
     pub network: ResNet,
     /// What it is and how pictures are prepared for it.
     pub info: EncoderInfo,
+}
+
+/// What [`Encoder::open_under`] found.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The encoder.
+    pub encoder: Encoder,
+    /// Which network of another program's file was taken, where that file left a choice; one line.
+    pub note: Option<String>,
 }
 
 /// `encoder.json`: what must travel with the weights.
@@ -115,9 +125,10 @@ impl Encoder {
     /// `random:ARCH[:STEM[:SIZE]]`.
     ///
     /// Weights of another program are a safetensors file without a `.json`, or what `torch.save` wrote of a state dict or
-    /// module, in any of its forms; see [`StateDict`]. In it is one ResNet with torchvision's names, under any prefix
-    /// (`state_dict.module.`…). Of several equal ones the first is taken, and a momentum copy (`encoder_k`,
-    /// `target_encoder`) does not count beside its origin. Depth, width, channels and the kernel of the stem follow from
+    /// module, in any of its forms; see [`StateDict`]. In it is one ResNet with torchvision's names or with places in a
+    /// `Sequential` in place of them (`backbone.0.weight`, `backbone.4.0.conv1.weight`), under any prefix
+    /// (`state_dict.module.`…). Of several equal ones the first is taken, and a slowly moving copy (`encoder_k`,
+    /// `target_encoder`, `teacher`, `state_dict_ema`) does not count beside its origin; [`Self::open_under`] names it. Depth, width, channels and the kernel of the stem follow from
     /// names and shapes. What a file does not say is assumed:
     ///
     /// - A 7×7 stem has stride 2 and max pooling; pictures are resized to 256 px, cut to 224 px and normalised with
@@ -131,15 +142,53 @@ impl Encoder {
     /// # Errors
     /// [`Error::Path`] or [`Error::Io`] for missing or malformed files, [`Error::Evaluation`] for a wrong `random:`.
     pub fn open(text: &str, device: &Device) -> Result<Self> {
+        Ok(Self::open_under(text, None, device)?.encoder)
+    }
+
+    /// As [`Self::open`]; of the networks in a file of another program that under `prefix`: all before its names
+    /// (`state_dict.backbone_momentum`), or some of the parts between dots (`backbone_momentum`).
+    ///
+    /// # Errors
+    /// As of [`Self::open`]; [`Error::Flag`] for a prefix that nothing stands under, or with what has none.
+    pub fn open_under(text: &str, prefix: Option<&str>, device: &Device) -> Result<Opened> {
+        let path = Path::new(text);
+        match Self::foreign(text, path)? {
+            Some(weights) => foreign::open(&weights, path, prefix, device),
+            None => {
+                let encoder = Self::open_ours(text, path, device)?;
+                match prefix {
+                    None => Ok(Opened { encoder, note: None }),
+                    Some(prefix) => {
+                        let expected = format!("none with {text}, which is one encoder");
+                        Err(Error::Flag { flag: "--prefix", expected, got: prefix.to_owned() })
+                    }
+                }
+            }
+        }
+    }
+
+    /// The weights in `path` if another program made them.
+    fn foreign(text: &str, path: &Path) -> Result<Option<StateDict>> {
+        let is_file = !text.starts_with("random:") && !path.is_dir() && path.exists();
+        if !is_file || (path.with_extension("json").exists() && !StateDict::is_pytorch(path)?) {
+            return Ok(None);
+        }
+        let weights = StateDict::open(path)?;
+        Ok(Some(weights).filter(|weights| weights.metadata(MADE_HERE).is_none()))
+    }
+
+    fn open_ours(text: &str, path: &Path, device: &Device) -> Result<Self> {
         if let Some(description) = text.strip_prefix("random:") {
             return Self::parse_random(description, device);
         }
-        let path = Path::new(text);
         if path.is_dir() {
             let weights = path.join("encoder.safetensors");
             if !weights.exists() {
-                let problem = "no encoder.safetensors in this folder; expected a run folder with at least one checkpoint, \
-                               a .safetensors or PyTorch file, or random:ARCH";
+                let problem = format!(
+                    "no encoder.safetensors in this folder; expected a run folder with at least one checkpoint, a \
+                     .safetensors or PyTorch file, or random:ARCH{}",
+                    beside(path)
+                );
                 return Err(Error::path(path, problem));
             }
             return Self::load(&weights, device);
@@ -149,14 +198,7 @@ impl Encoder {
                            (random:resnet18)";
             return Err(Error::path(path, problem));
         }
-        if path.with_extension("json").exists() && !StateDict::is_pytorch(path)? {
-            return Self::load(path, device);
-        }
-        let weights = StateDict::open(path)?;
-        match weights.metadata(MADE_HERE) {
-            Some(_) => Self::load(path, device),
-            None => foreign::open(&weights, path, device),
-        }
+        Self::load(path, device)
     }
 
     /// A network of random weights with the same architecture and preprocessing: the baseline.
@@ -242,5 +284,22 @@ impl Encoder {
         let info =
             EncoderInfo::new(ResNetConfig::torchvision(arch, stem), preprocessing, Precision::F32, String::new(), 0, 0);
         Ok(Self::random_like(&info, 0, device))
+    }
+}
+
+/// Files in a folder that may be the weights that were meant, as the end of a sentence.
+fn beside(folder: &Path) -> String {
+    const ENDINGS: [&str; 6] = ["safetensors", "pth", "pt", "ckpt", "bin", "tar"];
+    let names =
+        |entries: std::fs::ReadDir| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut found: Vec<String> = std::fs::read_dir(folder).into_iter().flat_map(names).collect();
+    if found.iter().any(|name| name == "saved_model.pb") {
+        return "; this is a model of TensorFlow, which is not read".to_owned();
+    }
+    found.retain(|name| name.rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.contains(&ending)));
+    found.sort();
+    match &found[..] {
+        [] => String::new(),
+        [first, ..] => format!("; give the file itself, for example {}", folder.join(first).display()),
     }
 }

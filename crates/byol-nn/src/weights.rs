@@ -1,7 +1,11 @@
 //! Networks to and from safetensors, by name; the weights of other programs in [`state_dict`].
 
 mod checksum;
+mod file_kind;
+mod objects;
+mod pickle;
 mod state_dict;
+mod torch_file;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -33,6 +37,28 @@ pub enum Values {
     F32(Vec<f32>),
     /// Counters such as `num_batches_tracked`.
     I64(Vec<i64>),
+}
+
+/// The type of the values of a tensor of another program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Number {
+    F64,
+    F32,
+    F16,
+    Bf16,
+    /// Counters, masks and the like, which are no weights.
+    Other(usize),
+}
+
+impl Number {
+    fn bytes(self) -> usize {
+        match self {
+            Self::F64 => 8,
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::Other(bytes) => bytes,
+        }
+    }
 }
 
 /// Tensors by name, in the order they are written.

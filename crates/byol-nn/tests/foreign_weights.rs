@@ -60,6 +60,10 @@ fn every_form_that_torch_saves_gives_the_representation_that_torch_computes() {
         ("torch_views_bf16.pth", "resnet50x0.015625", 1, 32, " under `model_state_dict`"),
         ("torch_wrapper_f64.pth", "resnet18x0.015625", 3, 224, " under `net`"),
         ("torch_tar.pth", "resnet18x0.015625", 3, 32, ""),
+        ("torch_lightly_f16.ckpt", "resnet18x0.015625", 3, 224, " under `state_dict.backbone`"),
+        ("torch_dino_f16.pth", "resnet18x0.015625", 3, 224, " under `student.module.backbone`"),
+        ("torch_cifar_places_f16.pth", "resnet18x0.015625", 3, 32, " under `f`"),
+        ("torch_stem_21_letters.pth", "resnet18x0.015625", 3, 224, ""),
     ] {
         let mut encoder = open(&data(name)).unwrap();
         assert_eq!(encoder.info.arch.to_string(), arch, "{name}");
@@ -134,7 +138,7 @@ fn another_architecture_is_refused_by_the_first_tensor_that_does_not_fit() {
         (|t| drop(t.insert("a.layer5.0.conv1.weight".into(), ones(&[1]))), &["`a.layer5.0.conv1.weight` has no place"]),
         (
             |t| *t = StoredTensors::from([("blocks.0.attn.qkv.weight".into(), ones(&[9, 3]))]),
-            &["`layer1.0.conv1.weight` is missing", "the first of the file is `blocks.0.attn.qkv.weight`"],
+            &["no tensor `layer1.0.conv1.weight` or the like", "the first of the file is `blocks.0.attn.qkv.weight`"],
         ),
         (
             |t| {
@@ -143,7 +147,7 @@ fn another_architecture_is_refused_by_the_first_tensor_that_does_not_fit() {
                 let other: StoredTensors = t.iter().map(rename).collect();
                 t.extend(other);
             },
-            &["several different networks, under `a.`, `b.`"],
+            &["several different networks, under `a`, `b`; choose one of them with --prefix"],
         ),
         (
             |t| {
@@ -161,6 +165,226 @@ fn another_architecture_is_refused_by_the_first_tensor_that_does_not_fit() {
         let message = refusal(&write(folder.path(), &tensors));
         assert!(expected.iter().all(|part| message.contains(part)), "{message}");
     }
+}
+
+/// Names that other programs give to two networks: that which is taken, and that which follows it slowly.
+const PAIRS: [(&str, &str); 19] = [
+    ("state_dict.backbone.", "state_dict.backbone_momentum."),
+    ("state_dict.student_backbone.", "state_dict.teacher_backbone."),
+    ("state_dict.encoder.", "state_dict.momentum_encoder."),
+    ("state_dict.module.encoder_q.", "state_dict.module.encoder_k."),
+    ("state_dict.module.base_encoder.", "state_dict.module.momentum_encoder."),
+    ("online_backbone.", "target_backbone."),
+    ("online_encoder.net.", "target_encoder.net."),
+    ("online_network_state_dict.encoder.", "target_network_state_dict.encoder."),
+    ("state_dict.online_net.0.", "state_dict.target_net.0."),
+    ("onlineNetwork.", "targetNetwork."),
+    ("student.module.backbone.", "teacher.backbone."),
+    ("student.", "teacher."),
+    ("state_dict.", "state_dict_ema."),
+    ("model.", "model_ema.module."),
+    ("model._orig_mod.module.", "ema.shadow."),
+    ("model.", "swa.module."),
+    (
+        "classy_state_dict.base_model.model.trunk._feature_blocks.",
+        "classy_state_dict.ema_model.model.trunk._feature_blocks.",
+    ),
+    ("state_dict.model.", "state_dict.model_k."),
+    ("", "mean_teacher."),
+];
+
+#[test]
+fn of_two_networks_the_online_one_is_taken_and_the_other_is_named_and_can_be_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = Device::flex();
+    for (online, slow) in PAIRS {
+        let mut tensors = good(online);
+        tensors.extend(good(slow).into_iter().map(|(name, tensor)| (name, ones(&tensor.shape))));
+        let path = write(folder.path(), &tensors);
+        let text = path.to_str().unwrap();
+        let mut opened = Encoder::open_under(text, None, &device).unwrap();
+        assert_close(&represent(&mut opened.encoder), &expected("torch_zip.pth"), online);
+        let note = opened.note.unwrap();
+        let slow = slow.trim_end_matches('.');
+        assert!(note.contains(&format!("also has `{slow}`")) && note.contains("--prefix"), "{note}");
+
+        let chosen = Encoder::open_under(text, Some(slow), &device).unwrap();
+        assert!(chosen.encoder.info.training.contains(&format!("under `{slow}`")), "{}", chosen.encoder.info.training);
+        let mut tensors = StoredTensors::new();
+        collect(&chosen.encoder.network, "", &mut tensors);
+        assert_eq!(tensors["conv1.weight"], ones(&[2, 3, 7, 7]), "{slow}");
+        assert!(chosen.note.unwrap().contains("a slowly moving copy"));
+    }
+}
+
+#[test]
+fn a_prefix_may_be_a_part_and_one_that_nothing_stands_under_is_refused_with_those_there_are() {
+    let path = data("torch_lightly_f16.ckpt");
+    let open = |prefix| Encoder::open_under(path.to_str().unwrap(), Some(prefix), &Device::flex());
+    for (prefix, under) in [
+        ("backbone_momentum", "state_dict.backbone_momentum"),
+        ("backbone_momentum.", "state_dict.backbone_momentum"),
+        ("state_dict", "state_dict.backbone"),
+        ("backbone", "state_dict.backbone"),
+    ] {
+        let training = open(prefix).unwrap().encoder.info.training;
+        assert!(training.contains(&format!("under `{under}` ")), "{prefix}: {training}");
+    }
+    for prefix in ["momentum", "backbone_m", ""] {
+        let message = open(prefix).unwrap_err().to_string();
+        let parts = ["--prefix: ", "`state_dict.backbone`, `state_dict.backbone_momentum`"];
+        assert!(parts.iter().all(|part| message.contains(part)), "{prefix}: {message}");
+    }
+    let opened =
+        Encoder::open_under(data("torch_cifar_places_f16.pth").to_str().unwrap(), None, &Device::flex()).unwrap();
+    assert!(opened.note.unwrap().contains("stem of 3×3 is taken for one of stride 1 and padding 1"));
+    assert_eq!(Encoder::open_under(data("torch_zip.pth").to_str().unwrap(), None, &Device::flex()).unwrap().note, None);
+    let message = Encoder::open_under("random:resnet18", Some("a"), &Device::flex()).unwrap_err().to_string();
+    assert!(message.contains("--prefix: expected none with random:resnet18"), "{message}");
+}
+
+/// A zip archive as `torch.save` writes it since PyTorch 1.6: nothing compressed, and zip64 records at the end whether or not
+/// they are needed.
+fn torch_zip64(stem: &str, entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut file, mut directory) = (Vec::new(), Vec::new());
+    for (name, content) in entries {
+        let name = format!("{stem}/{name}");
+        let (start, size) = ((file.len() as u32).to_le_bytes(), (content.len() as u32).to_le_bytes());
+        let length = (name.len() as u16).to_le_bytes();
+        // Version, flags, method, time, date; no checksum; both sizes; lengths of name and extra field.
+        let rest = [&[0; 10][..], &[0; 4], &size, &size, &length, &[0; 2]].concat();
+        file.extend([&b"PK\x03\x04"[..], &rest, name.as_bytes(), content].concat());
+        directory.extend([&b"PK\x01\x02"[..], &[0; 2], &rest, &[0; 10], &start, name.as_bytes()].concat());
+    }
+    let count = entries.len() as u64;
+    let (start, size) = (file.len() as u64, directory.len() as u64);
+    file.extend(directory);
+    let end = file.len() as u64;
+    file.extend(b"PK\x06\x06");
+    file.extend(44u64.to_le_bytes());
+    file.extend([0; 12]);
+    file.extend([count, count, size, start].map(u64::to_le_bytes).concat());
+    file.extend([&b"PK\x06\x07"[..], &[0; 4], &end.to_le_bytes(), &1u32.to_le_bytes()].concat());
+    file.extend([&b"PK\x05\x06"[..], &[0; 4], &(count as u16).to_le_bytes(), &(count as u16).to_le_bytes()].concat());
+    file.extend([&(size as u32).to_le_bytes()[..], &(start as u32).to_le_bytes(), &[0; 2]].concat());
+    file
+}
+
+#[test]
+fn a_file_opens_whatever_the_length_of_its_stem() {
+    let folder = tempfile::tempdir().unwrap();
+    let pickle = repeated(&[("a".into(), vec![3])], 1);
+    let value = 1f32.to_le_bytes();
+    for length in 1..=64 {
+        let stem = "s".repeat(length);
+        let path = folder.path().join(format!("{stem}.pth"));
+        let entries: [(&str, &[u8]); 7] = [
+            ("data.pkl", &pickle),
+            (".format_version", b"1"),
+            (".storage_alignment", b"64"),
+            ("byteorder", b"little"),
+            ("data/0", &value),
+            ("version", b"3\n"),
+            (".data/serialization_id", b"0000"),
+        ];
+        fs::write(&path, torch_zip64(&stem, &entries)).unwrap();
+        let read = StateDict::open(&path).unwrap_or_else(|error| panic!("{length}: {error}"));
+        assert_eq!(read.read("", ["a"].into_iter()).unwrap()["a"], ones(&[3]));
+    }
+}
+
+#[test]
+fn what_a_file_is_instead_is_said_with_the_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let zip = |name: &str| torch_zip64("a", &[(name, b"x")]);
+    let cases: [(&str, Vec<u8>, &str, &str); 19] = [
+        (
+            "script.pt",
+            torch_zip64("a", &[("data.pkl", b"x"), ("code/__torch__.py", b"x"), ("constants.pkl", b"x")]),
+            "TorchScript",
+            "torch.jit.load(FILE).state_dict()",
+        ),
+        ("lite.ptl", torch_zip64("a", &[("data.pkl", b"x"), ("bytecode.pkl", b"x")]), "TorchScript", "state_dict()"),
+        ("w.npz", zip("conv1.npy"), "a NumPy archive", "save its state dict"),
+        ("w.keras", zip("model.weights.h5"), "a Keras model", "convert it"),
+        ("w.zip", zip("best.pth"), "a zip archive of 1 file(s) (\"a/best.pth\")", "unpack it"),
+        ("w.npy", b"\x93NUMPY\x01\0".to_vec(), "one NumPy array", "save its state dict"),
+        ("w.h5", b"\x89HDF\r\n\x1a\n\0\0".to_vec(), "an HDF5 file", "convert it"),
+        ("w.onnx", b"\x08\x08\x12\x07pytorch".to_vec(), "an ONNX model", "save the state dict"),
+        ("model.ckpt-1.index", vec![1, 2, 3], "TensorFlow checkpoint", "convert it"),
+        ("lfs.pth", b"version https://git-lfs.github.com/spec/v1\noid".to_vec(), "Git LFS pointer", "git lfs pull"),
+        ("page.pth", b"\n<!DOCTYPE html><html>".to_vec(), "a web page", "download the file itself"),
+        ("denied.pth", b"<?xml version=\"1.0\"?><Error>".to_vec(), "an XML text", "download the file again"),
+        ("text.pth", b"Not Found".to_vec(), "a text", "give the file of weights"),
+        ("empty.pth", Vec::new(), "an empty file", "download it again"),
+        ("zeros.pth", vec![0; 2000], "a file of zeros", "download it again"),
+        ("w.pth.gz", b"\x1f\x8b\x08\0".to_vec(), "a file compressed with gzip", "unpack it"),
+        ("picture.png", b"\x89PNG\r\n\x1a\n".to_vec(), "a picture (PNG)", "the encoder comes first"),
+        (
+            "settings.pth",
+            b"\x80\x02}q\0X\x01\0\0\0aK\x01s.".to_vec(),
+            "a dictionary without a tensor",
+            "torch.save(model.state_dict(), FILE)",
+        ),
+        (
+            "object.pth",
+            b"\x80\x02cmy.program\nState\n)\x81.".to_vec(),
+            "my.program.State without a tensor",
+            "torch.save(model.state_dict(), FILE)",
+        ),
+    ];
+    for (name, content, what, remedy) in cases {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        let message = refusal(&path);
+        assert!([what, remedy, name].iter().all(|part| message.contains(part)), "{message}");
+    }
+    let inner = folder.path().join("downloaded");
+    fs::create_dir(&inner).unwrap();
+    fs::write(inner.join("model.safetensors"), "x").unwrap();
+    let message = refusal(&inner);
+    assert!(message.contains("give the file itself") && message.contains("model.safetensors"), "{message}");
+}
+
+#[test]
+fn a_whole_module_is_read_as_its_state_dict_and_objects_of_any_class_are_passed_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("module.pth");
+    let tensor = |name: &str| repeated(&[(name.into(), vec![3])], 1);
+    // Without the protocol, the empty dictionary and the last opcode: a key and its value, set.
+    let pair = |name: &str| tensor(name)[3..tensor(name).len() - 1].to_vec();
+    let text = |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let table = |name: &str, pairs: &[u8]| [&text(name)[..], b"}", pairs, b"s"].concat();
+    let module = |tables: &[u8]| [&b"cmy.program\nNet\n)\x81}"[..], tables, b"b"].concat();
+    let buffers = [pair("running_mean"), pair("scratch")].concat();
+    let hidden =
+        [&text("_non_persistent_buffers_set")[..], b"c__builtin__\nset\n]", &text("scratch"), b"a\x85Rs"].concat();
+    let inner = module(
+        &[table("_parameters", &pair("weight")), table("_buffers", &buffers), table("_modules", b""), hidden].concat(),
+    );
+    let modules = [&text("0")[..], &inner, b"s"].concat();
+    let outer = module(
+        &[table("_parameters", b""), table("_buffers", b""), table("_modules", &modules), pair("note")].concat(),
+    );
+    // A defaultdict and a deque with things in them, an object that holds itself, and the module.
+    let others = [
+        &text("d")[..],
+        b"ccollections\ndefaultdict\nc__builtin__\nint\n\x85R",
+        &text("k"),
+        b"K\x01ss",
+        &text("q"),
+        b"ccollections\ndeque\n)R(K\x01K\x02es",
+        &text("o"),
+        b"cmy.program\nNode\n)\x81q\x09}",
+        &text("me"),
+        b"h\x09sbs",
+    ]
+    .concat();
+    let pickle = [&b"\x80\x02}"[..], &others, &text("model"), &outer, b"s."].concat();
+    torch_zip(&path, &pickle, &1f32.to_le_bytes(), CompressionMethod::Stored);
+    let dict = StateDict::open(&path).unwrap();
+    assert_eq!(dict.names().collect::<Vec<_>>(), ["model.0.running_mean", "model.0.weight"]);
+    assert_eq!(dict.read("model.0.", ["weight"].into_iter()).unwrap()["weight"], ones(&[3]));
 }
 
 #[test]
@@ -183,7 +407,9 @@ fn a_file_cut_short_anywhere_is_an_error() {
 fn changed_bytes_never_panic() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("changed.pth");
-    for name in ["torch_zip.pth", "torch_legacy_ddp.pth", "torch_tar.pth", "torch_views_bf16.pth"] {
+    for name in
+        ["torch_zip.pth", "torch_legacy_ddp.pth", "torch_tar.pth", "torch_views_bf16.pth", "torch_lightly_f16.ckpt"]
+    {
         let whole = fs::read(data(name)).unwrap();
         let pickle = whole.windows(4).position(|bytes| bytes == b"\x80\x02}q").unwrap_or(0);
         let mut refused = 0;
@@ -267,15 +493,32 @@ fn hostile_files_are_refused_before_they_cost_anything() {
     let message = refusal(&path);
     assert!(message.contains("expected at most 4194304"), "{message}");
 
-    for pickle in [
-        // Lists in lists; a list that holds itself many times over; a call.
-        [&b"\x80\x02"[..], &vec![b']'; 100_000], &vec![b'a'; 99_999], b"."].concat(),
-        [&b"\x80\x02]q\0"[..], &b"(h\0h\0h\0h\0h\0h\0h\0h\0h\0h\0eq\0".repeat(20), b"."].concat(),
-        b"\x80\x02cposix\nsystem\n(X\x0e\0\0\0touch executedtR.".to_vec(),
+    for (pickle, reason) in [
+        // Lists in lists; lists of ten times the list before, ten times over; one that holds itself; a call.
+        (
+            [&b"\x80\x02"[..], &vec![b']'; 100_000], &vec![b'a'; 99_999], b"."].concat(),
+            "a pickle of a list without a tensor",
+        ),
+        (
+            [
+                &b"\x80\x02]q\0"[..],
+                &(0..10u8)
+                    .flat_map(|at| [&b"]q"[..], &[at + 1], b"(", &[b'h', at].repeat(10), b"e"].concat())
+                    .collect::<Vec<u8>>(),
+                b".",
+            ]
+            .concat(),
+            "hold each other many times over",
+        ),
+        ([&b"\x80\x02]q\0"[..], &b"(h\0h\0h\0h\0h\0h\0h\0h\0h\0eq\0".repeat(20), b"."].concat(), "without a tensor"),
+        (
+            b"\x80\x02cposix\nsystem\n(X\x0e\0\0\0touch executedtR.".to_vec(),
+            "a pickle of posix.system without a tensor",
+        ),
     ] {
         torch_zip(&path, &pickle, &[], CompressionMethod::Stored);
         let message = refusal(&path);
-        assert!(message.contains("hostile.pth: expected a complete file of weights"), "{message}");
+        assert!(message.contains("hostile.pth: expected ") && message.contains(reason), "{message}");
     }
     assert!(!Path::new("executed").exists());
 }

@@ -1,4 +1,4 @@
-//! Encoders of other programs: a ResNet whose tensors have torchvision's names, found in a state dict.
+//! Encoders of other programs: a ResNet found in a state dict, and which of several is meant.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,84 +6,200 @@ use std::path::Path;
 use burn::tensor::Device;
 use byol_data::views::{EvaluationConfig, EvaluationResize, Semantics};
 
-use super::{Encoder, EncoderInfo};
+use super::naming::{self, Naming};
+use super::{Encoder, EncoderInfo, Opened};
 use crate::error::{Error, Result};
 use crate::model::{Arch, BlockKind, ResNet, ResNetConfig, Stem};
 use crate::ops::Precision;
-use crate::weights::{self, StateDict};
+use crate::weights::{self, StateDict, StoredTensors};
 
-/// A tensor that every ResNet has, and nothing else; what stands before it is the prefix.
-const LANDMARK: &str = "layer1.0.conv1.weight";
-
-/// Parts of a prefix that name a slowly moving copy of the network beside it: what such a file hands over is the other.
-const SLOW_COPIES: [&str; 5] =
-    ["encoder_k", "target_encoder", "target_network", "momentum_encoder", "momentum_backbone"];
+/// Words in a prefix that name a slowly moving copy of the network beside it: what such a file hands over is the other.
+/// `momentum_encoder`, `target_network`, `teacher.backbone`, `state_dict_ema`, `encoder_k`.
+const SLOW_WORDS: [&str; 20] = [
+    "target",
+    "teacher",
+    "momentum",
+    "ema",
+    "modelema",
+    "emamodel",
+    "k",
+    "key",
+    "m",
+    "t",
+    "swa",
+    "avg",
+    "average",
+    "averaged",
+    "polyak",
+    "shadow",
+    "slow",
+    "targetnet",
+    "teachernet",
+    "mean",
+];
 
 /// Networks of one file that are looked at; more are no checkpoint of one encoder.
 const MAX_NETWORKS: usize = 16;
 
-/// A complete ResNet under one prefix.
-struct Found<'a> {
-    prefix: &'a str,
+/// A complete ResNet.
+struct Found {
+    naming: Naming,
     resnet: ResNetConfig,
     channels: usize,
+    /// As torchvision calls them.
     names: Vec<String>,
 }
 
-/// Opens the ResNet in `dict`; see [`Encoder::open`] for what is inferred and assumed.
-pub(super) fn open(dict: &StateDict, path: &Path, device: &Device) -> Result<Encoder> {
-    let Found { prefix, resnet, channels, names } = find(dict, path)?;
-    let tensors = dict.read(prefix, names.iter().map(String::as_str))?;
-    let network = weights::fill(ResNet::new(&resnet, channels, device), "", &tensors, path)?;
-    let file = path.file_name().unwrap_or(path.as_os_str()).display();
-    let under = match prefix.strip_suffix('.') {
-        Some(prefix) => format!(" under `{prefix}`"),
-        None => String::new(),
-    };
-    let training = format!("weights of {file}{under} (not trained by byol)");
-    let info = EncoderInfo::new(resnet, preprocessing(resnet.stem, channels), Precision::F32, training, 0, 0);
-    Ok(Encoder { network, info })
+impl Found {
+    fn is_slow(&self) -> bool {
+        is_slow(&self.naming.prefix)
+    }
+
+    /// The tensors under torchvision's names.
+    fn read(&self, dict: &StateDict) -> Result<StoredTensors> {
+        let theirs: Vec<String> = self.names.iter().map(|name| self.naming.of(name)).collect();
+        let mut tensors = dict.read("", theirs.iter().map(String::as_str))?;
+        let renamed =
+            self.names.iter().zip(&theirs).filter_map(|(ours, theirs)| Some((ours.clone(), tensors.remove(theirs)?)));
+        Ok(renamed.collect())
+    }
 }
 
-/// The one ResNet of the file.
-fn find<'a>(dict: &'a StateDict, path: &Path) -> Result<Found<'a>> {
+/// Opens a ResNet in `dict`, that under `asked` if it is given; see [`Encoder::open`] for what is inferred and assumed.
+pub(super) fn open(dict: &StateDict, path: &Path, asked: Option<&str>, device: &Device) -> Result<Opened> {
+    let (found, others) = find(dict, path, asked)?;
+    // First, for it refuses what repeats values: a small file may ask for a huge network.
+    let tensors = found.read(dict)?;
+    let network = weights::fill(ResNet::new(&found.resnet, found.channels, device), "", &tensors, path)?;
+    let file = path.file_name().unwrap_or(path.as_os_str()).display();
+    let under = match found.naming.shown() {
+        "" => String::new(),
+        prefix => format!(" under `{prefix}`"),
+    };
+    let note = note(&found, &others).map(|note| format!("{file}: {note}"));
+    let training = format!("weights of {file}{under} (not trained by byol)");
+    let (resnet, preprocessing) = (found.resnet, preprocessing(found.resnet.stem, found.channels));
+    let info = EncoderInfo::new(resnet, preprocessing, Precision::F32, training, 0, 0);
+    Ok(Opened { encoder: Encoder { network, info }, note })
+}
+
+/// What was taken where the file left a choice, and what was assumed where programs differ.
+fn note(found: &Found, others: &[String]) -> Option<String> {
+    let taken = quoted(found.naming.shown());
+    let what = if found.is_slow() { ", a slowly moving copy" } else { "" };
+    let choice = match others {
+        [] if found.is_slow() => Some(format!("took the network under {taken}{what}; the file has no other")),
+        [] => None,
+        [first, ..] => {
+            let listed: Vec<String> = others.iter().map(|other| quoted(other)).collect();
+            let how = if first.is_empty() { "\"\"" } else { first };
+            Some(format!("took the network under {taken}{what}; it also has {} (--prefix {how})", listed.join(", ")))
+        }
+    };
+    let stem = (found.resnet.stem == Stem::Cifar).then(|| {
+        "its stem of 3×3 is taken for one of stride 1 and padding 1 without pooling, which no file says".to_owned()
+    });
+    let notes: Vec<String> = choice.into_iter().chain(stem).collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
+}
+
+fn quoted(prefix: &str) -> String {
+    match prefix {
+        "" => "no prefix".to_owned(),
+        prefix => format!("`{prefix}`"),
+    }
+}
+
+fn is_slow(prefix: &str) -> bool {
+    let mut words = String::new();
+    let mut is_after_small = false;
+    for c in prefix.chars() {
+        // `targetNetwork`.
+        if !c.is_alphanumeric() || (c.is_uppercase() && is_after_small) {
+            words.push(' ');
+        }
+        is_after_small = c.is_lowercase();
+        words.extend(c.to_lowercase().filter(|c| c.is_alphanumeric()));
+    }
+    words.split(' ').any(|word| SLOW_WORDS.contains(&word))
+}
+
+/// Whether the parts of `asked` stand one after the other in `prefix`.
+fn is_under(prefix: &str, asked: &str) -> bool {
+    match asked.trim_matches('.') {
+        "" => prefix.is_empty(),
+        asked => format!(".{prefix}").contains(&format!(".{asked}.")),
+    }
+}
+
+/// The one ResNet that is meant, and the prefixes of those that are not.
+fn find(dict: &StateDict, path: &Path, asked: Option<&str>) -> Result<(Found, Vec<String>)> {
     let wrong = |problem: String| {
         let expected = "expected the state dict of a ResNet-18, -34, -50, -101, -152 or -200 of any width with torchvision's \
-                        names (no wide, grouped or other variants)";
+                        names, or places in a Sequential for them (no wide, grouped or other variants)";
         Error::path(path, format!("{problem}; {expected}"))
     };
-    let mut prefixes: Vec<&str> = dict.names().filter_map(|name| name.strip_suffix(LANDMARK)).collect();
-    prefixes.retain(|prefix| prefix.is_empty() || prefix.ends_with('.'));
-    prefixes.sort_by_key(|prefix| prefix.len());
-    if prefixes.len() > MAX_NETWORKS {
-        return Err(wrong(format!("{} networks in this file; save one of them alone", prefixes.len())));
+    let listed = |prefixes: &[String]| {
+        let shown: Vec<String> = prefixes.iter().map(|prefix| quoted(prefix)).take(MAX_NETWORKS).collect();
+        shown.join(", ")
+    };
+    let (mut namings, mut problems) = naming::find(dict);
+    let all: Vec<String> = namings.iter().map(|naming| naming.shown().to_owned()).collect();
+    if let Some(asked) = asked {
+        // One that is named in full is meant, whatever holds its name.
+        let is_whole = |naming: &Naming| naming.shown() == asked.trim_matches('.');
+        match namings.iter().any(is_whole) {
+            true => namings.retain(is_whole),
+            false => namings.retain(|naming| is_under(&naming.prefix, asked)),
+        }
+        if namings.is_empty() && !all.is_empty() {
+            let expected = format!("a part of one of the prefixes in {}: {}", path.display(), listed(&all));
+            return Err(Error::Flag { flag: "--prefix", expected, got: asked.to_owned() });
+        }
     }
-    let (mut complete, mut problems) = (Vec::new(), Vec::new());
-    for prefix in &prefixes {
-        match inspect(dict, prefix) {
+    if namings.len() > MAX_NETWORKS {
+        return Err(wrong(format!(
+            "{} networks in this file; choose one with --prefix, as in {}",
+            namings.len(),
+            quoted(&all[0])
+        )));
+    }
+    let mut complete = Vec::new();
+    for naming in namings {
+        match inspect(dict, naming) {
             Ok(found) => complete.push(found),
             Err(problem) => problems.push(problem),
         }
     }
-    if complete.len() > 1 {
-        complete.retain(|found| !found.prefix.split('.').any(|part| SLOW_COPIES.contains(&part)));
+    if complete.iter().any(|found| !found.is_slow()) {
+        complete.retain(|found| !found.is_slow());
     }
+    let mut equal = BTreeSet::new();
     // The same network under several names, as when a wrapper also keeps it as its own.
     while let [first, .., last] = &complete[..]
         && same(dict, first, last)?
     {
-        complete.pop();
+        equal.extend(complete.pop().map(|found| found.naming.shown().to_owned()));
     }
     match (complete.pop(), problems.into_iter().next()) {
-        (Some(found), _) if complete.is_empty() => Ok(found),
-        (Some(_), _) => {
-            let several: Vec<String> = prefixes.iter().map(|prefix| format!("`{prefix}`")).take(6).collect();
-            Err(wrong(format!("several different networks, under {}; save one of them alone", several.join(", "))))
+        (Some(found), _) if complete.is_empty() => {
+            let is_other = |prefix: &String| prefix != found.naming.shown() && !equal.contains(prefix);
+            let others = all.into_iter().filter(is_other).collect();
+            Ok((found, others))
+        }
+        (Some(found), _) => {
+            complete.push(found);
+            let several: Vec<String> = complete.iter().map(|found| found.naming.shown().to_owned()).collect();
+            let problem =
+                format!("several different networks, under {}; choose one of them with --prefix", listed(&several));
+            Err(Error::path(path, problem))
         }
         (None, Some(problem)) => Err(wrong(problem)),
         (None, None) => Err(wrong(match dict.names().next() {
             Some(first) => {
-                format!("tensor `{LANDMARK}` is missing under every prefix; the first of the file is `{first}`")
+                format!(
+                    "no tensor `layer1.0.conv1.weight` or the like under any prefix; the first of the file is `{first}`"
+                )
             }
             None => "no tensors in this file".to_owned(),
         })),
@@ -91,77 +207,54 @@ fn find<'a>(dict: &'a StateDict, path: &Path) -> Result<Found<'a>> {
 }
 
 fn same(dict: &StateDict, one: &Found, other: &Found) -> Result<bool> {
-    if one.names != other.names {
-        return Ok(false);
-    }
-    for name in &one.names {
-        let name = || std::iter::once(name.as_str());
-        if dict.read(one.prefix, name())? != dict.read(other.prefix, name())? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    Ok(one.names == other.names && one.read(dict)? == other.read(dict)?)
 }
 
-/// Which ResNet is complete under `prefix`.
+/// Which ResNet is complete there.
 ///
 /// # Errors
 /// The first tensor that is missing, has an unexpected shape or has no place.
-fn inspect<'a>(dict: &StateDict, prefix: &'a str) -> std::result::Result<Found<'a>, String> {
-    let shape = |name: &str| dict.shape(&format!("{prefix}{name}"));
-    let first = shape("conv1.weight").ok_or_else(|| format!("tensor `{prefix}conv1.weight` is missing"))?;
+fn inspect(dict: &StateDict, naming: Naming) -> std::result::Result<Found, String> {
+    let shape = |name: &str| dict.shape(&naming.of(name));
+    let conv = naming.of("conv1.weight");
+    let first = dict.shape(&conv).ok_or_else(|| format!("tensor `{conv}` is missing"))?;
     let (stem_channels, channels, stem) = match first {
         &[outputs, inputs, 7, 7] => (outputs, inputs, Stem::Imagenet),
         &[outputs, inputs, 3, 3] => (outputs, inputs, Stem::Cifar),
-        other => {
-            return Err(format!(
-                "tensor `{prefix}conv1.weight` has shape {other:?}, expected [_, _, 7, 7] or [_, _, 3, 3]"
-            ));
-        }
+        other => return Err(format!("tensor `{conv}` has shape {other:?}, expected [_, _, 7, 7] or [_, _, 3, 3]")),
     };
     let kind = match shape("layer1.0.conv3.weight") {
         Some(_) => BlockKind::Bottleneck,
         None => BlockKind::Basic,
     };
-    let arch = closest(dict, prefix, kind, stem_channels)
-        .ok_or_else(|| format!("tensor `{prefix}conv1.weight` has {stem_channels} outputs, expected 1 to 1024"))?;
+    let arch = closest(dict, &naming, kind, stem_channels)
+        .ok_or_else(|| format!("tensor `{conv}` has {stem_channels} outputs, expected 1 to 1024"))?;
     let first_group_projection = kind == BlockKind::Basic && shape("layer1.0.downsample.0.weight").is_some();
     let resnet = ResNetConfig { first_group_projection, ..ResNetConfig::torchvision(arch, stem) };
     let tensors = tensors(&resnet, channels);
     for (name, expected) in &tensors {
-        match shape(name) {
+        let full = naming.of(name);
+        match dict.shape(&full) {
             Some(got) if got == expected => {}
-            Some(got) => {
-                return Err(format!("tensor `{prefix}{name}` has shape {got:?}, expected {expected:?} as in {arch}"));
-            }
-            None => return Err(format!("tensor `{prefix}{name}` of {arch} is missing")),
+            Some(got) => return Err(format!("tensor `{full}` has shape {got:?}, expected {expected:?} as in {arch}")),
+            None => return Err(format!("tensor `{full}` of {arch} is missing")),
         }
     }
     let names: Vec<String> = tensors.into_iter().map(|(name, _)| name).collect();
     // What computes inside of the network must be ours; what comes after it (`fc`, a projector, a queue) is left out.
-    let known: BTreeSet<&str> = names.iter().map(String::as_str).collect();
-    let inside = |name: &&str| {
-        let part = name.split('.').next().unwrap_or_default().trim_end_matches(|c: char| c.is_ascii_digit());
-        ["conv", "bn", "layer"].contains(&part)
-    };
-    let unknown = |name: &&str| !known.contains(name) && !name.ends_with(".num_batches_tracked");
-    match dict.names().filter_map(|name| name.strip_prefix(prefix)).filter(inside).find(unknown) {
-        Some(name) => Err(format!("tensor `{prefix}{name}` has no place in {arch}")),
-        None => Ok(Found { prefix, resnet, channels, names }),
+    let known: BTreeSet<String> = names.iter().map(|name| naming.of(name)).collect();
+    let unknown = |name: &&str| !known.contains(*name) && !name.ends_with(".num_batches_tracked");
+    match dict.names().filter(|name| naming.is_inside(name)).find(unknown) {
+        Some(name) => Err(format!("tensor `{name}` has no place in {arch}")),
+        None => Ok(Found { naming, resnet, channels, names }),
     }
 }
 
 /// The depth with the blocks that are there, else the lowest that has them all, else the highest, so that what is missing
 /// or too much can be named. `None` for an impossible width.
-fn closest(dict: &StateDict, prefix: &str, kind: BlockKind, stem_channels: usize) -> Option<Arch> {
-    let mut blocks = [0usize; 4];
-    for name in dict.names().filter_map(|name| name.strip_prefix(prefix)?.strip_prefix("layer")) {
-        let mut parts = name.split('.');
-        let mut number = || parts.next()?.parse::<usize>().ok();
-        if let (Some(group @ 1..=4), Some(block)) = (number(), number()) {
-            blocks[group - 1] = blocks[group - 1].max(block.saturating_add(1));
-        }
-    }
+fn closest(dict: &StateDict, naming: &Naming, kind: BlockKind, stem_channels: usize) -> Option<Arch> {
+    let blocks: [usize; 4] =
+        std::array::from_fn(|group| naming.blocks(dict, group).max().map_or(0, |last| last.saturating_add(1)));
     let has_all = |arch: &Arch| arch.blocks().iter().zip(&blocks).all(|(has, there)| has >= there);
     let of_kind = || Arch::all(stem_channels).filter(|arch| arch.block_kind() == kind);
     of_kind().find(|arch| arch.blocks() == blocks).or_else(|| of_kind().find(has_all)).or_else(|| of_kind().last())

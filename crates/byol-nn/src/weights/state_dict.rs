@@ -1,31 +1,27 @@
 //! Tensors that other programs saved: safetensors, or what `torch.save` writes.
 //!
-//! Nothing in a file is executed. A pickle is read by `pytorch-reader`, which knows the calls that rebuild tensors and
-//! refuses the rest, nests 1000 levels deep at most and bounds what its memo copies. On top of that, before anything of the
-//! size is read:
+//! Nothing in a file is executed: of a pickle, the calls that rebuild tensors are known, and all others stay names
+//! ([`super::pickle`]). Before anything of the size is read:
 //!
 //! - the entries of a zip or tar file may not claim more than the file holds, so nothing is compressed or sparse
 //!   (`torch.save` does neither);
-//! - the pickle of a zip file may have 4 MiB, those of a ResNet-200 having 0.2. The pickle of the older forms ends somewhere
-//!   in the file: parsed, it takes up to a hundred times its size, and so does such a file that is all pickle;
+//! - the pickle of a zip file may have 4 MiB, those of a ResNet-200 having 0.2, and any pickle two million values;
 //! - the tensors that are read may not have more values than the file has, so views that repeat values are refused.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{bf16, f16};
-use pytorch_reader::{DType, PickleError, PytorchError, PytorchReader};
 use safetensors::tensor::{Dtype, SafeTensors};
-use zip::ZipArchive;
 
-use super::{StoredTensor, StoredTensors, Values};
+use super::file_kind::{self, ARRAYS, Kind, SAVE};
+use super::objects::{Found, Strided};
+use super::torch_file::{Refusal, TorchFile, is_tar, is_zip};
+use super::{Number, StoredTensor, StoredTensors, Values};
 use crate::error::{Error, Result};
-
-/// Largest pickle in a zip file, in bytes.
-const MAX_PICKLE_BYTES: u64 = 4 << 20;
 
 /// Longest reason of a library that is passed on, in characters: it may quote the file.
 const MAX_REASON_CHARS: usize = 200;
@@ -37,6 +33,8 @@ pub struct StateDict {
     file_bytes: u64,
     /// The whole file if it is safetensors.
     bytes: Vec<u8>,
+    /// The opened file if it is PyTorch's.
+    torch: Option<TorchFile>,
     metadata: BTreeMap<String, String>,
     entries: BTreeMap<String, Entry>,
 }
@@ -48,32 +46,12 @@ struct Entry {
     place: Place,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Number {
-    F64,
-    F32,
-    F16,
-    Bf16,
-    /// Counters, masks and the like, which are no weights.
-    Other(usize),
-}
-
-impl Number {
-    fn bytes(self) -> usize {
-        match self {
-            Self::F64 => 8,
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
-            Self::Other(bytes) => bytes,
-        }
-    }
-}
-
 #[derive(Debug)]
 enum Place {
     /// In [`StateDict::bytes`].
     Safetensors(Range<usize>),
-    Pytorch(pytorch_reader::Tensor),
+    /// In [`StateDict::torch`].
+    Pytorch(Strided),
 }
 
 impl StateDict {
@@ -88,14 +66,16 @@ impl StateDict {
             path: path.to_owned(),
             file_bytes,
             bytes: Vec::new(),
+            torch: None,
             metadata: BTreeMap::new(),
             entries: BTreeMap::new(),
         };
         if is_safetensors(&head) {
             dict.index_safetensors()?;
+        } else if let Some(kind) = file_kind::of_head(&head, path) {
+            return Err(another(path, &kind));
         } else {
-            check_sizes(path, &head, file_bytes).map_err(|reason| malformed(path, &reason))?;
-            dict.index_pytorch()?;
+            dict.index_pytorch(&head)?;
         }
         Ok(dict)
     }
@@ -162,22 +142,22 @@ impl StateDict {
 
     fn floats(&self, name: &str, entry: &Entry) -> Result<Vec<f32>> {
         let read;
-        // PyTorch's are handed over in the machine's order of bytes.
-        let (bytes, reverse) = match &entry.place {
-            Place::Safetensors(range) => (&self.bytes[range.clone()], false),
-            Place::Pytorch(tensor) => {
-                read = tensor.read().map_err(|error| match error.raw_os_error() {
+        let bytes = match (&entry.place, &self.torch) {
+            (Place::Safetensors(range), _) => &self.bytes[range.clone()],
+            (Place::Pytorch(_), None) => return Err(malformed(&self.path, "no storages")),
+            (Place::Pytorch(tensor), Some(file)) => {
+                read = file.read(tensor).map_err(|error| match error.raw_os_error() {
                     Some(_) => Error::io("read", &self.path)(error),
                     None => malformed(&self.path, &error.to_string()),
                 })?;
-                (&read[..], cfg!(target_endian = "big"))
+                &read[..]
             }
         };
         Ok(match entry.number {
-            Number::F64 => decode(bytes, reverse, |x| f64::from_le_bytes(x) as f32),
-            Number::F32 => decode(bytes, reverse, f32::from_le_bytes),
-            Number::F16 => decode(bytes, reverse, |x| f16::from_le_bytes(x).to_f32()),
-            Number::Bf16 => decode(bytes, reverse, |x| bf16::from_le_bytes(x).to_f32()),
+            Number::F64 => decode(bytes, |x| f64::from_le_bytes(x) as f32),
+            Number::F32 => decode(bytes, f32::from_le_bytes),
+            Number::F16 => decode(bytes, |x| f16::from_le_bytes(x).to_f32()),
+            Number::Bf16 => decode(bytes, |x| bf16::from_le_bytes(x).to_f32()),
             Number::Other(_) => {
                 let problem = format!("tensor `{name}` is of another type, expected f32, f16, bf16 or f64");
                 return Err(Error::path(&self.path, problem));
@@ -206,37 +186,34 @@ impl StateDict {
         Ok(())
     }
 
-    fn index_pytorch(&mut self) -> Result<()> {
-        let reader = PytorchReader::new(&self.path).map_err(|error| self.reading(error))?;
-        for (name, tensor) in reader.into_tensors() {
-            let number = match tensor.dtype() {
-                DType::F64 => Number::F64,
-                DType::F32 => Number::F32,
-                DType::F16 => Number::F16,
-                DType::BF16 => Number::Bf16,
-                other => Number::Other(other.size()),
+    fn index_pytorch(&mut self, head: &[u8]) -> Result<()> {
+        let file = File::open(&self.path).map_err(Error::io("read", &self.path))?;
+        let (file, Found { tensors, unread }, class) =
+            TorchFile::open(file, head, self.file_bytes).map_err(|refusal| match refusal {
+                Refusal::Kind(kind) => another(&self.path, &kind),
+                Refusal::Damaged(reason) => malformed(&self.path, &reason),
+            })?;
+        if tensors.is_empty() {
+            let (what, remedy) = match unread.first() {
+                Some(unread) if unread.starts_with("numpy") => (format!("{class} with NumPy arrays in it"), ARRAYS),
+                Some(unread) => (format!("{class} with tensors in a form that is not read ({unread})"), SAVE),
+                None => (format!("{class} without a tensor in it"), SAVE),
             };
-            let entry = Entry { shape: tensor.shape().to_vec(), number, place: Place::Pytorch(tensor) };
+            let what = format!("a pickle of {}", shortened(&what));
+            return Err(another(&self.path, &Kind { what, remedy: remedy.to_owned() }));
+        }
+        for (name, tensor) in tensors {
+            let entry = Entry { shape: tensor.shape.clone(), number: tensor.number, place: Place::Pytorch(tensor) };
             self.entries.insert(name, entry);
         }
+        self.torch = Some(file);
         Ok(())
     }
+}
 
-    /// A reader's error in our words.
-    fn reading(&self, error: PytorchError) -> Error {
-        match error {
-            PytorchError::Io(error) if error.raw_os_error().is_some() => Error::io("read", &self.path)(error),
-            PytorchError::Pickle(PickleError::UnsupportedType(kind)) => {
-                let problem = format!(
-                    "holds a {} with tensors in it, which is not read; save the state dict alone with \
-                     torch.save(model.state_dict(), FILE)",
-                    shortened(&kind)
-                );
-                Error::path(&self.path, problem)
-            }
-            error => malformed(&self.path, &error.to_string()),
-        }
-    }
+/// A file that is something else.
+fn another(path: &Path, Kind { what, remedy }: &Kind) -> Error {
+    Error::path(path, format!("expected weights as torch.save or safetensors write them, got {what}; {remedy}"))
 }
 
 fn malformed(path: &Path, reason: &str) -> Error {
@@ -258,14 +235,8 @@ fn shortened(reason: &str) -> String {
     text
 }
 
-fn decode<const N: usize>(bytes: &[u8], reverse: bool, one: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    let ordered = |mut number: [u8; N]| {
-        if reverse {
-            number.reverse();
-        }
-        number
-    };
-    bytes.as_chunks().0.iter().map(|&number| one(ordered(number))).collect()
+fn decode<const N: usize>(bytes: &[u8], one: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|&number| one(number)).collect()
 }
 
 /// Enough of the file to tell what it is.
@@ -279,45 +250,6 @@ fn head(path: &Path) -> Result<Vec<u8>> {
 /// The length of a JSON header and its brace.
 fn is_safetensors(head: &[u8]) -> bool {
     head.get(5..9) == Some(b"\0\0\0{")
-}
-
-fn is_zip(head: &[u8]) -> bool {
-    head.starts_with(b"PK\x03\x04")
-}
-
-fn is_tar(head: &[u8]) -> bool {
-    head.get(257..262) == Some(b"ustar")
-}
-
-/// That no entry of an archive becomes larger than it is in the file.
-fn check_sizes(path: &Path, head: &[u8], file_bytes: u64) -> std::result::Result<(), String> {
-    let open = || File::open(path).map(BufReader::new).map_err(|error| error.to_string());
-    let mut total = 0u64;
-    let mut add = |name: &str, bytes: u64| {
-        total = total.saturating_add(bytes);
-        match total > file_bytes {
-            true => Err(format!("{name} and the entries before it claim {total} bytes, the file has {file_bytes}")),
-            false => Ok(()),
-        }
-    };
-    if is_zip(head) {
-        let mut archive = ZipArchive::new(open()?).map_err(|error| error.to_string())?;
-        for place in 0..archive.len() {
-            let entry = archive.by_index_raw(place).map_err(|error| error.to_string())?;
-            let name = entry.name().map_err(|error| error.to_string())?.into_owned();
-            add(&name, entry.size())?;
-            if name.ends_with("data.pkl") && entry.size() > MAX_PICKLE_BYTES {
-                return Err(format!("{name} has {} bytes, expected at most {MAX_PICKLE_BYTES}", entry.size()));
-            }
-        }
-    } else if is_tar(head) {
-        let mut archive = tar::Archive::new(open()?);
-        for entry in archive.entries_with_seek().map_err(|error| error.to_string())? {
-            let entry = entry.map_err(|error| error.to_string())?;
-            add(&String::from_utf8_lossy(&entry.path_bytes()), entry.size())?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
