@@ -7,11 +7,11 @@ use byol::export::{check_free, write_embeddings};
 use byol_data::Dataset;
 use byol_eval::{extract, waiting};
 use byol_nn::Result;
-use byol_nn::encoder::Encoder;
 
 use crate::data::{DataArguments, tell_notes};
 use crate::device::Compute;
 use crate::limits::Limits;
+use crate::network::NetworkChoice;
 use crate::screen::say;
 use crate::{Ending, show};
 
@@ -19,6 +19,8 @@ use crate::{Ending, show};
 pub struct Arguments {
     /// Run folder, .safetensors or PyTorch file, or random:ARCH[:STEM[:SIZE]]
     encoder: String,
+    #[command(flatten)]
+    network: NetworkChoice,
     #[command(flatten)]
     data: DataArguments,
     /// File to write: .npy (with a .names.csv beside it) or .csv
@@ -40,7 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     let roots = arguments.data.roots();
     check_free(&arguments.out, &roots)?;
     let device = arguments.compute.open()?;
-    let mut encoder = Encoder::open(&arguments.encoder, &device)?;
+    let mut encoder = arguments.network.open(&arguments.encoder, &device)?;
     let limits = arguments.limits.of(&arguments.encoder, &encoder.info, &arguments.data)?;
     let dataset = waiting("opening the data", || Dataset::open_all(&roots, arguments.split.as_deref(), &limits))?;
     let dataset = Arc::new(dataset);

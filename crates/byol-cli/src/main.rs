@@ -15,6 +15,7 @@ mod examples;
 mod interrupt;
 mod limits;
 mod mistakes;
+mod network;
 mod predict;
 mod pretrain;
 mod preview;

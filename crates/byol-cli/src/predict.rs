@@ -16,6 +16,7 @@ use byol_nn::ops::Device;
 use crate::data::{DataArguments, tell_notes};
 use crate::device::Compute;
 use crate::limits::Limits;
+use crate::network::NetworkChoice;
 use crate::screen::{row, say, state};
 use crate::{Ending, show};
 
@@ -23,6 +24,8 @@ use crate::{Ending, show};
 pub struct Arguments {
     /// The encoder that the classifier was trained on: run folder, .safetensors or PyTorch file
     encoder: String,
+    #[command(flatten)]
+    network: NetworkChoice,
     /// File that `byol eval linear ENCODER LABELLED --save FILE` wrote
     classifier: PathBuf,
     #[command(flatten)]
@@ -51,7 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     check_free(&arguments.out, &inputs)?;
     let classifier = LinearClassifier::open(&arguments.classifier)?;
     let device = arguments.compute.open()?;
-    let mut encoder = Encoder::open(&arguments.encoder, &device)?;
+    let mut encoder = arguments.network.open(&arguments.encoder, &device)?;
     classifier.check_encoder(&arguments.classifier, &encoder, &arguments.encoder)?;
     let limits = arguments.limits.of(&arguments.encoder, &encoder.info, &arguments.data)?;
     let dataset = waiting("opening the data", || Dataset::open_all(&roots, arguments.split.as_deref(), &limits))?;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
+use byol::WarmStart;
 use byol::config::Config;
 use byol::fit::Choice;
 use byol::pretrain::{GoingOn, PreparedRun, PretrainRequest};
@@ -121,6 +122,9 @@ fn introduce_recipe(recipe: &Recipe) {
     row("data", &recipe.dataset.description());
     tell_notes([&recipe.dataset]);
     row("preset", &recipe.preset_sentence());
+    if let Some(note) = recipe.warm_start.as_ref().and_then(WarmStart::note) {
+        row("weights", note);
+    }
     for Choice { key, value, reason } in &recipe.choices {
         row("chosen", &format!("{key} {value}: {reason}"));
     }

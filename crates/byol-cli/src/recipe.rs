@@ -40,6 +40,10 @@ pub struct RecipeArguments {
     /// Start from these weights: a run folder, a .safetensors or PyTorch file (torchvision's, without Python)
     #[arg(long, value_name = "WEIGHTS")]
     init: Option<String>,
+    /// Which network of the file of --init, by what stands before its tensors or a part of that, for example backbone_momentum
+    /// [default: the online one, not the target, teacher or moving average]
+    #[arg(long, value_name = "PREFIX", requires = "init")]
+    prefix: Option<String>,
 }
 
 /// A year is more than any run, and less than what times can hold.
@@ -67,7 +71,8 @@ pub struct SettingsFlags {
 
 impl From<RecipeArguments> for RecipeRequest {
     fn from(arguments: RecipeArguments) -> Self {
-        let RecipeArguments { data, settings, seed, split, minutes, epochs, batch_size, size, arch, init } = arguments;
+        let RecipeArguments { data, settings, seed, split, minutes, epochs, batch_size, size, arch, init, prefix } =
+            arguments;
         let mut request = settings.request(&data);
         let named = [
             ("seed", seed.map(|seed| seed.to_string())),
@@ -77,7 +82,7 @@ impl From<RecipeArguments> for RecipeRequest {
             ("model.arch", arch.map(|arch| arch.to_string())),
         ];
         request.settings.extend(named.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))));
-        Self { split, minutes, init, ..request }
+        Self { split, minutes, init, init_prefix: prefix, ..request }
     }
 }
 

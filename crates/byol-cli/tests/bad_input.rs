@@ -411,6 +411,24 @@ const CASES: &[Case] = &[
         expected: &["run: no encoder.safetensors", "expected a run folder with at least one checkpoint"],
     },
     Case {
+        name: "a prefix where there is one encoder",
+        prepare: nothing,
+        arguments: "eval knn random:resnet18x0.0625:cifar:8 --data data --prefix target",
+        expected: &["--prefix: expected none with random:resnet18x0.0625:cifar:8", "got target"],
+    },
+    Case {
+        name: "a prefix of no weights",
+        prepare: nothing,
+        arguments: "pretrain data --out run TINY --prefix target",
+        expected: &["--init <WEIGHTS>"],
+    },
+    Case {
+        name: "a page in place of weights",
+        prepare: |at| fs::write(at.join("resnet18.pth"), "<!DOCTYPE html><html></html>").unwrap(),
+        arguments: "pretrain data --out run TINY --init resnet18.pth",
+        expected: &["resnet18.pth: expected weights", "got a web page", "download the file itself"],
+    },
+    Case {
         name: "a truncated encoder",
         prepare: |at| {
             finished_run(at);

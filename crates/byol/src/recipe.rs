@@ -49,6 +49,8 @@ pub struct RecipeRequest {
     pub minutes: Option<f64>,
     /// Weights to start from: a run folder or a file.
     pub init: Option<String>,
+    /// Which network of that file, as in [`Encoder::open_under`](byol_nn::encoder::Encoder::open_under).
+    pub init_prefix: Option<String>,
 }
 
 /// Pictures and what to do with them.
@@ -172,7 +174,10 @@ impl RecipeRequest {
 
     fn resolve(&self, dataset: Dataset, device: &Device) -> Result<Recipe> {
         let asked = Overlays::read(self.config.as_deref(), &self.settings)?;
-        let warm_start = self.init.as_deref().map(|from| WarmStart::open(from, device)).transpose()?;
+        let warm_start = match &self.init {
+            Some(from) => Some(WarmStart::open(from, self.init_prefix.as_deref(), device)?),
+            None => None,
+        };
         let named = self.preset.or(asked.preset());
         let (overlays, mut choices) = match &warm_start {
             // What `suggest` will say of a run that has no name.

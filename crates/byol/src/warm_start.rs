@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use byol_nn::encoder::{Encoder, EncoderInfo};
+use byol_nn::encoder::{Encoder, EncoderInfo, Opened};
 use byol_nn::model::ResNetConfig;
 use byol_nn::weights::{self, StoredTensor, StoredTensors, Values};
 use byol_nn::{Error, Result};
@@ -25,22 +25,23 @@ pub struct WarmStart {
     from: String,
     info: EncoderInfo,
     encoder: StoredTensors,
+    note: Option<String>,
     /// Settings and tensors (`online.…`, `target.…`) of a run.
     run: Option<(Config, StoredTensors)>,
 }
 
 impl WarmStart {
-    /// Opens a run folder, one of our encoders or a state dict of another program, as [`Encoder::open`] does.
+    /// Opens a run folder, one of our encoders or a state dict of another program, as [`Encoder::open_under`] does.
     ///
     /// # Errors
-    /// As of [`Encoder::open`]; [`Error::Flag`] for `random:…`, which every run starts from anyway.
-    pub fn open(from: &str, device: &Device) -> Result<Self> {
+    /// As of [`Encoder::open_under`]; [`Error::Flag`] for `random:…`, which every run starts from anyway.
+    pub fn open(from: &str, prefix: Option<&str>, device: &Device) -> Result<Self> {
         if from.starts_with("random:") {
             let expected =
                 "weights: a run folder, a .safetensors or PyTorch file; without --init a run starts from random ones";
             return Err(Error::Flag { flag: "--init", expected: expected.to_owned(), got: from.to_owned() });
         }
-        let Encoder { network, info } = Encoder::open(from, device)?;
+        let Opened { encoder: Encoder { network, info }, note } = Encoder::open_under(from, prefix, device)?;
         let mut encoder = StoredTensors::new();
         weights::collect(&network, "", &mut encoder);
         let run = match RunFolder::open(Path::new(from)) {
@@ -50,7 +51,12 @@ impl WarmStart {
             },
             Err(_) => None,
         };
-        Ok(Self { from: from.to_owned(), info, encoder, run })
+        Ok(Self { from: from.to_owned(), info, encoder, note, run })
+    }
+
+    /// Which network of the file was taken, where it has several.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// What the weights say of the settings of `preset`, beneath those that the person gave, and which of it the person did not.

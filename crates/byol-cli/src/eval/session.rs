@@ -9,7 +9,6 @@ use byol_data::{DataConfig, Dataset};
 use byol_eval::baseline::{self, BaselineOptions};
 use byol_eval::comparison::{Comparison, Frozen, Origin};
 use byol_eval::{Evaluation, KeptOutcomes, LabelledParts, PartsRequest, Row, Stop, open_parts, read_evaluations};
-use byol_nn::encoder::Encoder;
 use byol_nn::{Error, Result};
 
 use super::numbers::{positive, whole_number};
@@ -17,6 +16,7 @@ use crate::data::{DataArguments, tell_notes};
 use crate::device::Compute;
 use crate::interrupt;
 use crate::limits::Limits;
+use crate::network::{NetworkChoice, open_saying};
 use crate::screen::{paragraph, state, talks};
 
 /// The flags of every protocol.
@@ -24,6 +24,8 @@ use crate::screen::{paragraph, state, talks};
 pub struct Common {
     /// Run folder, .safetensors or .pth file, or random:ARCH[:STEM[:SIZE]]
     pub encoder: String,
+    #[command(flatten)]
+    network: NetworkChoice,
     #[command(flatten)]
     pub data: DataArguments,
     /// Pictures to test on [default: the test part of DATA, else a fifth of it held out]
@@ -44,6 +46,9 @@ pub struct Common {
     /// Weights to compare with, for example torchvision's of ImageNet: a .pth or .safetensors file, a run folder
     #[arg(long, value_name = "FILE")]
     pub reference: Option<String>,
+    /// Which network of the file of --reference, as --prefix is for the encoder
+    #[arg(long, value_name = "PREFIX", requires = "reference")]
+    reference_prefix: Option<String>,
     /// Train the supervised baseline for so many epochs, if the run has none yet, and show it beside the encoder
     #[arg(long, value_name = "EPOCHS", value_parser = positive::<f64>)]
     pub supervised_epochs: Option<f64>,
@@ -115,7 +120,7 @@ impl Session {
     /// As [`Self::open`], with pictures opened by `open_data`.
     pub fn open_with(common: &Common, open_data: impl FnOnce(&DataConfig) -> Result<LabelledParts>) -> Result<Self> {
         let device = common.compute.open()?;
-        let encoder = Encoder::open(&common.encoder, &device)?;
+        let encoder = common.network.open(&common.encoder, &device)?;
         let parts = open_data(&common.limits.of(&common.encoder, &encoder.info, &common.data)?)?;
         if talks() {
             paragraph(&parts.description);
@@ -126,7 +131,7 @@ impl Session {
             Err(_) => None,
         };
         let reference = match &common.reference {
-            Some(text) => Some((text.clone(), Encoder::open(text, &device)?)),
+            Some(text) => Some((text.clone(), open_saying(text, common.reference_prefix.as_deref(), &device)?)),
             None => None,
         };
         if let Some((name, reference)) = &reference
