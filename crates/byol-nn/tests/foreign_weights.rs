@@ -168,7 +168,7 @@ fn another_architecture_is_refused_by_the_first_tensor_that_does_not_fit() {
 }
 
 /// Names that other programs give to two networks: that which is taken, and that which follows it slowly.
-const PAIRS: [(&str, &str); 19] = [
+const PAIRS: [(&str, &str); 20] = [
     ("state_dict.backbone.", "state_dict.backbone_momentum."),
     ("state_dict.student_backbone.", "state_dict.teacher_backbone."),
     ("state_dict.encoder.", "state_dict.momentum_encoder."),
@@ -191,6 +191,7 @@ const PAIRS: [(&str, &str); 19] = [
     ),
     ("state_dict.model.", "state_dict.model_k."),
     ("", "mean_teacher."),
+    ("net.", "offline_net."),
 ];
 
 #[test]

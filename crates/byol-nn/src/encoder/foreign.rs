@@ -15,7 +15,7 @@ use crate::weights::{self, StateDict, StoredTensors};
 
 /// Words in a prefix that name a slowly moving copy of the network beside it: what such a file hands over is the other.
 /// `momentum_encoder`, `target_network`, `teacher.backbone`, `state_dict_ema`, `encoder_k`.
-const SLOW_WORDS: [&str; 20] = [
+const SLOW_WORDS: [&str; 23] = [
     "target",
     "teacher",
     "momentum",
@@ -36,6 +36,9 @@ const SLOW_WORDS: [&str; 20] = [
     "targetnet",
     "teachernet",
     "mean",
+    "moving",
+    "offline",
+    "mom",
 ];
 
 /// Networks of one file that are looked at; more are no checkpoint of one encoder.
