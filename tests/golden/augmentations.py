@@ -138,6 +138,88 @@ class Torchvision:
         return F.solarize(x, threshold)
 
 
+def rotate(x, degrees):
+    """Counterclockwise, bilinear, the border reflected with its edge repeated: torch's own sampling."""
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    theta = torch.tensor([[c, -s, 0.0], [s, c, 0.0]], dtype=x.dtype).unsqueeze(0)
+    grid = torch.nn.functional.affine_grid(theta, [1, *x.shape], align_corners=False)
+    return torch.nn.functional.grid_sample(
+        x.unsqueeze(0), grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    ).squeeze(0)
+
+
+def splitmix(*coordinates):
+    """The first 64 bits and more of SplitMix64 at coordinates (seed, stream, epoch, item)."""
+    mask, golden = (1 << 64) - 1, 0x9E3779B97F4A7C15
+
+    def finish(z):
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & mask
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB & mask
+        return z ^ (z >> 31)
+
+    def mix(z):
+        return finish((z + golden) & mask)
+
+    seed, *rest = coordinates
+    state = mix(seed)
+    for part in rest:
+        state = mix(state ^ mix(part))
+    while True:
+        state = (state + golden) & mask
+        yield finish(state)
+
+
+def channel_jitter(x, strength, seed):
+    out = []
+    for channel, plane in enumerate(x):
+        bits = splitmix(seed, 6, 0, channel)
+        factor, offset = ((2 * (next(bits) >> 40) / 2**24 - 1) * strength for _ in range(2))
+        out.append((plane * (1 + factor) + offset).clamp(0, 1))
+    return torch.stack(out)
+
+
+def lowbias32(x):
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
+    return x ^ (x >> np.uint32(16))
+
+
+def noise(x, std, seed):
+    """Box and Muller: the cosine to the first half of a channel, the sine to its second half."""
+    out = []
+    for channel, plane in enumerate(x):
+        keys = next(splitmix(seed, 7, 0, channel))
+        place = np.arange(plane.numel() // 2, dtype=np.uint32) * np.uint32(0x9E3779B9)
+        u = lowbias32(place + np.uint32(keys & 0xFFFFFFFF)) >> np.uint32(8)
+        v = lowbias32(place + np.uint32(keys >> 32)) >> np.uint32(6)
+        radius = std * np.sqrt(-2 * np.log((u + 0.5) / 2**24))
+        quarter, share = v >> np.uint32(24), (v & np.uint32(0xFFFFFF)) / 2**24
+        angle = (quarter + share - 0.5) * (np.pi / 2)
+        z = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
+        out.append(plane + torch.from_numpy(z).view(plane.shape))
+    return torch.stack(out).clamp(0, 1)
+
+
+def erase(x, left, top, width, height):
+    """torchvision's erasing, of a rectangle given as fractions of the view."""
+    column, row = round(left * SIZE), round(top * SIZE)
+    columns, rows = round((left + width) * SIZE) - column, round((top + height) * SIZE) - row
+    return F.erase(x, row, column, rows, columns, torch.zeros(1, dtype=x.dtype))
+
+
+def further_cases(ops, image):
+    """What the paper does not do."""
+    x = ops.resized_crop(image, *SHRUNK)
+    if isinstance(ops, Reference):  # the same under both semantics
+        yield "quarter_turn", torch.rot90(x, 1, (1, 2))
+        yield "rotation", rotate(x, -160.0)
+        yield "channel_jitter", channel_jitter(x, 0.25, 77)
+        yield "noise", noise(x, 0.1, 78)
+    y = rotate(torch.rot90(F.vflip(F.hflip(x)), 3, (1, 2)), 8.0)
+    y = noise(ops.blur(channel_jitter(ops.contrast(y, 0.8), 0.1, 5), 0.9), 0.05, 6)
+    yield "further_chain", erase(F.normalize(y, MEAN, STD), 0.5, 0.5, 0.4, 0.3)
+
+
 def evaluation(ops, image):
     """Crop then resize: the centre square of ⌊0.875·shorter side⌋."""
     _, height, width = image.shape
@@ -168,6 +250,7 @@ def cases(ops, image, brightness):
     y = ops.solarise(ops.blur(y, 0.9), 0.5).clamp(0, 1)
     yield "chain", F.normalize(y, MEAN, STD)
     yield "evaluation", evaluation(ops, image)
+    yield from further_cases(ops, image)
 
 
 def main():

@@ -24,6 +24,10 @@ pub enum Stream {
     Evaluation,
     /// The validation parts of [benchmarks](crate::benchmarks), by benchmark and class.
     HeldOut,
+    /// Factors and offsets of the channels of a view.
+    Channels,
+    /// The noise of a view, by channel.
+    Noise,
 }
 
 impl Random {
@@ -35,6 +39,8 @@ impl Random {
             Stream::Drawing => 3,
             Stream::Evaluation => 4,
             Stream::HeldOut => 5,
+            Stream::Channels => 6,
+            Stream::Noise => 7,
             Stream::View(view) => 16 + u64::from(view),
         };
         let state = [stream, epoch, item].iter().fold(mix(seed), |state, &part| mix(state ^ mix(part)));

@@ -253,3 +253,69 @@ fn the_two_views_of_a_picture_are_drawn_without_regard_to_each_other() {
     assert_independent("areas", one.iter().zip(&two).map(pair));
     assert_share("both flipped", 0.25, one.iter().zip(&two).map(|(one, two)| one.flip && two.flip));
 }
+
+#[test]
+fn what_the_paper_does_not_do_is_drawn_as_its_keys_say() {
+    let config = ViewConfig {
+        flip_vertical_p: 0.3,
+        quarter_turn_p: 0.6,
+        rotate_degrees: 25.0,
+        channel_jitter_p: 0.7,
+        channel_jitter: 0.2,
+        noise_std: 0.08,
+        cutout_p: 0.4,
+        cutout_area: 0.25,
+        ..ViewConfig::t()
+    };
+    let draw = |item| {
+        let mut random = Random::new(5, Stream::View(0), 0, item);
+        ViewParameters::draw(&config, Semantics::Reference, WIDTH_PX, HEIGHT_PX, &mut random)
+    };
+    let draws: Vec<ViewParameters> = (0..DRAWS as u64).map(draw).collect();
+    type Holds = fn(&ViewParameters) -> bool;
+    let operations: [(&str, f64, Holds); 6] = [
+        ("flip", 0.5, |draw| draw.flip),
+        ("vertical flip", 0.3, |draw| draw.flip_vertical),
+        // A turn by 0 degrees is one of four.
+        ("quarter turn", 0.6 * 0.75, |draw| draw.quarter_turns > 0),
+        ("jitter of channels", 0.7, |draw| draw.channel_jitter.is_some()),
+        ("cut-out", 0.4, |draw| draw.cutout.is_some()),
+        ("noise above half", 0.5, |draw| draw.noise.is_some_and(|noise| noise.std > 0.04)),
+    ];
+    for (place, (name, p, holds)) in operations.iter().enumerate() {
+        assert_share(name, *p, draws.iter().map(holds));
+        for (other, q, holds_too) in &operations[..place] {
+            let both = draws.iter().map(|draw| holds(draw) && holds_too(draw));
+            assert_share(&format!("{name} and {other}"), p * q, both);
+        }
+    }
+    let mut turns = [0; 4];
+    draws.iter().for_each(|draw| turns[usize::from(draw.quarter_turns)] += 1);
+    assert_equal_counts("quarter turns", &turns[1..]);
+    let degrees = draws.iter().filter_map(|draw| draw.rotation_degrees);
+    assert_uniform("degrees", degrees.map(|degrees| (f64::from(degrees) + 25.0) / 50.0));
+    let noise = || draws.iter().filter_map(|draw| draw.noise);
+    assert_uniform("σ of the noise", noise().map(|noise| f64::from(noise.std) / 0.08));
+    let seeds: std::collections::HashSet<u64> = noise().map(|noise| noise.seed).collect();
+    assert_eq!(seeds.len(), DRAWS, "every view has noise of its own");
+    let jitters = || draws.iter().filter_map(|draw| draw.channel_jitter);
+    for channel in [0, 2, 11] {
+        let of = || jitters().map(|jitter| jitter.of(channel)).map(|(f, o)| (f64::from(f), f64::from(o)));
+        let spread = |(factor, offset): (f64, f64)| ((factor - 0.8) / 0.4, (offset + 0.2) / 0.4);
+        assert_uniform(&format!("factors of channel {channel}"), of().map(|pair| spread(pair).0));
+        assert_uniform(&format!("offsets of channel {channel}"), of().map(|pair| spread(pair).1));
+        assert_independent(&format!("factor and offset of channel {channel}"), of().map(spread));
+        let next = jitters().map(|jitter| (jitter.of(channel).0, jitter.of(channel + 1).0));
+        let pairs = next.map(|(a, b)| ((f64::from(a) - 0.8) / 0.4, (f64::from(b) - 0.8) / 0.4));
+        assert_independent(&format!("channel {channel} and the next"), pairs);
+    }
+    // With at most a quarter of the area no side is cut to the view: √(0.25 · 3.3) is below 1.
+    let cutouts = || draws.iter().filter_map(|draw| draw.cutout);
+    let [width, height] =
+        [0, 1].map(|side| move |cut: byol_data::views::Cutout| f64::from([cut.width, cut.height][side]));
+    assert_uniform("erased area", cutouts().map(|cut| (width(cut) * height(cut) - 0.02) / 0.23));
+    let aspect = |cut| ((width(cut) / height(cut)).ln() - 0.3f64.ln()) / (3.3f64.ln() - 0.3f64.ln());
+    assert_uniform("log aspect of what is erased", cutouts().map(aspect));
+    assert_uniform("left edge", cutouts().map(|cut| f64::from(cut.left) / (1.0 - width(cut))));
+    assert_uniform("upper edge", cutouts().map(|cut| f64::from(cut.top) / (1.0 - height(cut))));
+}

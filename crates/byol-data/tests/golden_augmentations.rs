@@ -2,8 +2,8 @@
 
 use byol_data::Image;
 use byol_data::views::{
-    CropBox, EvaluationConfig, EvaluationResize, IMAGENET_MEAN, IMAGENET_STD, JitterStep, Semantics, ViewParameters,
-    ViewScratch, Views, ViewsConfig,
+    ChannelJitter, CropBox, Cutout, EvaluationConfig, EvaluationResize, IMAGENET_MEAN, IMAGENET_STD, JitterStep, Noise,
+    Semantics, ViewParameters, ViewScratch, Views, ViewsConfig,
 };
 use safetensors::SafeTensors;
 
@@ -98,6 +98,49 @@ fn check_operations(semantics: Semantics, prefix: &str, brightness: f32, neutral
     Views::new(normalised).unwrap().render(&image, &chain, &mut out, &mut scratch);
     // Normalised values are 1/std ≈ 4.5 times as far apart.
     golden.assert_equal(&format!("{prefix}.chain"), &out, 5.0 * TOLERANCE);
+}
+
+/// What the paper does not do.
+fn check_further_operations(semantics: Semantics, prefix: &str, neutral_brightness: f32) {
+    let (golden, image, mut scratch) = (Golden::read(), photograph(), ViewScratch::default());
+    let raw = ViewsConfig { size_px: SIZE, semantics, mean: vec![0.0; 3], std: vec![1.0; 3], ..Default::default() };
+    let normalised = ViewsConfig { mean: IMAGENET_MEAN.to_vec(), std: IMAGENET_STD.to_vec(), ..raw.clone() };
+    let raw = Views::new(raw).unwrap();
+    let crop = || ViewParameters::crop_only(SHRUNK);
+    let jitter = ChannelJitter { strength: 0.25, seed: 77 };
+    let cases = [
+        ("quarter_turn", ViewParameters { quarter_turns: 1, ..crop() }),
+        ("rotation", ViewParameters { rotation_degrees: Some(-160.0), ..crop() }),
+        ("channel_jitter", ViewParameters { channel_jitter: Some(jitter), ..crop() }),
+        ("noise", ViewParameters { noise: Some(Noise { std: 0.1, seed: 78 }), ..crop() }),
+    ];
+    let mut out = vec![f32::NAN; raw.values()];
+    if semantics == Semantics::Reference {
+        for (name, parameters) in cases {
+            raw.render(&image, &parameters, &mut out, &mut scratch);
+            golden.assert_equal(&format!("{prefix}.{name}"), &out, TOLERANCE);
+        }
+    }
+    let chain = ViewParameters {
+        flip: true,
+        flip_vertical: true,
+        quarter_turns: 3,
+        rotation_degrees: Some(8.0),
+        jitter: only(JitterStep::Contrast(0.8), neutral_brightness),
+        channel_jitter: Some(ChannelJitter { strength: 0.1, seed: 5 }),
+        blur_sigma: Some(0.9),
+        noise: Some(Noise { std: 0.05, seed: 6 }),
+        cutout: Some(Cutout { left: 0.5, top: 0.5, width: 0.4, height: 0.3 }),
+        ..crop()
+    };
+    Views::new(normalised).unwrap().render(&image, &chain, &mut out, &mut scratch);
+    golden.assert_equal(&format!("{prefix}.further_chain"), &out, 5.0 * TOLERANCE);
+}
+
+#[test]
+fn what_the_paper_does_not_do_matches_torch_and_torchvision() {
+    check_further_operations(Semantics::Reference, "reference", 0.0);
+    check_further_operations(Semantics::Torchvision, "torchvision", 1.0);
 }
 
 #[test]

@@ -181,9 +181,20 @@ fn shown(values: &[f32], size_px: usize, channels: usize) -> Image {
 /// What was drawn, only operations that happen.
 fn describe(parameters: &ViewParameters) -> String {
     let crop = parameters.crop;
-    let flip = if parameters.flip { ", flipped" } else { "" };
-    let mut lines =
-        vec![format!("{} × {} px from {}, {}{flip}", crop.width_px, crop.height_px, crop.left_px, crop.top_px)];
+    let mut first = format!("{} × {} px from {}, {}", crop.width_px, crop.height_px, crop.left_px, crop.top_px);
+    if parameters.flip {
+        first += ", flipped";
+    }
+    if parameters.flip_vertical {
+        first += ", upside down";
+    }
+    if parameters.quarter_turns > 0 {
+        first += &format!(", turned {} degrees", 90 * u32::from(parameters.quarter_turns));
+    }
+    if let Some(degrees) = parameters.rotation_degrees {
+        first += &format!(", rotated {degrees:.1} degrees").replace('-', "−");
+    }
+    let mut lines = vec![first];
     if let Some(steps) = &parameters.jitter {
         // A number stays on the line of its name.
         let named = |name: &str, x: f32| format!("{name}\u{a0}{:.2}", x).replace("-0.00", "0.00").replace('-', "−");
@@ -195,6 +206,9 @@ fn describe(parameters: &ViewParameters) -> String {
         });
         lines.push(steps.join(", "));
     }
+    if parameters.channel_jitter.is_some() {
+        lines.push("channels jittered".to_owned());
+    }
     if parameters.grayscale {
         lines.push("grey".to_owned());
     }
@@ -203,6 +217,12 @@ fn describe(parameters: &ViewParameters) -> String {
     }
     if let Some(threshold) = parameters.solarise_threshold {
         lines.push(format!("solarised from {threshold}"));
+    }
+    if let Some(noise) = parameters.noise {
+        lines.push(format!("noise, σ {:.3}", noise.std));
+    }
+    if let Some(cutout) = parameters.cutout {
+        lines.push(format!("{:.2} of it cut out", cutout.width * cutout.height));
     }
     lines.join("\n")
 }

@@ -95,6 +95,15 @@ pub(super) fn contrast_about_grey_mean(planes: &mut [Plane], factor: f32) {
     each_value(planes, |x| clip(mean + factor * (x - mean)));
 }
 
+/// A factor and an offset for each channel: `clip(factor · x + offset)`.
+#[inline(always)]
+pub(super) fn jitter_channels(planes: &mut [Plane], of: impl Fn(usize) -> (f32, f32)) {
+    for (channel, plane) in planes.iter_mut().enumerate() {
+        let (factor, offset) = of(channel);
+        plane.iter_mut().for_each(|x| *x = clip(factor * *x + offset));
+    }
+}
+
 /// Saturation of the reference: in HSV, `S ← clip(factor · S)`.
 ///
 /// With `V = max`, `C = V − min` and `S = C/V`, a channel of hue `H` is `V − C·t(H)`. `H` and `V` stay, so

@@ -80,6 +80,39 @@ pub struct ViewConfig {
     pub solarise_p: f32,
     /// Values from here on, in `[0, 1]`, are inverted by solarising. Paper: 0.5.
     pub solarise_threshold: f32,
+    /// Probability of a flip that mirrors top and bottom; for pictures without an up. Paper: 0.
+    #[serde(default)]
+    pub flip_vertical_p: f32,
+    /// Probability that a view is turned by 0, 90, 180 or 270 degrees, each as likely: at 1 no direction is preferred
+    /// (albumentations' `RandomRotate90`). Paper: 0.
+    #[serde(default)]
+    pub quarter_turn_p: f32,
+    /// Largest turn in either direction in degrees, in `[0, 180]`, drawn uniformly; beyond the border the view is reflected.
+    /// Paper: 0.
+    #[serde(default)]
+    pub rotate_degrees: f32,
+    /// Probability that every channel is multiplied by a factor and shifted by an offset of its own. Paper: 0.
+    #[serde(default)]
+    pub channel_jitter_p: f32,
+    /// Largest distance of these factors from 1 and of these offsets from 0, in `[0, 1]`, as Tellez et al. 2019 (§3.2) do with stains.
+    #[serde(default)]
+    pub channel_jitter: f32,
+    /// Largest σ of Gaussian noise on values in `[0, 1]`; σ is drawn uniformly from 0 on. Paper: 0.
+    #[serde(default)]
+    pub noise_std: f32,
+    /// Probability that a rectangle is erased: its values become 0 after the normalisation (DeVries & Taylor 2017; Zhong et
+    /// al. 2020, "Random Erasing"). Paper: 0.
+    #[serde(default)]
+    pub cutout_p: f32,
+    /// Largest area that is erased, as a fraction of the view, in `(0, 1]`; the smallest is 0.02 (or this). torchvision's
+    /// `RandomErasing`: 0.33.
+    #[serde(default = "cutout_area")]
+    pub cutout_area: f32,
+}
+
+/// Where a file, or a run of an older version, does not name it.
+fn cutout_area() -> f32 {
+    0.33
 }
 
 impl Default for ViewsConfig {
@@ -115,6 +148,14 @@ impl ViewConfig {
             blur_sigma_max: 2.0,
             solarise_p: 0.0,
             solarise_threshold: 0.5,
+            flip_vertical_p: 0.0,
+            quarter_turn_p: 0.0,
+            rotate_degrees: 0.0,
+            channel_jitter_p: 0.0,
+            channel_jitter: 0.0,
+            noise_std: 0.0,
+            cutout_p: 0.0,
+            cutout_area: cutout_area(),
         }
     }
 
@@ -125,7 +166,19 @@ impl ViewConfig {
 
     /// Crop and flip only: what the linear evaluation trains on (App. C.1).
     pub fn crop_and_flip() -> Self {
-        Self { jitter_p: 0.0, grayscale_p: 0.0, blur_p: 0.0, solarise_p: 0.0, ..Self::t() }
+        Self {
+            jitter_p: 0.0,
+            grayscale_p: 0.0,
+            blur_p: 0.0,
+            solarise_p: 0.0,
+            flip_vertical_p: 0.0,
+            quarter_turn_p: 0.0,
+            rotate_degrees: 0.0,
+            channel_jitter_p: 0.0,
+            noise_std: 0.0,
+            cutout_p: 0.0,
+            ..Self::t()
+        }
     }
 
     /// Checks every key; `table` is the dotted name of the table it sits in, such as `views.view1`.
@@ -160,9 +213,18 @@ impl ViewConfig {
             ("blur_p", self.blur_p, 1.0),
             ("solarise_p", self.solarise_p, 1.0),
             ("solarise_threshold", self.solarise_threshold, 1.0),
+            ("flip_vertical_p", self.flip_vertical_p, 1.0),
+            ("quarter_turn_p", self.quarter_turn_p, 1.0),
+            ("rotate_degrees", self.rotate_degrees, 180.0),
+            ("channel_jitter_p", self.channel_jitter_p, 1.0),
+            ("channel_jitter", self.channel_jitter, 1.0),
+            ("noise_std", self.noise_std, 1.0),
+            ("cutout_p", self.cutout_p, 1.0),
         ] {
             in_range(key, value, 0.0, high)?;
         }
+        positive("cutout_area", self.cutout_area, "the view", 1.0)
+            .map_err(|error| InvalidConfig { expected: "a number above 0 and at most 1".into(), ..error })?;
         finite("blur_sigma_max", self.blur_sigma_max)?;
         positive("blur_sigma_min", self.blur_sigma_min, "blur_sigma_max", self.blur_sigma_max)
     }
@@ -243,7 +305,7 @@ mod tests {
     #[test]
     fn a_wrong_value_is_reported_under_its_dotted_key() {
         type Spoil = fn(&mut ViewsConfig);
-        let cases: [(&str, Spoil); 14] = [
+        let cases: [(&str, Spoil); 22] = [
             ("views.size_px", |c| c.size_px = 0),
             ("views.size_px", |c| c.size_px = 100_000),
             ("views.mean", |c| c.mean[1] = f32::NAN),
@@ -258,6 +320,14 @@ mod tests {
             ("views.view1.hue", |c| c.view1.hue = 0.6),
             ("views.view1.blur_sigma_min", |c| c.view1.blur_sigma_min = 3.0),
             ("views.view2.blur_sigma_max", |c| c.view2.blur_sigma_max = 0.0),
+            ("views.view1.flip_vertical_p", |c| c.view1.flip_vertical_p = 1.1),
+            ("views.view2.quarter_turn_p", |c| c.view2.quarter_turn_p = -1.0),
+            ("views.view1.rotate_degrees", |c| c.view1.rotate_degrees = 181.0),
+            ("views.view1.channel_jitter_p", |c| c.view1.channel_jitter_p = f32::NAN),
+            ("views.view2.channel_jitter", |c| c.view2.channel_jitter = 1.5),
+            ("views.view1.noise_std", |c| c.view1.noise_std = f32::INFINITY),
+            ("views.view1.cutout_p", |c| c.view1.cutout_p = 2.0),
+            ("views.view2.cutout_area", |c| c.view2.cutout_area = 0.0),
         ];
         for (key, spoil) in cases {
             let mut config = ViewsConfig::default();
@@ -289,8 +359,25 @@ mod tests {
         assert!(config.validate().unwrap_err().expected.contains("from 0 to 1"));
     }
 
+    /// Runs of older versions go on.
     #[test]
-    fn the_serialised_form_needs_every_key_and_takes_no_other() {
+    fn keys_younger_than_a_file_leave_its_views_as_they_were() {
+        let config = ViewsConfig::default();
+        let mut tree = serde_json::to_value(&config).unwrap();
+        for view in ["view1", "view2"] {
+            let view = tree[view].as_object_mut().unwrap();
+            for key in ["flip_vertical_p", "quarter_turn_p", "rotate_degrees", "channel_jitter_p"] {
+                view.remove(key).unwrap();
+            }
+            for key in ["channel_jitter", "noise_std", "cutout_p", "cutout_area"] {
+                view.remove(key).unwrap();
+            }
+        }
+        assert_eq!(serde_json::from_value::<ViewsConfig>(tree).unwrap(), config);
+    }
+
+    #[test]
+    fn the_serialised_form_needs_every_key_of_the_paper_and_takes_no_other() {
         let config = ViewsConfig::default();
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<ViewsConfig>(&text).unwrap(), config);

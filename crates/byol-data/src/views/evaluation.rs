@@ -104,7 +104,8 @@ impl EvaluationConfig {
             let start = ((side - size) as f64 / 2.0).round_ties_even() as usize;
             start..start + size
         });
-        ResizePlan { crop: CropBox::whole(width_px, height_px), resized_px, columns, rows, antialias, flip: false }
+        let crop = CropBox::whole(width_px, height_px);
+        ResizePlan { resized_px, columns, rows, ..ResizePlan::square(crop, size, antialias) }
     }
 }
 

@@ -3,21 +3,23 @@
 //! ```text
 //! ViewConfig ── draw(Random) → ViewParameters ── render(Image) → f32 [size, size, channels]
 //! ```
-//! Order: crop → resize → flip → jitter → grey → blur → solarise → clip → normalise.
+//! Order: crop → resize → flips → quarter turn → rotation → jitter → jitter of channels → grey → blur → solarise → noise → clip →
+//! normalise → cut-out.
 //!
 //! All arithmetic is `f32` without fused multiply-adds and in one order, so a view has the same bits on every machine, whatever
 //! vectors it computes with.
 //!
 //! # Layout
 //! `pair` both views of a picture · `evaluation` the preprocessing without randomness · `rendering` renders for both ·
-//! `config` the `[views]` table · `parameters` what is drawn · `crop` the box · `resize` bicubic · `colour`, `blur` the
-//! operations · `semantics` whose arithmetic they follow.
+//! `config` the `[views]` table · `parameters` what is drawn · `crop` the box · `resize` bicubic · `turn`, `colour`,
+//! `blur`, `noise` the operations · `semantics` whose arithmetic they follow.
 
 mod blur;
 mod colour;
 mod config;
 mod crop;
 mod evaluation;
+mod noise;
 mod pair;
 mod parameters;
 mod plane;
@@ -27,13 +29,14 @@ mod semantics;
 mod stages;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 pub use blur::blur_taps;
 pub use config::{IMAGENET_MEAN, IMAGENET_STD, InvalidConfig, ViewConfig, ViewsConfig};
 pub use crop::CropBox;
 pub use evaluation::{EvaluationConfig, EvaluationResize};
 pub use pair::Views;
-pub use parameters::{JitterStep, ViewParameters};
+pub use parameters::{ChannelJitter, Cutout, JitterStep, Noise, ViewParameters};
 pub use rendering::ViewScratch;
 pub use semantics::Semantics;
 pub use stages::{Stage, StageClock};

@@ -6,7 +6,6 @@ use super::config::{InvalidConfig, ViewsConfig};
 use super::parameters::ViewParameters;
 use super::rendering::{Rendering, ViewScratch};
 use super::resize::ResizePlan;
-use super::semantics::Semantics;
 use crate::{Image, Random, Stream};
 
 /// Draws and renders the two views of an image.
@@ -60,8 +59,7 @@ impl Views {
         let crop = parameters.crop;
         assert!(crop.fits(image.width_px(), image.height_px()), "{crop:?} lies outside the image");
         scratch.set_size(size_px, image.channels());
-        let whole = ResizePlan::square(crop, size_px, semantics == Semantics::Torchvision);
-        let plan = ResizePlan { flip: parameters.flip, ..whole };
+        let plan = ResizePlan::of_view(parameters, size_px, semantics);
         Arch::new().dispatch(Rendering {
             image,
             plan: &plan,

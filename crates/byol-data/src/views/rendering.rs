@@ -4,11 +4,13 @@ use pulp::{Simd, WithSimd};
 
 use super::blur::Blur;
 use super::colour;
-use super::parameters::{JitterStep, ViewParameters};
+use super::noise;
+use super::parameters::{Cutout, JitterStep, ViewParameters};
 use super::plane::Plane;
 use super::resize::{ResizePlan, Resizer};
 use super::semantics::Semantics;
 use super::stages::{Stage, StageClock};
+use super::turn;
 use crate::Image;
 
 /// Memory one thread reuses from picture to picture; nothing is allocated once it has grown to its size.
@@ -18,6 +20,8 @@ pub struct ViewScratch {
     planes: Vec<Plane>,
     resizer: Resizer,
     blur: Blur,
+    /// A plane before it is rotated.
+    unturned: Plane,
     /// Set to be told where the time goes.
     pub clock: Option<StageClock>,
 }
@@ -49,13 +53,24 @@ impl WithSimd for Rendering<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Self { image, plan, parameters, mean, std, out, scratch } = self;
-        let ViewScratch { planes, resizer, blur, clock } = scratch;
+        let ViewScratch { planes, resizer, blur, unturned, clock } = scratch;
         let mut done = |stage| clock.iter_mut().for_each(|clock| clock.lap(stage));
         resizer.resize(image, plan, planes);
         done(Stage::CropResizeFlip);
         if let Some((parameters, semantics)) = parameters {
+            let size_px = plan.rows.len();
+            if parameters.quarter_turns % 2 == 1 {
+                turn::transpose(planes, size_px);
+            }
+            if let Some(degrees) = parameters.rotation_degrees {
+                turn::rotate(planes, unturned, size_px, degrees);
+            }
+            done(Stage::Turn);
             for step in parameters.jitter.iter().flatten() {
                 jitter(planes, *step, semantics);
+            }
+            if let Some(channels) = parameters.channel_jitter {
+                colour::jitter_channels(planes, |channel| channels.of(channel));
             }
             done(Stage::Jitter);
             if parameters.grayscale {
@@ -63,15 +78,22 @@ impl WithSimd for Rendering<'_> {
             }
             done(Stage::Grayscale);
             if let Some(sigma_px) = parameters.blur_sigma {
-                blur.apply(planes, plan.rows.len(), sigma_px, semantics);
+                blur.apply(planes, size_px, sigma_px, semantics);
             }
             done(Stage::Blur);
             if let Some(threshold) = parameters.solarise_threshold {
                 colour::solarise(planes, threshold);
             }
             done(Stage::Solarise);
+            if let Some(drawn) = parameters.noise {
+                noise::add(planes, drawn);
+            }
+            done(Stage::Noise);
         }
         interleave(planes, mean, std, out);
+        if let Some(cutout) = parameters.and_then(|(parameters, _)| parameters.cutout) {
+            erase(out, cutout, plan.rows.len());
+        }
         done(Stage::Normalise);
     }
 }
@@ -108,5 +130,14 @@ fn interleave(planes: &[Plane], mean: &[f32], std: &[f32], out: &mut [f32]) {
         for (pixel, &x) in out.chunks_exact_mut(channels).zip(&**plane) {
             pixel[channel] = normalise(x, mean, scale);
         }
+    }
+}
+
+/// Sets a rectangle to 0, which the mean of every channel has become.
+fn erase(out: &mut [f32], cutout: Cutout, size_px: usize) {
+    let [columns, rows] = cutout.pixels(size_px);
+    let channels = out.len() / (size_px * size_px);
+    for row in out.chunks_exact_mut(size_px * channels).skip(rows.start).take(rows.len()) {
+        row[columns.start * channels..columns.end * channels].fill(0.0);
     }
 }

@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use super::crop::CropBox;
+use super::parameters::ViewParameters;
 use super::plane::Plane;
+use super::semantics::Semantics;
 use crate::image::{Image, Samples};
 
 /// The Keys cubic with `a = −1/2`, which TensorFlow's half-pixel bicubic, PIL and torch's antialiased bicubic share.
@@ -41,12 +43,32 @@ pub(super) struct ResizePlan {
     pub antialias: bool,
     /// Mirror left and right.
     pub flip: bool,
+    /// Mirror top and bottom.
+    pub flip_vertical: bool,
 }
 
 impl ResizePlan {
     /// All of `crop` as a square.
     pub(super) fn square(crop: CropBox, size_px: usize, antialias: bool) -> Self {
-        Self { crop, resized_px: [size_px; 2], columns: 0..size_px, rows: 0..size_px, antialias, flip: false }
+        Self {
+            crop,
+            resized_px: [size_px; 2],
+            columns: 0..size_px,
+            rows: 0..size_px,
+            antialias,
+            flip: false,
+            flip_vertical: false,
+        }
+    }
+
+    /// What a view needs of it: half turns are two flips, and odd quarter turns become a flip before the planes are transposed.
+    pub(super) fn of_view(parameters: &ViewParameters, size_px: usize, semantics: Semantics) -> Self {
+        let turns = parameters.quarter_turns;
+        Self {
+            flip: parameters.flip ^ matches!(turns, 1 | 2),
+            flip_vertical: parameters.flip_vertical ^ matches!(turns, 2 | 3),
+            ..Self::square(parameters.crop, size_px, semantics == Semantics::Torchvision)
+        }
     }
 }
 
@@ -153,6 +175,9 @@ impl Resizer {
         vertical.plan(crop.height_px, plan.resized_px[1], plan.rows.clone(), plan.antialias);
         if plan.flip {
             horizontal.reverse();
+        }
+        if plan.flip_vertical {
+            vertical.reverse();
         }
         let values = crop.width_px * channels;
         let image_row = |y: usize| {

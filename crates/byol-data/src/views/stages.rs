@@ -11,7 +11,9 @@ pub enum Stage {
     Decode,
     /// Cutting out, resizing and mirroring.
     CropResizeFlip,
-    /// Brightness, contrast, saturation and hue.
+    /// Quarter turns and turns by any angle.
+    Turn,
+    /// Brightness, contrast, saturation and hue; factors and offsets of channels.
     Jitter,
     /// Turning grey.
     Grayscale,
@@ -19,20 +21,24 @@ pub enum Stage {
     Blur,
     /// Solarising.
     Solarise,
-    /// Clipping, normalising, interleaving the channels.
+    /// Adding noise.
+    Noise,
+    /// Clipping, normalising, interleaving the channels, erasing.
     Normalise,
 }
 
 impl Stage {
     /// All stages, in the order of the work.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Read,
         Self::Decode,
         Self::CropResizeFlip,
+        Self::Turn,
         Self::Jitter,
         Self::Grayscale,
         Self::Blur,
         Self::Solarise,
+        Self::Noise,
         Self::Normalise,
     ];
 
@@ -42,10 +48,12 @@ impl Stage {
             Self::Read => "read",
             Self::Decode => "decode",
             Self::CropResizeFlip => "crop_resize_flip",
+            Self::Turn => "turn",
             Self::Jitter => "jitter",
             Self::Grayscale => "grayscale",
             Self::Blur => "blur",
             Self::Solarise => "solarise",
+            Self::Noise => "noise",
             Self::Normalise => "normalise",
         }
     }

@@ -33,6 +33,23 @@ fn plain(semantics: Semantics) -> Views {
     Views::new(config).unwrap()
 }
 
+/// All that the paper does not do, too.
+fn with_everything(views: &Views) -> Views {
+    let every = |view: &ViewConfig| ViewConfig {
+        flip_vertical_p: 0.5,
+        quarter_turn_p: 0.8,
+        rotate_degrees: 180.0,
+        channel_jitter_p: 0.8,
+        channel_jitter: 0.2,
+        noise_std: 0.1,
+        cutout_p: 0.5,
+        cutout_area: 0.3,
+        ..view.clone()
+    };
+    let config = views.config().clone();
+    Views::new(ViewsConfig { view1: every(&config.view1), view2: every(&config.view2), ..config }).unwrap()
+}
+
 fn planes_of(image: &Image) -> Vec<Plane> {
     let channel = |c: usize| image.to_rgb8().iter().skip(c).step_by(3).map(|&v| f32::from(v) / 255.0).collect();
     (0..3).map(channel).collect()
@@ -126,6 +143,10 @@ fn colour_operations_match_their_formulas() {
             textbook_hsv_to_rgb([(h + f64::from(turns)).rem_euclid(1.0), s, v])
         });
     }
+    let channels = [(1.1f32, -0.2f32), (0.7, 0.3), (1.0, 0.05)];
+    check("jitter of channels", &|p| colour::jitter_channels(p, |c| channels[c]), &|x| {
+        clip([0, 1, 2].map(|c| x[c] * f64::from(channels[c].0) + f64::from(channels[c].1)))
+    });
     check("grey", &colour::grayscale, &|x| [grey(x); 3]);
     check("solarise", &|p| colour::solarise(p, 0.5), &|x| x.map(|x| if x < 0.5 { x } else { 1.0 - x }));
 }
@@ -137,6 +158,152 @@ fn solarise_inverts_the_threshold_itself() {
     assert_eq!(planes.each_ref().map(|plane| plane.to_vec()), [[0.25, 0.5], [0.25, 0.0], [0.0, 0.499]]);
     colour::solarise(&mut planes, 0.25);
     assert_eq!(*planes[0], [0.75, 0.5]);
+}
+
+/// What is drawn for one view of the picture, with nothing but its crop.
+fn whole_view(image: &Image) -> ViewParameters {
+    ViewParameters::crop_only(CropBox::whole(image.width_px(), image.height_px()))
+}
+
+#[test]
+fn flips_and_quarter_turns_move_pixels_and_change_none() {
+    let (image, views) = (picture(83, 61), plain(Semantics::Reference));
+    let mut scratch = ViewScratch::default();
+    let mut render = |flip, flip_vertical, quarter_turns| {
+        let mut out = vec![f32::NAN; views.values()];
+        let parameters = ViewParameters { flip, flip_vertical, quarter_turns, ..whole_view(&image) };
+        views.render(&image, &parameters, &mut out, &mut scratch);
+        out
+    };
+    let upright = render(false, false, 0);
+    for flip in [false, true] {
+        for flip_vertical in [false, true] {
+            for turns in 0..4 {
+                let got = render(flip, flip_vertical, turns);
+                for (i, got) in got.chunks_exact(3).enumerate() {
+                    // Back through the turns, each of which took the pixel right of the middle to above it, then the flips.
+                    let (mut x, mut y) = (i % SIZE, i / SIZE);
+                    for _ in 0..turns {
+                        (x, y) = (SIZE - 1 - y, x);
+                    }
+                    let x = if flip { SIZE - 1 - x } else { x };
+                    let y = if flip_vertical { SIZE - 1 - y } else { y };
+                    assert_eq!(got, &upright[(y * SIZE + x) * 3..][..3], "{flip} {flip_vertical} {turns} ({x}, {y})");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rotation_matches_the_bilinear_sum_over_a_reflected_plane() {
+    for size in [1usize, 2, 7, 40, 41] {
+        let before = planes_of(&picture(size, size));
+        for degrees in [0.0f32, 10.0, -33.3, 45.0, 90.0, 135.0, -180.0] {
+            let mut after = before.clone();
+            turn::rotate(&mut after, &mut Plane::default(), size, degrees);
+            let (sine, cosine) = f64::from(degrees).to_radians().sin_cos();
+            let (middle, side) = ((size as f64 - 1.0) / 2.0, size as i64);
+            // All the way: …b a | a b … y z | z y…, as often as it takes.
+            let reflect = |i: i64| {
+                let i = i.rem_euclid(2 * side);
+                if i < side { i } else { 2 * side - 1 - i }
+            };
+            let expected = [0, 1, 2].map(|c| {
+                let at = |y: i64, x: i64| f64::from(before[c][(reflect(y) * side + reflect(x)) as usize]);
+                let value = |i: usize| {
+                    let (dx, dy) = ((i % size) as f64 - middle, (i / size) as f64 - middle);
+                    let (x, y) = (cosine * dx - sine * dy + middle, sine * dx + cosine * dy + middle);
+                    let (left, top) = (x.floor(), y.floor());
+                    let corners = [(0, 0), (0, 1), (1, 0), (1, 1)];
+                    let share = |distance: f64, far: i64| if far == 1 { distance } else { 1.0 - distance };
+                    let weighted = corners.map(|(down, across)| {
+                        share(y - top, down) * share(x - left, across) * at(top as i64 + down, left as i64 + across)
+                    });
+                    weighted.iter().sum::<f64>() as f32
+                };
+                (0..size * size).map(value).collect()
+            });
+            assert_close(&after, &expected, &format!("{size} px by {degrees} degrees"));
+        }
+    }
+}
+
+#[test]
+fn noise_is_normal_and_follows_from_seed_channel_and_place_alone() {
+    let zeros = |values: usize| Plane::from_iter(std::iter::repeat_n(0.0, values));
+    let noise = |values: usize, channels: usize, seed| {
+        let mut planes: Vec<Plane> = (0..channels).map(|_| zeros(values)).collect();
+        noise::add(&mut planes, Noise { std: 1.0, seed });
+        planes
+    };
+    let drawn = noise(100_000, 3, 7);
+    for (channel, plane) in drawn.iter().enumerate() {
+        let mut values: Vec<f64> = plane.iter().map(|&x| f64::from(x)).collect();
+        let count = values.len() as f64;
+        let moment = |power| values.iter().map(|x| x.powi(power)).sum::<f64>() / count;
+        let (mean, variance, skew, fourth) = (moment(1), moment(2), moment(3), moment(4));
+        // Four standard deviations of each moment of 100 000 normal values.
+        assert!(mean.abs() < 0.0127 && (variance - 1.0).abs() < 0.018, "{channel}: {mean}, {variance}");
+        assert!(skew.abs() < 0.049 && (fourth - 3.0).abs() < 0.125, "{channel}: {skew}, {fourth}");
+        for lag in [1, 2, 224, 50_000] {
+            let correlation = values.iter().zip(&values[lag..]).map(|(a, b)| a * b).sum::<f64>() / count;
+            assert!(correlation.abs() < 0.0127, "{channel}: values {lag} apart: {correlation}");
+        }
+        // Kolmogorov and Smirnov at ten quantiles of the normal distribution: 1.95 / √n is exceeded once in a thousand times.
+        values.sort_by(f64::total_cmp);
+        for (quantile, share) in [(-2.326_35, 0.01), (-1.281_55, 0.1), (-0.674_49, 0.25), (0.0, 0.5), (0.674_49, 0.75)]
+            .into_iter()
+            .chain([(1.281_55, 0.9), (1.644_85, 0.95), (2.326_35, 0.99), (3.090_23, 0.999), (3.719_02, 0.9999)])
+        {
+            let below = values.partition_point(|&x| x < quantile) as f64 / count;
+            assert!((below - share).abs() < 1.95 / count.sqrt(), "{channel}: {below} below {quantile}");
+        }
+    }
+    assert_eq!(*noise(100_000, 1, 7)[0], *drawn[0], "other channels do not matter");
+    assert!(*noise(100_000, 1, 8)[0] != *drawn[0] && *drawn[0] != *drawn[1]);
+    for values in [1, 2, 3, 49] {
+        assert!(noise(values, 1, 3)[0].iter().all(|&x| x != 0.0), "{values} values");
+    }
+}
+
+#[test]
+fn cut_out_pixels_are_zero_after_the_normalisation_and_no_others_change() {
+    let image = picture(60, 50);
+    let views = Views::new(ViewsConfig { size_px: SIZE, ..Default::default() }).unwrap();
+    let mut scratch = ViewScratch::default();
+    let cutout = Cutout { left: 0.25, top: 0.5, width: 0.5, height: 0.3 };
+    let mut render = |cutout| {
+        let mut out = vec![f32::NAN; views.values()];
+        views.render(&image, &ViewParameters { cutout, ..whole_view(&image) }, &mut out, &mut scratch);
+        out
+    };
+    let (whole, cut) = (render(None), render(Some(cutout)));
+    for (i, (before, after)) in whole.chunks_exact(3).zip(cut.chunks_exact(3)).enumerate() {
+        let inside = (10..30).contains(&(i % SIZE)) && (20..32).contains(&(i / SIZE));
+        assert_eq!(after, if inside { &[0.0; 3] } else { before }, "{i}");
+    }
+}
+
+#[test]
+fn every_operation_takes_any_number_of_channels() {
+    for channels in [1, 2, 3, 4, 5, 7] {
+        let (width, height) = (37, 29);
+        let mut random = Random::new(2, Stream::Drawing, 0, channels as u64);
+        let samples = (0..width * height * channels).map(|_| random.bits() as u8).collect();
+        let image = Image::new(width, height, channels, Samples::U8(samples));
+        for semantics in [Semantics::Reference, Semantics::Torchvision] {
+            let config = plain(semantics).config().clone();
+            let config = ViewsConfig { mean: vec![0.0; channels], std: vec![1.0; channels], ..config };
+            let views = with_everything(&Views::new(config).unwrap());
+            let (mut one, mut two) = (vec![f32::NAN; views.values()], vec![f32::NAN; views.values()]);
+            let mut scratch = ViewScratch::default();
+            for index in 0..30 {
+                views.pair(&image, 3, 0, index, &mut one, &mut two, &mut scratch);
+                assert!(one.iter().chain(&two).all(|x| (0.0..=1.0).contains(x)), "{channels} channels, {semantics:?}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -264,14 +431,18 @@ fn every_view_is_clipped_then_normalised() {
 fn a_view_has_the_same_bits_on_every_instruction_set() {
     let image = picture(83, 61);
     let mut scratch = ViewScratch::default();
-    for semantics in [Semantics::Reference, Semantics::Torchvision] {
-        let views = plain(semantics);
+    for (semantics, everything) in [
+        (Semantics::Reference, false),
+        (Semantics::Torchvision, false),
+        (Semantics::Reference, true),
+        (Semantics::Torchvision, true),
+    ] {
+        let views = if everything { with_everything(&plain(semantics)) } else { plain(semantics) };
         for index in 0..40 {
             let parameters = views.draw(&image, (index % 2) as u8, 5, 0, index);
             let mut expected = vec![0.0; views.values()];
             views.render(&image, &parameters, &mut expected, &mut scratch);
-            let crop = resize::ResizePlan::square(parameters.crop, SIZE, semantics == Semantics::Torchvision);
-            let plan = resize::ResizePlan { flip: parameters.flip, ..crop };
+            let plan = resize::ResizePlan::of_view(&parameters, SIZE, semantics);
             let mut check = |what: &str, run: &dyn Fn(Rendering)| {
                 let mut out = vec![f32::NAN; views.values()];
                 let parameters = Some((&parameters, semantics));
