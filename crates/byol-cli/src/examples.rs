@@ -27,6 +27,7 @@ const EXAMPLES: [(&str, &[&str]); 24] = [
         &[
             "byol preview PHOTOS -o views.png",
             "byol preview PHOTOS -o views.png --images 10 --pairs 2 --set views.view1.hue=0.2",
+            "byol preview TILES -o views.png --views overhead",
         ],
     ),
     (
@@ -36,6 +37,7 @@ const EXAMPLES: [(&str, &[&str]); 24] = [
             "byol pretrain PHOTOS --minutes 60 --size 96 --dry-run",
             "byol pretrain FEW --minutes 20 --init resnet18.pth",
             "byol pretrain FEW --minutes 20 --init byol.ckpt --prefix backbone_momentum",
+            "byol pretrain SLIDES --minutes 60 --views microscopy",
             "byol pretrain A B more.tar --preset cifar10 --epochs 60 --arch resnet18x0.25 --out runs/all",
             "byol pretrain PHOTOS --config mine.toml --set train.batch_size=128",
         ],

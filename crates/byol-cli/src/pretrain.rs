@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use byol::WarmStart;
 use byol::config::Config;
 use byol::fit::Choice;
 use byol::pretrain::{GoingOn, PreparedRun, PretrainRequest};
 use byol::recipe::{Recipe, RecipeRequest, Shorter};
 use byol::train::{Outcome, TrainReport, last_checkpoint_step, train};
+use byol::{ViewsPreset, WarmStart};
 use byol_nn::ops::Device;
 use byol_nn::{Error, Result};
 
@@ -125,6 +125,7 @@ fn introduce_recipe(recipe: &Recipe) {
     if let Some(note) = recipe.warm_start.as_ref().and_then(WarmStart::note) {
         row("weights", note);
     }
+    introduce_views(recipe.views);
     for Choice { key, value, reason } in &recipe.choices {
         row("chosen", &format!("{key} {value}: {reason}"));
     }
@@ -135,6 +136,13 @@ fn introduce_recipe(recipe: &Recipe) {
         row("note", &limit);
     }
     introduce(&recipe.config, recipe.dataset.len());
+}
+
+/// Nothing where the views are the recipe's own.
+pub fn introduce_views(views: ViewsPreset) {
+    if views != ViewsPreset::default() {
+        row("views", &format!("{views}: {}", views.description()));
+    }
 }
 
 fn introduce(config: &Config, images: usize) {
@@ -182,7 +190,8 @@ fn dry_run_of(recipe: &Recipe, device: &Device, json: bool) -> Result<Ending> {
     }
     if json {
         show::json(&serde_json::json!({
-            "preset": preset.name(), "reason": reason, "choices": choices, "adapted": adapted, "limit": recipe.limit(),
+            "preset": preset.name(), "reason": reason, "views": recipe.views.name(), "choices": choices,
+            "adapted": adapted, "limit": recipe.limit(),
             "config": config, "cost": measured,
         }));
     } else {

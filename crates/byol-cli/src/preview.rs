@@ -10,6 +10,7 @@ use byol_nn::ops::Device;
 
 use crate::Ending;
 use crate::data::tell_notes;
+use crate::pretrain::introduce_views;
 use crate::recipe::RecipeArguments;
 use crate::screen::{row, say, talks};
 
@@ -35,6 +36,7 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
         row("data", &recipe.dataset.description());
         tell_notes([&recipe.dataset]);
         row("preset", &recipe.preset_sentence());
+        introduce_views(recipe.views);
     }
     let options = PreviewOptions {
         images: usize::from(arguments.images),

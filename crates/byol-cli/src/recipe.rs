@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use byol::Preset;
 use byol::recipe::RecipeRequest;
+use byol::{Preset, ViewsPreset};
 use byol_nn::model::Arch;
 
 use crate::data::DataArguments;
@@ -61,6 +61,10 @@ pub struct SettingsFlags {
     /// size of the pictures and the length of the run]
     #[arg(long, value_name = "NAME")]
     preset: Option<Preset>,
+    /// Views by what the pictures show, over the preset: photographs, microscopy, overhead (satellite, drone), medical-grey or
+    /// texture; `byol doctor` proposes one [default: as the config file says, else photographs]
+    #[arg(long, value_name = "NAME")]
+    views: Option<ViewsPreset>,
     /// TOML file with settings over the preset
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -89,8 +93,8 @@ impl From<RecipeArguments> for RecipeRequest {
 impl SettingsFlags {
     /// These settings for the pictures of `data`.
     pub fn request(self, data: &DataArguments) -> RecipeRequest {
-        let Self { preset, config, settings } = self;
+        let Self { preset, views, config, settings } = self;
         let settings = [data.settings(), settings].concat();
-        RecipeRequest { data: data.roots(), preset, config, settings, ..RecipeRequest::default() }
+        RecipeRequest { data: data.roots(), preset, views, config, settings, ..RecipeRequest::default() }
     }
 }

@@ -9,7 +9,7 @@
 //!     train   recipe                the loop · DATA and settings → pictures and a complete configuration
 //!       cost  fit                   what a run costs here · rules that fit a recipe to pictures and time
 //!       run     overlays            the run folder · a preset, a file and --set, one over the other
-//!         preset                    named recipes
+//!         preset   views_preset     named recipes, and views by what pictures show
 //!           config                  the tree of settings
 //!             method                online, target, predictor, loss, target update
 //! ```
@@ -77,10 +77,12 @@ pub mod recipe;
 pub mod run;
 pub mod sheet;
 pub mod train;
+mod views_preset;
 mod warm_start;
 
 pub use byol_nn::{Error, Result};
 
 pub use overlays::Overlays;
 pub use preset::Preset;
+pub use views_preset::ViewsPreset;
 pub use warm_start::WarmStart;

@@ -1,4 +1,4 @@
-//! A preset, a file and `--set key=value`, one over the other.
+//! A preset, views by what pictures show, a file and `--set key=value`, one over the other.
 
 use std::path::Path;
 
@@ -7,6 +7,7 @@ use toml::Table;
 
 use crate::config::{Config, Origin, located, parse_setting, parse_toml};
 use crate::preset::Preset;
+use crate::views_preset::ViewsPreset;
 
 impl Preset {
     /// The complete configuration with `key=value` settings over it; see [`Overlays`].
@@ -37,6 +38,7 @@ impl Config {
 #[derive(Clone, Debug)]
 pub struct Overlays {
     preset: Option<Preset>,
+    views: ViewsPreset,
     tables: Vec<(Origin, Table)>,
 }
 
@@ -47,13 +49,16 @@ impl Overlays {
     /// [`Error::Io`] for a file that cannot be read, [`Error::ConfigSyntax`] for one that is no TOML or names an unknown
     /// preset, and for settings that are no `key=value`.
     pub fn read(file: Option<&Path>, settings: &[String]) -> Result<Self> {
-        let mut overlays = Self { preset: None, tables: Vec::new() };
+        let mut overlays = Self { preset: None, views: ViewsPreset::default(), tables: Vec::new() };
         if let Some(path) = file {
             let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
             let origin = Origin::file(path, &text);
             let mut table = parse_toml(&text, &origin)?;
             if let Some(name) = table.remove("preset") {
                 overlays.preset = Some(Preset::from_value(&name, &origin)?);
+            }
+            if let Some(name) = table.remove("views_preset") {
+                overlays.views = ViewsPreset::from_value(&name, &origin)?;
             }
             overlays.tables.push((origin, table));
         }
@@ -77,7 +82,19 @@ impl Overlays {
     pub(crate) fn above(&self, chosen: impl Iterator<Item = String>) -> Result<Self> {
         let chosen = chosen.map(|setting| Ok((Origin::Stored("what the rules chose"), parse_setting(&setting)?)));
         let tables = chosen.chain(self.tables.iter().cloned().map(Ok)).collect::<Result<_>>()?;
-        Ok(Self { preset: self.preset, tables })
+        Ok(Self { tables, ..*self })
+    }
+
+    /// With these views, if any are named, in place of those of the file.
+    #[must_use]
+    pub fn with_views(mut self, views: Option<ViewsPreset>) -> Self {
+        self.views = views.unwrap_or(self.views);
+        self
+    }
+
+    /// The views that lie over the preset.
+    pub fn views(&self) -> ViewsPreset {
+        self.views
     }
 
     /// The preset that the file names.
@@ -119,6 +136,7 @@ impl Overlays {
         {
             (config.views.mean, config.views.std) = (vec![0.5; channels], vec![0.25; channels]);
         }
+        config = self.views.over(&config);
         for (origin, overlay) in &self.tables {
             config = config.overlay(overlay.clone(), origin)?;
         }

@@ -15,6 +15,7 @@ use crate::cost;
 use crate::fit::{Choice, Pictures, fit};
 use crate::overlays::Overlays;
 use crate::preset::Preset;
+use crate::views_preset::ViewsPreset;
 use crate::warm_start::WarmStart;
 
 /// Shorter side up to which pictures count as small.
@@ -41,6 +42,8 @@ pub struct RecipeRequest {
     pub split: Option<String>,
     /// Named recipe; chosen by the size of the pictures if not given.
     pub preset: Option<Preset>,
+    /// Views by what the pictures show; those of the file, or of photographs, if not given.
+    pub views: Option<ViewsPreset>,
     /// TOML file over the preset.
     pub config: Option<PathBuf>,
     /// `key=value` over the file.
@@ -64,6 +67,8 @@ pub struct Recipe {
     pub preset: Preset,
     /// Why it was taken, or what it is if it was asked for.
     pub reason: String,
+    /// The views that lie over it.
+    pub views: ViewsPreset,
     /// What rules chose for these pictures, this machine and this time.
     pub choices: Vec<Choice>,
     /// What was adapted to the settings given and to the number of pictures.
@@ -109,10 +114,10 @@ impl Recipe {
         })
     }
 
-    /// The preset, the reason, and which of its settings are others now.
+    /// The preset, the reason, and which of its settings are others now, but for those of the views by name.
     pub fn preset_sentence(&self) -> String {
         let Self { preset, reason, .. } = self;
-        match differences(&preset.config(), &self.config) {
+        match differences(&self.views.over(&preset.config()), &self.config) {
             differences if differences.is_empty() => format!("{preset}: {reason}"),
             differences => format!("{preset}: {reason}; changed: {}", differences.join(", ")),
         }
@@ -161,7 +166,7 @@ impl RecipeRequest {
     /// # Errors
     /// Whatever makes either impossible.
     pub fn open(&self, device: &Device) -> Result<Recipe> {
-        let overlays = Overlays::read(self.config.as_deref(), &self.settings)?;
+        let overlays = self.overlays()?;
         // Which preset it is may follow from the pictures, and whether the settings make sense from the preset.
         let limits = match self.preset.or(overlays.preset()) {
             Some(preset) => overlays.over(preset)?.data,
@@ -172,8 +177,13 @@ impl RecipeRequest {
         self.resolve(dataset, device)
     }
 
+    /// What the person said.
+    fn overlays(&self) -> Result<Overlays> {
+        Ok(Overlays::read(self.config.as_deref(), &self.settings)?.with_views(self.views))
+    }
+
     fn resolve(&self, dataset: Dataset, device: &Device) -> Result<Recipe> {
-        let asked = Overlays::read(self.config.as_deref(), &self.settings)?;
+        let asked = self.overlays()?;
         let warm_start = match &self.init {
             Some(from) => Some(WarmStart::open(from, self.init_prefix.as_deref(), device)?),
             None => None,
@@ -207,6 +217,7 @@ impl RecipeRequest {
             config,
             preset,
             reason,
+            views: overlays.views(),
             choices,
             adapted,
             warm_start,
