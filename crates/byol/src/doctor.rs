@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::cost::{self, Cost};
 use crate::recipe::{Recipe, Shorter};
+use crate::views_preset::ViewsPreset;
 
 /// Share of equal pictures from which a run would see less than it seems to.
 const MANY_EQUAL: f64 = 0.1;
@@ -58,6 +59,13 @@ pub struct Diagnosis {
     pub bad: Vec<BadImage>,
     /// Pictures of one colour.
     pub blank: Vec<String>,
+    /// Pictures without colours.
+    pub grey: usize,
+    /// How far the average picture is from itself turned, as a multiple of what chance leaves of pictures without an up; absent
+    /// for fewer than 100 pictures.
+    pub uprightness: Option<f64>,
+    /// The views that would be used.
+    pub views: String,
     /// Sets of pictures with equal content.
     pub equal: Vec<Vec<String>>,
     /// Pairs that look the same.
@@ -147,6 +155,9 @@ pub fn examine(recipe: &Recipe, options: DoctorOptions, device: &Device) -> Resu
         std: found.std.clone(),
         bad: found.bad.clone(),
         blank: names(&found.blank),
+        grey: found.grey,
+        uprightness: found.uprightness,
+        views: recipe.views.to_string(),
         equal: found.equal.iter().map(|set| names(set)).collect(),
         similar: similar_pairs(dataset, dataset, &found.similar),
         label_conflicts: conflicts,
@@ -166,7 +177,42 @@ pub fn examine(recipe: &Recipe, options: DoctorOptions, device: &Device) -> Resu
         diagnosis.estimate = Some(cost);
     }
     judge(&mut diagnosis, config);
+    if recipe.views == ViewsPreset::Photographs {
+        let good = diagnosis.inspected - diagnosis.bad.len();
+        diagnosis.notes.extend(proposed_views(good, diagnosis.grey, diagnosis.uprightness));
+    }
     Ok(diagnosis)
+}
+
+/// Uprightness up to which pictures count as having no up.
+const NO_UP: f64 = 4.0;
+
+/// Share of grey pictures from which all count as grey.
+const ALL_GREY: f64 = 0.95;
+
+/// Views that may fit better than those of photographs, with the evidence. A proposal: what the pictures show, only the person
+/// knows.
+fn proposed_views(good: usize, grey: usize, uprightness: Option<f64>) -> Option<String> {
+    let uprightness = uprightness?;
+    let is_grey = grey as f64 >= ALL_GREY * good as f64;
+    let turned = format!("the average picture differs from itself turned {uprightness:.1} times as much as by chance");
+    let no_up = format!("no direction seems to be up ({turned}, that of photographs far more)");
+    let (evidence, views) = match (is_grey, uprightness < NO_UP) {
+        (false, false) => return None,
+        (true, false) => (
+            format!("{grey} of {good} pictures are grey and have an up ({turned})"),
+            "--views medical-grey for X-ray, CT, MRI or ultrasound",
+        ),
+        (true, true) => (
+            format!("{grey} of {good} pictures are grey, and {no_up}"),
+            "--views microscopy for cells, --views texture for surfaces, --views overhead for the ground from above",
+        ),
+        (false, true) => (
+            no_up,
+            "--views overhead for the ground from above, --views microscopy for cells and tissue, --views texture for surfaces",
+        ),
+    };
+    Some(format!("{evidence}: the views are made for photographs; {views} may fit better, byol preview shows them"))
 }
 
 /// At most `sample` places, spread evenly.
@@ -303,4 +349,23 @@ fn judge(diagnosis: &mut Diagnosis, config: &Config) {
         ));
     }
     (diagnosis.problems, diagnosis.notes) = (problems, notes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_are_proposed_with_evidence_and_only_where_pictures_are_no_photographs() {
+        let proposed = |grey, uprightness| proposed_views(200, grey, uprightness);
+        assert_eq!(proposed(3, Some(40.0)), None, "photographs");
+        assert_eq!(proposed(200, None), None, "too few to say");
+        for (grey, uprightness, views) in
+            [(200, 25.0, "medical-grey"), (198, 1.2, "microscopy for cells,"), (0, 0.9, "overhead")]
+        {
+            let note = proposed(grey, Some(uprightness)).unwrap();
+            assert!(note.contains(&format!("--views {views}")), "{note}");
+            assert!(note.contains(&format!("{uprightness:.1} times")), "{note}");
+        }
+    }
 }

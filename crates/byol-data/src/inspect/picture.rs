@@ -19,6 +19,8 @@ pub(super) struct Picture {
     pub moments: Vec<(f64, f64)>,
     /// Every pixel has the same colour.
     pub blank: bool,
+    /// It has no colours.
+    pub grey: bool,
     /// Hash of size and samples.
     pub content: u64,
     /// Difference hash: bit `8·y + x` says whether the thumbnail, its channels averaged, grows brighter from column `x` to
@@ -53,6 +55,7 @@ impl Picture {
             width_px: image.width_px() as u32,
             height_px: image.height_px() as u32,
             blank: is_blank(&image),
+            grey: is_grey(&image),
             content: content_hash(&image),
             hash: difference_hash(&thumbnail, image.channels()),
             moments,
@@ -85,6 +88,28 @@ fn is_blank(image: &Image) -> bool {
     match image.samples() {
         Samples::U8(samples) => same(samples, image.channels()),
         Samples::U16(samples) => same(samples, image.channels()),
+    }
+}
+
+/// Mean distance of the largest from the smallest channel, as a share of full intensity, up to which a picture counts as grey: what
+/// JPEG makes of a grey picture stored in colours.
+const GREY: f64 = 0.01;
+
+/// One channel, or red, green and blue that are the same but for rounding.
+fn is_grey(image: &Image) -> bool {
+    fn spread<S: Copy + Into<u64>>(samples: &[S], channels: usize, full: f64) -> f64 {
+        let mut sum = 0;
+        for pixel in samples.chunks_exact(channels) {
+            let [r, g, b] = [pixel[0], pixel[1], pixel[2]].map(Into::<u64>::into);
+            sum += r.max(g).max(b) - r.min(g).min(b);
+        }
+        sum as f64 / (samples.len() / channels) as f64 / full
+    }
+    match (image.channels(), image.samples()) {
+        (1, _) => true,
+        (channels @ (3 | 4), Samples::U8(samples)) => spread(samples, channels, 255.0) < GREY,
+        (channels @ (3 | 4), Samples::U16(samples)) => spread(samples, channels, 65_535.0) < GREY,
+        _ => false,
     }
 }
 
