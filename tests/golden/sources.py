@@ -6,6 +6,7 @@ their original layout; its readers of CIFAR want pickles, which are made in a te
 the repository root.
 """
 
+import datetime
 import gzip
 import io
 import json
@@ -87,6 +88,7 @@ def parquet() -> dict:
         pixels, labels = read_parquet(path, "img" if "img" in content.column_names else "image")
         expected[name] = entry(pixels, labels, [f"{Path(name).name}#{row}" for row in range(len(pixels))])
     odd_parquet()
+    columns()
     return expected
 
 
@@ -103,6 +105,29 @@ def odd_parquet() -> None:
     (FOLDER / "odd").mkdir()
     for name, content in odd.items():
         pq.write_table(content, FOLDER / "odd" / f"{name}.parquet")
+
+
+def columns() -> None:
+    """Label columns of every type and name; `tests/tables.rs` has what they say."""
+    picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    image = pa.array([{"bytes": png(scene(seed, 6, 8)), "path": None} for seed in range(4)], picture)
+    names = ["cat", "dog", "cat", "dog"]
+    of_name = {
+        "bool": ("label", [False, True, False, True]),
+        "double": ("label", [0.0, 1.0, 0.0, 1.0]),
+        "fractions": ("label", [0.5, 1.0, 0.0, 1.0]),
+        "list": ("labels", [[0], [1], [0], [1]]),
+        "lists": ("labels", [[0, 1]] * 4),
+        "struct": ("label", [{"name": name, "id": place % 2} for place, name in enumerate(names)]),
+        "target": ("target", [0, 1, 0, 1]),
+        "species": ("species", names),
+        "fixed": ("label", pa.array([name.encode() for name in names], pa.binary(3))),
+        "date": ("label", [datetime.date(2020, 1, 1 + place % 2) for place in range(4)]),
+        "ids": ("label", [10**12 + 977 * place for place in range(4)]),
+    }
+    (FOLDER / "columns").mkdir(parents=True, exist_ok=True)
+    for name, (column, labels) in of_name.items():
+        pq.write_table(pa.table({"image": image, column: labels}), FOLDER / "columns" / f"{name}.parquet")
 
 
 def arrays() -> dict:

@@ -19,10 +19,14 @@ use crate::{BadImage, DataConfig, DataError, Image, LoadMemory};
 /// of paths; a folder of tar archives. `train` beside `test`, `val` or `validation` are splits; labels come from the first
 /// level that has more than one folder. Pictures are sorted bytewise by their path.
 ///
-/// - A list is a text, `.csv` or `.tsv` file with one path per line, relative to its folder. A second column, behind a
-///   comma or tab, is the label; a header (`path,label,split`) may name columns in any order. Its order is kept.
-/// - In a tar archive, `KEY.cls` or the field `label`, `cls` or `class` of `KEY.json` is the label of the picture `KEY.jpg`
-///   (WebDataset). Folders give labels only where no such member does.
+/// - A list is a text, `.csv`, `.tsv` or `.jsonl` file with one path per row, relative to its folder or the one above. A second
+///   column is the label; a header (`path,label,split`) may name columns in any order. Its order is kept. Paths with `\`, of
+///   another folder or without an ending are those of the files found below the folder of the list that end alike.
+/// - `metadata.csv` or `metadata.jsonl` in a folder of pictures, with a column `file_name`, has their labels.
+/// - In a tar archive, `KEY.cls`, `KEY.label.txt` or the field `label`, `cls` or `class` of `KEY.json` is the label of the picture
+///   `KEY.jpg` (WebDataset). Folders give labels only where no such member does. `KEY.seg.png` and others that go with the
+///   picture of a sample are left out.
+/// - Archives without labels and folders that are not called after a part of the data, as `cat.tar` and `dog.tar`, are classes.
 /// - A folder of tar archives and no pictures is a set of shards in name order, as if given one by one to
 ///   [`Self::open_all`]. Names like `train-000.tar` beside `test-000.tar` (or `val`, `validation`) are splits.
 /// - The listing of a folder with 10 000 pictures or more is kept in the user's cache folder and used while no folder

@@ -135,6 +135,35 @@ pub enum DataError {
         /// What exists.
         present: Vec<String>,
     },
+    /// A column, array or ending that was asked for is not there.
+    #[error(
+        "no \"{name}\" in {}, which data.{key} (--{}) asks for; expected one of: {present}",
+        path.display(), key.replace('_', "-")
+    )]
+    NoColumn {
+        /// The file.
+        path: PathBuf,
+        /// The key that asks for it.
+        key: String,
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        present: String,
+    },
+    /// The column that was asked for holds no classes.
+    #[error(
+        "the column \"{column}\" of {} cannot be labels: expected whole numbers or texts, one per picture, but {why}; \
+         choose another with data.label_column (--label-column), or leave it out to go on without labels",
+        path.display()
+    )]
+    NotClasses {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// What it holds instead.
+        why: String,
+    },
     /// A tree of a [benchmark](crate::benchmarks) lacks files.
     #[error(
         "{benchmark} is incomplete: {} is missing{}; expected {expected}; get it from {url}",

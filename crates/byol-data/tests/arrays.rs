@@ -146,16 +146,42 @@ fn labels_that_do_not_fit_are_refused() {
     write("images.npy", &npy("|u1", "(2, 1, 1)", &[0; 2]));
     for (labels, words) in [
         (npy("|u1", "(3,)", &[0; 3]), ["2 labels", "3 labels"]),
-        (npy("|i1", "(2,)", &[0, 0xFF]), ["labels from 0", "got -1"]),
-        (npy("<u8", "(2,)", &[0xFF; 16]), ["labels from 0", "18446744073709551615"]),
-        (npy("<f8", "(2,)", &[0; 16]), ["type <f8", "numpy.int64"]),
         (npy("|u1", "(2,)", &[0; 1]), ["2 labels of 1 byte(s)", "1 bytes"]),
-        (npy("<u4", "(4611686018427387904,)", &[0; 1]), ["4611686018427387904 labels", "1 bytes"]),
+        (npy("<u4", "(4611686018427387904,)", &[0; 1]), ["2 labels", "4611686018427387904 labels"]),
     ] {
         write("labels.npy", &labels);
         let message = open(&folder.path().join("images.npy"), None).unwrap_err().to_string();
         assert!(words.iter().all(|word| message.contains(word)), "{message}");
         assert!(message.contains("labels.npy"), "{message}");
+    }
+}
+
+/// The names of the classes of the pictures.
+fn classes(dataset: &Dataset) -> Vec<Option<&str>> {
+    (0..dataset.len()).map(|index| Some(dataset.classes()[dataset.label(index)? as usize].as_str())).collect()
+}
+
+#[test]
+fn labels_of_other_types_are_read_or_named() {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    write("images.npy", &npy("|u1", "(2, 1, 1)", &[0; 2]));
+    for (labels, expected, note) in [
+        (npy("|i1", "(2,)", &[0, 0xFF]), [Some("0"), None], None),
+        (npy("<u8", "(2,)", &[0xFF; 16]), [Some("18446744073709551615"); 2], None),
+        (npy("<f8", "(2,)", &[0; 16]), [Some("0"); 2], None),
+        (npy("<f4", "(2,)", &[0, 0, 0, 0, 0, 0, 0, 0x3F]), [None; 2], Some("0.5")),
+        (npy("|b1", "(2, 1)", &[1, 0]), [Some("true"), Some("false")], None),
+        (npy("|u1", "(2, 3)", &[0, 0, 1, 1, 0, 0]), [Some("2"), Some("0")], None),
+        (npy("|u1", "(2, 3)", &[0, 1, 1, 1, 0, 0]), [None; 2], Some("one class per picture")),
+        (npy("<U2", "(2,)", &[b'o', 0, 0, 0, b'x', 0, 0, 0, b'c', 0, 0, 0, 0, 0, 0, 0]), [Some("ox"), Some("c")], None),
+        (npy("|O", "(2,)", &[0; 40]), [None; 2], Some("type |O")),
+    ] {
+        write("labels.npy", &labels);
+        let dataset = open(&folder.path().join("images.npy"), None).unwrap();
+        let notes = dataset.notes().join("; ");
+        assert_eq!((classes(&dataset), notes.is_empty()), (expected.to_vec(), note.is_none()), "{notes}");
+        assert!(notes.contains(note.unwrap_or_default()), "{notes}");
     }
 }
 

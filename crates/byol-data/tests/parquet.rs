@@ -26,6 +26,7 @@ fn pictures_labels_and_nulls_are_those_of_pyarrow_in_memory_and_on_demand() {
         "plain_uncompressed.parquet",
         "brotli.parquet",
         "lz4.parquet",
+        "zstd.parquet",
     ] {
         check(&open(name, None).unwrap(), name);
         check(&Dataset::open(&file(name), None, &on_demand()).unwrap(), name);
@@ -81,14 +82,6 @@ fn threads_read_pictures_at_the_same_time() {
 }
 
 #[test]
-fn zstd_is_refused_with_the_way_to_rewrite_it() {
-    let message = open("zstd.parquet", None).unwrap_err().to_string();
-    for words in ["zstd.parquet", "image.bytes", "zstd", "compression=\"snappy\""] {
-        assert!(message.contains(words), "{message}");
-    }
-}
-
-#[test]
 fn a_picture_beyond_the_size_limit_is_a_bad_one() {
     for limit in [DataConfig::default().max_archive_memory_bytes, 1] {
         let config = DataConfig { max_file_bytes: 10, max_archive_memory_bytes: limit, ..DataConfig::default() };
@@ -102,7 +95,7 @@ fn a_damaged_file_gives_an_error_or_another_picture_but_no_panic() {
     // Panics of the reader itself are caught, and would fill the output.
     std::panic::set_hook(Box::new(|_| {}));
     let outcome = std::panic::catch_unwind(|| {
-        for name in ["plain_uncompressed.parquet", "pages.parquet", "snappy.parquet"] {
+        for name in ["plain_uncompressed.parquet", "pages.parquet", "snappy.parquet", "zstd.parquet"] {
             let bytes = fs::read(file(name)).unwrap();
             for config in [DataConfig::default(), on_demand()] {
                 golden::damage(name, &bytes, 11, &config);
@@ -116,11 +109,8 @@ fn a_damaged_file_gives_an_error_or_another_picture_but_no_panic() {
 #[test]
 fn files_that_cannot_be_used_say_why() {
     for (name, words) in [
-        ("negative_label", ["labels from 0 to 2", "got -2"]),
-        ("label_beyond_names", ["labels from 0 to 2", "got 3"]),
-        ("huge_label", ["labels below", "1099511627776"]),
         ("no_pictures", ["without a column of pictures", "image, label"]),
-        ("two_candidates", ["left, right", "rename one"]),
+        ("two_candidates", ["left, right", "--image-key"]),
         ("duplicate", ["different names", "two columns called image"]),
         ("no_rows", ["at least one row", "got none"]),
     ] {
@@ -129,6 +119,21 @@ fn files_that_cannot_be_used_say_why() {
     }
     let unknown = open("odd/unknown_label.parquet", None).unwrap();
     assert_eq!((unknown.label(0), unknown.label(1)), (None, Some(2)));
+}
+
+#[test]
+fn labels_that_are_no_classes_do_not_stop_what_needs_none() {
+    for (name, words) in [("negative_label", "holds -2"), ("label_beyond_names", "holds 3")] {
+        let dataset = open(&format!("odd/{name}.parquet"), None).unwrap();
+        assert_eq!((dataset.len(), dataset.label(0), dataset.classes().len()), (2, None, 0), "{name}");
+        assert!(dataset.notes()[0].contains(words), "{name}: {:?}", dataset.notes());
+        let config = DataConfig { label_column: Some("label".into()), ..DataConfig::default() };
+        let message = Dataset::open(&file(&format!("odd/{name}.parquet")), None, &config).unwrap_err().to_string();
+        assert!(message.contains(words) && message.contains("--label-column"), "{message}");
+    }
+    // A number that is far from the others is a name.
+    let far = open("odd/huge_label.parquet", None).unwrap();
+    assert_eq!((far.classes(), far.label(1)), (&["1".to_owned(), "1099511627776".into()][..], Some(1)));
 }
 
 #[test]

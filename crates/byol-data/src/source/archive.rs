@@ -50,16 +50,22 @@ impl Compression {
         match self {
             Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
             Self::Xz => Box::new(lzma_rust2::XzReader::new(file, true)),
-            Self::Zstd => Box::new(ZstdFrames { file, frame: ruzstd::decoding::FrameDecoder::new(), open: false }),
+            Self::Zstd => Box::new(ZstdFrames::new(file)),
         }
     }
 }
 
 /// All frames of a zst file one after the other; the decoder by itself stops after the first.
-struct ZstdFrames<R> {
+pub(crate) struct ZstdFrames<R> {
     file: R,
     frame: ruzstd::decoding::FrameDecoder,
     open: bool,
+}
+
+impl<R> ZstdFrames<R> {
+    pub fn new(file: R) -> Self {
+        Self { file, frame: ruzstd::decoding::FrameDecoder::new(), open: false }
+    }
 }
 
 impl<R: BufRead> Read for ZstdFrames<R> {
@@ -103,10 +109,10 @@ pub(crate) fn looks_like_tar(head: &[u8]) -> bool {
 }
 
 /// Indexes the plain archive at `path`.
-pub(crate) fn scan_plain(path: &Path, file: File) -> Result<(Contents, Storage), DataError> {
+pub(crate) fn scan_plain(path: &Path, file: File, config: &DataConfig) -> Result<(Contents, Storage), DataError> {
     let broken = |error: io::Error| DataError::BrokenArchive { path: path.into(), reason: error.to_string() };
     let file_bytes = file.metadata().map_err(broken)?.len();
-    let mut found = Found::default();
+    let mut found = Found::new(config);
     let mut archive = tar::Archive::new(&file);
     for entry in archive.entries_with_seek().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
@@ -128,7 +134,7 @@ pub(crate) fn scan_compressed(
     config: &DataConfig,
 ) -> Result<(Contents, Storage), DataError> {
     let broken = |error: io::Error| DataError::BrokenArchive { path: path.into(), reason: error.to_string() };
-    let mut found = Found::default();
+    let mut found = Found::new(config);
     let mut kept: Vec<Box<[u8]>> = Vec::new();
     let mut kept_bytes = 0u64;
     let mut archive = tar::Archive::new(content);
@@ -158,7 +164,6 @@ pub(crate) fn scan_compressed(
 }
 
 /// What the entries of an archive have been so far.
-#[derive(Default)]
 struct Found {
     contents: Contents,
     /// Hard links: name and the name they stand for, to be looked up when all names are known.
@@ -166,6 +171,12 @@ struct Found {
 }
 
 impl Found {
+    fn new(config: &DataConfig) -> Self {
+        let mut contents = Contents::default();
+        contents.labels.wish.clone_from(&config.label_column);
+        Self { contents, links: Vec::new() }
+    }
+
     /// Takes an entry in; returns what it is if it is a file.
     fn add<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, position: u64) -> io::Result<Option<Member>> {
         let name = clean(&entry.path_bytes());

@@ -19,28 +19,23 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::array_labels;
+use super::array_names::{PICTURE_WORDS, label_names, split_of, without_split, words};
+use super::columns;
 use super::listing::base_text;
 use super::npy::{self, Header, MAX_HEADER_BYTES, NpyProblem};
 use super::npz::Npz;
 use super::part::part_path;
 use super::pixels::{Arrangement, Form, Pixels, Stored};
+use super::values::{Classes, Reading, Values};
 use crate::splits::{Layout, NoSuchSplit, choose};
 use crate::{DataConfig, DataError, Image};
 
 /// A folder of more arrays than this is one of pictures, without a look at them.
 const MAX_SET_FILES: usize = 16;
 
-/// A label is a place in the list of classes, so a number that is no class must not make that list long.
-const MAX_CLASSES: i128 = 1 << 20;
-
-/// Words for pictures in names of arrays.
-const PICTURE_WORDS: [&str; 6] = ["images", "x", "data", "image", "imgs", "img"];
-
-/// Words for labels in names of arrays.
-const LABEL_WORDS: [&str; 4] = ["labels", "y", "label", "targets"];
-
-/// What stands between the words of a name.
-const SEPARATORS: [char; 3] = ['_', '-', '.'];
+/// Splits, if there are some, and the place of the array of each.
+type OfSplits = Vec<(Option<&'static str>, usize)>;
 
 /// Gives the file of an array by its name without ending.
 type Opener<'a> = &'a mut dyn FnMut(&str) -> Result<Stored, DataError>;
@@ -162,7 +157,7 @@ struct Set<'a> {
 
 impl Set<'_> {
     fn open(self, split: Option<&str>, config: &DataConfig, open: Opener<'_>) -> Result<(Pixels, Layout), DataError> {
-        let Some(arrays) = self.arrays_of_splits() else {
+        let Some(arrays) = self.arrays_in_use(config)? else {
             let names: Vec<&str> = self.pictures.iter().map(|(name, _)| name.as_str()).collect();
             let found = format!("several arrays ({}); give a file with one, or call one \"images\"", names.join(", "));
             return Err(DataError::Unsupported { path: self.path.into(), found });
@@ -191,22 +186,39 @@ impl Set<'_> {
         if u32::try_from(count).is_err() {
             return Err(DataError::TooManyImages { path, count });
         }
-        let mut labels = vec![None; count];
-        let mut classes = 0;
+        let mut values = Values::default();
+        let (mut first, mut column, mut notes) = (0, None, Vec::new());
         // The classes are those of all splits: one that a split lacks is a class nevertheless.
         for (at, &(split, array)) in arrays.iter().enumerate() {
-            let (name, header) = &self.pictures[array];
-            let Some(numbers) = self.labels(name, header.shape[0], split.is_some(), open)? else { continue };
-            classes = classes.max(numbers.iter().max().map_or(0, |&last| last + 1));
             if at == place {
-                labels = numbers.into_iter().map(Some).collect();
+                first = values.len();
+            }
+            let (name, header) = &self.pictures[array];
+            match self.labels(name, header.shape[0], split.is_some(), config, open, &mut values)? {
+                Some(Ok(file)) => column = Some(file),
+                Some(Err(note)) => notes.push(note),
+                None => {}
+            }
+            if at == place {
+                (values.len()..first + count).for_each(|_| values.push(None));
             }
         }
-        let classes = (0..classes).map(|class| class.to_string()).collect();
+        if column.is_none() && notes.is_empty() {
+            let others: Vec<&str> = self.others.iter().map(String::as_str).collect();
+            notes.extend(columns::note(None, false, &others));
+        }
+        let mut classes = Classes { names: Vec::new(), labels: vec![None; values.len()] };
+        if let Some(column) = column {
+            let insisted = config.label_column.is_some();
+            let reading = Reading { column: &column, insisted, names: None, numbers_are_places: true };
+            classes = columns::classes(self.path, &values, &reading, &mut notes)?;
+        }
+        let labels: Vec<Option<u32>> = classes.labels[first..first + count].to_vec();
+        let classes = classes.names;
         let images = (0u32..).take(count).collect();
         Ok((
             Pixels { kind: self.kind, name: (self.name)(name), stored, start: header.start as u64, form },
-            Layout { split: split.map(str::to_owned), splits_present, classes, images, labels, notes: Vec::new() },
+            Layout { split: split.map(str::to_owned), splits_present, classes, images, labels, notes },
         ))
     }
 
@@ -215,8 +227,15 @@ impl Set<'_> {
         part_path(self.root, &(self.name)(name))
     }
 
+    /// The array that `data.image_key` names, else [`Self::arrays_of_splits`].
+    fn arrays_in_use(&self, config: &DataConfig) -> Result<Option<OfSplits>, DataError> {
+        let Some(wish) = &config.image_key else { return Ok(self.arrays_of_splits()) };
+        let names: Vec<String> = self.pictures.iter().map(|(name, _)| name.clone()).collect();
+        columns::wished(self.path, &names, "image_key", wish).map(|place| Some(vec![(None, place)]))
+    }
+
     /// The one array of each split, or the one array; `None` if names do not tell which that is.
-    fn arrays_of_splits(&self) -> Option<Vec<(Option<&'static str>, usize)>> {
+    fn arrays_of_splits(&self) -> Option<OfSplits> {
         let mut found = Vec::new();
         for split in ["train", "test", "val"] {
             let of_split: Vec<usize> =
@@ -244,38 +263,49 @@ impl Set<'_> {
         })
     }
 
-    /// The labels of the array `name`, which holds `count` pictures, if there are some.
+    /// Adds the labels of the array `name`, which holds `count` pictures, if there are some: the array that has them, or why it
+    /// has none.
     fn labels(
         &self,
         name: &str,
         count: usize,
         has_split: bool,
+        config: &DataConfig,
         open: Opener<'_>,
-    ) -> Result<Option<Vec<u32>>, DataError> {
-        let candidates = label_names(name);
-        let mut candidates = candidates.iter().filter(|name| !has_split || split_of(name).is_some());
+        values: &mut Values,
+    ) -> Result<Option<Result<String, String>>, DataError> {
+        let mut candidates = label_names(name);
+        if let Some(wish) = &config.label_column {
+            // Of several splits, the one wished for stands for the others as `y_train` for `y_test`.
+            let of_split = |file: &&String| split_of(file) == split_of(name);
+            let same = |file: &&String| without_split(file).eq_ignore_ascii_case(&without_split(wish));
+            let file = match self.others.iter().filter(of_split).find(same) {
+                Some(file) => file,
+                None => &self.others[columns::wished(self.path, &self.others, "label_column", wish)?],
+            };
+            candidates = vec![file.clone()];
+        }
+        let wished = config.label_column.is_some();
+        let mut candidates = candidates.iter().filter(|name| wished || !has_split || split_of(name).is_some());
         let file = candidates.find_map(|wanted| self.others.iter().find(|other| other.eq_ignore_ascii_case(wanted)));
         let Some(file) = file else { return Ok(None) };
         let path = self.place(file);
         let stored = open(file)?;
         let header = header_of(&path, &stored)?;
-        let bytes = header.shape.iter().try_fold(8usize, |bytes, &size| bytes.checked_mul(size));
+        // No type that labels have is wider but for long texts, whose width is in its name.
+        let width = header.dtype.trim_start_matches(|c: char| !c.is_ascii_digit()).parse::<usize>().unwrap_or(8);
+        let bytes = header.shape.iter().try_fold(width.saturating_mul(4), |bytes, &size| bytes.checked_mul(size));
         let bytes = bytes.and_then(|bytes| bytes.checked_add(header.start)).unwrap_or(usize::MAX);
         let content =
             stored.start(bytes as u64).map_err(|source| DataError::Unreadable { path: path.clone(), source })?;
-        let labels = header.integers(&content[header.start..]).map_err(|problem| problem.at(&path))?;
-        if labels.len() != count {
-            let expected = format!("{count} labels, one per picture of {name}");
-            return Err(DataError::Malformed { path, expected, got: format!("{} labels", labels.len()) });
-        }
-        let label = |label: i128| {
-            if (0..MAX_CLASSES).contains(&label) {
-                return Ok(label as u32);
+        let data = content.get(header.start..).unwrap_or_default();
+        match array_labels::push(&header, data, count, values) {
+            Ok(()) => Ok(Some(Ok(file.clone()))),
+            Err(NpyProblem::Unsupported(found)) if !wished => {
+                Ok(Some(Err(format!("the array \"{file}\" is not used as labels: it holds {found}"))))
             }
-            let expected = format!("labels from 0 to {}", MAX_CLASSES - 1);
-            Err(DataError::Malformed { path: path.clone(), expected, got: label.to_string() })
-        };
-        labels.into_iter().map(label).collect::<Result<_, _>>().map(Some)
+            Err(problem) => Err(problem.at(&path)),
+        }
     }
 }
 
@@ -336,43 +366,4 @@ fn header_of(path: &Path, stored: &Stored) -> Result<Header, DataError> {
     let head = stored.start(MAX_HEADER_BYTES as u64);
     let head = head.map_err(|source| DataError::Unreadable { path: path.into(), source })?;
     npy::header(&head).map_err(|problem| problem.at(path))
-}
-
-/// The words of the last part of a name: `x` and `train` of `sub/x_train`.
-fn words(name: &str) -> impl Iterator<Item = &str> {
-    name.rsplit('/').next().unwrap_or(name).split(SEPARATORS)
-}
-
-fn split_of(name: &str) -> Option<&'static str> {
-    words(name).find_map(|word| match word.to_ascii_lowercase().as_str() {
-        "train" => Some("train"),
-        "test" => Some("test"),
-        "val" | "valid" | "validation" => Some("val"),
-        _ => None,
-    })
-}
-
-/// `base` with another word instead of `word`.
-fn with_word(base: &str, word: &str, other: &str) -> String {
-    base.split_inclusive(SEPARATORS)
-        .map(|part| match part.strip_suffix(SEPARATORS).unwrap_or(part) {
-            this if this == word => [other, &part[word.len()..]].concat(),
-            _ => part.to_owned(),
-        })
-        .collect()
-}
-
-/// The names that the labels of an array may have, best first.
-fn label_names(name: &str) -> Vec<String> {
-    let (folder, base) = name.rfind('/').map_or(("", name), |slash| name.split_at(slash + 1));
-    let mut names = Vec::new();
-    for label in LABEL_WORDS {
-        let is_picture_word = |word: &&str| PICTURE_WORDS.iter().any(|known| word.eq_ignore_ascii_case(known));
-        if let Some(word) = words(base).find(is_picture_word) {
-            names.push(format!("{folder}{}", with_word(base, word, label)));
-        }
-        names.push(format!("{folder}{base}_{label}"));
-    }
-    names.extend(LABEL_WORDS.map(|label| format!("{folder}{label}")));
-    names
 }

@@ -6,6 +6,10 @@ use super::listing::{Listing, base_name, has_picture_ending, has_tar_ending, is_
 use super::webdataset::MemberLabels;
 use super::{arrays, cifar, idx, parquet, stl10};
 
+/// What to do with Arrow files, which are not read.
+pub(crate) const ARROW: &str = "of Arrow files (save_to_disk of datasets) write Parquet first, each split in Python: \
+    datasets.load_from_disk(FOLDER).to_parquet(\"train.parquet\")";
+
 /// Everything a folder or an archive holds, sorted into what we read and what we do not.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
@@ -140,6 +144,9 @@ impl Contents {
         let mut others: Vec<_> = self.others.iter().collect();
         others.sort_by_key(|&(_, count)| std::cmp::Reverse(*count));
         let text: Vec<_> = others.iter().take(5).map(|(ending, count)| format!("{count} × {ending}")).collect();
+        if self.others.contains_key(".arrow") {
+            return format!("{}; {ARROW}", text.join(", "));
+        }
         if text.is_empty() { "none".into() } else { text.join(", ") }
     }
 }

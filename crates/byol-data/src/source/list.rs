@@ -1,151 +1,152 @@
-//! Pictures named by a text or table file: one path per line, with a label and a split if there are columns for them.
+//! Pictures named by a text or table file: a path per row, with a label and a split if there are columns for them.
 //!
-//! Paths are relative to the folder of the file, or absolute. Tables are separated by commas or tabs and may have a
-//! header; without one the first column is the path and the second the label. In plain text `#` begins a comment.
-//! The order is that of the file, and a picture may be named twice.
+//! Paths are relative to the folder of the file, or absolute; [`named_files`] tells which files others mean. The order is that
+//! of the file, and a picture may be named twice. Which column is what: [`columns`]. Without a header, of two columns the one
+//! without paths is the label; of more, the only one whose values come again and again.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
-use std::thread;
 
-use csv::{ByteRecord, ReaderBuilder, Trim};
-
-use super::folder::name_path;
-use super::listing::{Listing, has_picture_ending};
+use super::columns::{self, LABEL_NAMES};
+use super::listing::Listing;
+use super::named_files::{self, sizes};
 use super::read::Source;
-use super::walk;
+use super::table::{self, Table, is_picture};
+use super::values::{Classes, Reading, Values};
 use crate::limits::{check_count, check_memory};
 use crate::splits::{self, Layout, NoSuchSplit};
 use crate::{DataConfig, DataError};
 
-/// Names of the columns, lower case.
-const PATH_COLUMNS: [&[u8]; 8] =
-    [b"path", b"file", b"filename", b"file_name", b"filepath", b"file_path", b"image", b"image_path"];
-const LABEL_COLUMNS: [&[u8]; 6] = [b"label", b"class", b"cls", b"category", b"class_name", b"target"];
-const SPLIT_COLUMN: &[u8] = b"split";
-
-/// Which column is what.
-#[derive(Clone, Copy)]
-struct Columns {
-    path: usize,
-    label: Option<usize>,
-    split: Option<usize>,
-}
-
-/// Whether these may be the first bytes of text: no control characters.
-pub(crate) fn looks_like_text(head: &[u8]) -> bool {
-    !head.is_empty() && !head.iter().any(|&byte| byte < b' ' && !matches!(byte, b'\t' | b'\r' | b'\n'))
-}
-
 /// Opens the list at `path`, which looks like text.
 pub(crate) fn open(path: &Path, split: Option<&str>, config: &DataConfig) -> Result<(Source, Layout), DataError> {
+    let mut table = read_table(path, config)?;
+    let with_ending = table.paths.names().filter(|path| is_picture(path)).count();
+    let count = table.paths.len();
+    let may_be_list = 2 * with_ending >= count || table.has_header || table.names.len() > 1;
+    if count == 0 || !may_be_list {
+        return Err(DataError::Unsupported { path: path.into(), found: describe(&table, with_ending) });
+    }
+    let root = path.parent().unwrap_or(Path::new(""));
+    let files = named_files::find(root, std::mem::take(&mut table.paths));
+    // A text that mentions a picture here and there is no list.
+    if 2 * with_ending.max(files.found) < count || with_ending.max(files.found) == 0 {
+        table.paths = files.paths;
+        return Err(DataError::Unsupported { path: path.into(), found: describe(&table, with_ending) });
+    }
+    check_count(path, count)?;
+    let mut notes = files.notes;
+    if files.found < count {
+        notes.push(format!("{} of the {count} files that the list names are not there", count - files.found));
+    }
+    if table.without_path > 0 {
+        notes.push(format!("{} rows without a path are left out", table.without_path));
+    }
+    if table.ragged > 0 {
+        notes.push(format!("{} rows have more or fewer fields than the first one", table.ragged));
+    }
+    table.paths = files.paths;
+    let labelled = labels(path, &table, config, &mut notes)?;
+    let layout = layout(labelled, split, config, notes).map_err(|NoSuchSplit(present)| DataError::UnknownSplit {
+        path: path.into(),
+        split: split.unwrap_or_default().into(),
+        present,
+    })?;
+    Ok((Source::List { root: files.root, listing: table.paths }, layout))
+}
+
+/// Reads the table in the file at `path`.
+pub(crate) fn read_table(path: &Path, config: &DataConfig) -> Result<Table, DataError> {
     let unreadable = |source| DataError::Unreadable { path: path.into(), source };
     let file = File::open(path).map_err(unreadable)?;
     let size_bytes = file.metadata().map_err(unreadable)?.len();
     check_memory(path, size_bytes, config.max_archive_memory_bytes)?;
     let mut text = Vec::new();
     file.take(size_bytes).read_to_end(&mut text).map_err(unreadable)?;
-    let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&text);
-    let rows = rows(path, text).map_err(|error| unreadable(io::Error::other(error)))?;
-    let with_ending = (0..rows.paths.len()).filter(|&row| is_picture(rows.paths.name(row))).count();
-    // A text that mentions a picture here and there is no list.
-    if with_ending == 0 || 2 * with_ending < rows.paths.len() {
-        return Err(DataError::Unsupported { path: path.into(), found: describe(&rows, with_ending) });
-    }
-    let root = path.parent().unwrap_or(Path::new("")).to_owned();
-    let Rows { mut paths, labels, splits } = rows;
-    let sizes = sizes(&root, &paths);
-    // What is not there shows when the picture is asked for.
-    paths.set_sizes(sizes.into_iter().map(Option::unwrap_or_default));
-    paths.shrink_to_fit();
-    check_count(path, paths.len())?;
-    let layout = layout(&labels, splits.as_deref(), split).map_err(|NoSuchSplit(present)| DataError::UnknownSplit {
-        path: path.into(),
-        split: split.unwrap_or_default().into(),
-        present,
-    })?;
-    Ok((Source::List { root, listing: paths }, layout))
+    table::read(path, &text, config)
 }
 
-/// What the lines say; `labels` and `splits` hold an empty text where there is none.
-#[derive(Default)]
-struct Rows {
-    paths: Listing,
-    labels: Vec<String>,
-    splits: Option<Vec<String>>,
+/// Classes and labels of the rows, and the column of splits.
+pub(crate) struct Labelled<'a> {
+    pub classes: Classes,
+    pub splits: Option<&'a Values>,
 }
 
-fn rows(path: &Path, text: &[u8]) -> csv::Result<Rows> {
-    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
-    let is_table = ending == "csv" || ending == "tsv";
-    let lines = text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-    let lines = lines.filter(|line| is_table || !line.starts_with(b"#"));
-    let Some(first) = lines.clone().next() else { return Ok(Rows::default()) };
-    let delimiter = match () {
-        () if ending == "tsv" || (ending != "csv" && first.contains(&b'\t')) => b'\t',
-        () if ending == "csv" || (!is_picture(first) && first.contains(&b',')) => b',',
-        () => {
-            let mut rows = Rows::default();
-            lines.for_each(|line| rows.paths.push(line, 0, 0));
-            rows.labels = vec![String::new(); rows.paths.len()];
-            return Ok(rows);
-        }
+/// Finds the columns of labels and splits in `table` and reads them.
+pub(crate) fn labels<'a>(
+    path: &Path,
+    table: &'a Table,
+    config: &DataConfig,
+    notes: &mut Vec<String>,
+) -> Result<Labelled<'a>, DataError> {
+    let mut values = |column: usize| Ok(Some(table.values[column].clone()).filter(|_| column != table.path));
+    let split = match &config.split_column {
+        None if !table.has_header => None,
+        _ => columns::split_column(path, &table.names, config, &mut values)?,
     };
-    let comment = (!is_table).then_some(b'#');
-    let mut builder = ReaderBuilder::new();
-    builder.delimiter(delimiter).has_headers(false).flexible(true).comment(comment).trim(Trim::All);
-    let mut table = builder.from_reader(text);
-    let mut records = table.byte_records();
-    let first = records.next().transpose()?.unwrap_or_default();
-    let second = records.next().transpose()?;
-    let has_header = !first.iter().any(is_picture);
-    let columns = if has_header { Columns::of(&first, second.as_ref()) } else { Columns::WITHOUT_HEADER };
-    let mut rows = Rows { splits: columns.split.map(|_| Vec::new()), ..Rows::default() };
-    for record in (!has_header).then_some(first).into_iter().chain(second).map(Ok).chain(records) {
-        rows.add(&record?, columns);
+    let splits = split.map(|column| &table.values[column]);
+    let (label, guessed) = match &config.label_column {
+        Some(wish) => (Some(columns::wished(path, &table.names, "label_column", wish)?), false),
+        None => match label_column(table, split) {
+            Some((column, guessed)) => {
+                (Some(columns::names_beside(&table.names, column, &mut values)?.unwrap_or(column)), guessed)
+            }
+            None => (None, false),
+        },
+    };
+    let left_out = table.others(&[label, split]);
+    let Some(column) = label else {
+        notes.extend(columns::note(None, false, &left_out));
+        let labels = vec![None; table.paths.len()];
+        return Ok(Labelled { classes: Classes { names: Vec::new(), labels }, splits });
+    };
+    let name = table.names[column].as_str();
+    let insisted = config.label_column.is_some();
+    let reading = Reading { column: name, insisted, names: None, numbers_are_places: false };
+    let before = notes.len();
+    let classes = columns::classes(path, &table.values[column], &reading, notes)?;
+    // Where there is no header, a second column is the label, and the only one it can be.
+    if notes.len() == before && !insisted && (table.has_header || table.names.len() > 2) {
+        notes.extend(columns::note(Some(name), guessed, &left_out));
     }
-    Ok(rows)
+    Ok(Labelled { classes, splits })
 }
 
-impl Rows {
-    fn add(&mut self, record: &ByteRecord, columns: Columns) {
-        let field = |column: usize| record.get(column).unwrap_or_default();
-        let text = |column: usize| String::from_utf8_lossy(field(column)).into_owned();
-        if field(columns.path).is_empty() {
-            return;
-        }
-        self.paths.push(field(columns.path), 0, 0);
-        self.labels.push(columns.label.map_or_else(String::new, text));
-        if let (Some(splits), Some(column)) = (&mut self.splits, columns.split) {
-            splits.push(text(column));
-        }
+/// The column of labels, and whether it is a guess by its values.
+fn label_column(table: &Table, split: Option<usize>) -> Option<(usize, bool)> {
+    let named = if table.has_header { columns::named(&table.names, &LABEL_NAMES) } else { None };
+    if let Some(named) = named.filter(|&named| named != table.path && Some(named) != split) {
+        return Some((named, false));
     }
+    let free: Vec<usize> =
+        (0..table.names.len()).filter(|&column| column != table.path && Some(column) != split).collect();
+    let only = |places: Vec<usize>| if let [only] = places[..] { Some((only, true)) } else { None };
+    if let ([column], false) = (&free[..], table.has_header) {
+        return Some((*column, true));
+    }
+    // A text beside a path, where there is nothing else, is what the picture shows; numbers are if they repeat.
+    let text = |column: &usize| {
+        let values = &table.values[*column];
+        let alone = free.len() == 1 && (values.looks_like_text() || values.repeats());
+        alone || values.look_like_classes()
+    };
+    let texts: Vec<usize> = free.iter().copied().filter(text).collect();
+    if !texts.is_empty() || table.has_header {
+        return only(texts);
+    }
+    only(free.into_iter().filter(|&column| table.values[column].repeats()).collect())
 }
 
-impl Columns {
-    const WITHOUT_HEADER: Self = Self { path: 0, label: Some(1), split: None };
-
-    /// By the names in the header; the path is otherwise where the first row has one, and the label beside it if there
-    /// are two columns.
-    fn of(header: &ByteRecord, row: Option<&ByteRecord>) -> Self {
-        let find = |names: &[&[u8]]| {
-            names.iter().find_map(|name| header.iter().position(|field| field.eq_ignore_ascii_case(name)))
-        };
-        let path = find(&PATH_COLUMNS).or_else(|| row?.iter().position(is_picture)).unwrap_or(0);
-        let split = find(&[SPLIT_COLUMN]);
-        let other = (0..header.len()).find(|&column| column != path).filter(|_| header.len() == 2);
-        let label = find(&LABEL_COLUMNS).or(other.filter(|&column| Some(column) != split));
-        Self { path, label, split }
-    }
-}
-
-fn layout(labels: &[String], splits: Option<&[String]>, wish: Option<&str>) -> Result<Layout, NoSuchSplit> {
-    let distinct = |texts: &[String]| -> Vec<String> {
-        let mut texts: Vec<&String> = texts.iter().filter(|text| !text.is_empty()).collect();
-        texts.sort_unstable();
-        texts.dedup();
-        texts.into_iter().cloned().collect()
+fn layout(
+    labelled: Labelled,
+    wish: Option<&str>,
+    config: &DataConfig,
+    notes: Vec<String>,
+) -> Result<Layout, NoSuchSplit> {
+    let Labelled { classes: Classes { names: classes, labels }, splits } = labelled;
+    let name = |values: &Values, row: usize| values.text(row).map(|name| columns::split_name(&name, config));
+    let distinct = |values: &Values| -> Vec<String> {
+        values.distinct().iter().map(|value| columns::split_name(&value.name(), config)).collect()
     };
     let mut splits_present = splits.map(distinct).unwrap_or_default();
     splits::sort_splits(&mut splits_present);
@@ -154,16 +155,13 @@ fn layout(labels: &[String], splits: Option<&[String]>, wish: Option<&str>) -> R
         _ => Some(splits::choose(&splits_present, wish)?),
     };
     let split = chosen.map(|place| splits_present[place].clone());
-    let mut classes = distinct(labels);
-    splits::sort_classes(&mut classes);
-    let places: std::collections::HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
     let is_in = |row: usize| match (&split, splits) {
-        (Some(split), Some(splits)) => splits[row] == *split,
+        (Some(split), Some(splits)) => name(splits, row).as_ref() == Some(split),
         _ => true,
     };
     let images: Vec<u32> = (0u32..).take(labels.len()).filter(|&row| is_in(row as usize)).collect();
-    let labels = images.iter().map(|&row| places.get(labels[row as usize].as_str()).copied()).collect();
-    Ok(Layout { split, splits_present, classes, images, labels, notes: Vec::new() })
+    let labels = images.iter().map(|&row| labels[row as usize]).collect();
+    Ok(Layout { split, splits_present, classes, images, labels, notes })
 }
 
 /// A source of the files `paths` below `root`, in this order, and the places of those that are not there.
@@ -176,35 +174,22 @@ pub(crate) fn of_paths(root: &Path, mut paths: Listing) -> Result<(Source, Vec<u
     Ok((Source::List { root: root.into(), listing: paths }, missing))
 }
 
-/// The sizes of the files, none for what is not there.
-fn sizes(root: &Path, paths: &Listing) -> Vec<Option<u64>> {
-    let size = |index: usize| fs::metadata(root.join(name_path(paths.name(index)))).ok().map(|metadata| metadata.len());
-    let mut sizes = vec![None; paths.len()];
-    let share = paths.len().div_ceil(walk::threads()).max(256);
-    thread::scope(|scope| {
-        for (chunk, sizes) in sizes.chunks_mut(share).enumerate() {
-            scope.spawn(move || (chunk * share..).zip(sizes).for_each(|(index, bytes)| *bytes = size(index)));
-        }
-    });
-    sizes
-}
-
-fn is_picture(path: &[u8]) -> bool {
-    has_picture_ending(&String::from_utf8_lossy(path))
-}
-
-fn describe(rows: &Rows, with_ending: usize) -> String {
-    if rows.paths.len() == 0 {
+fn describe(table: &Table, with_ending: usize) -> String {
+    if table.paths.len() == 0 {
         return "a text file without lines".into();
     }
-    let example: String = String::from_utf8_lossy(rows.paths.name(0)).chars().take(60).collect();
+    let example: String = String::from_utf8_lossy(table.paths.name(0)).chars().take(60).collect();
     let count = match with_ending {
         0 => "none".into(),
         some => format!("only {some}"),
     };
-    format!(
+    let mut text = format!(
         "a text file of which {count} of {} lines is the path of a picture (the first is \"{example}\"); for a list, \
          write one path like cat/1.jpg per line, a label behind a comma or tab",
-        rows.paths.len()
-    )
+        table.paths.len()
+    );
+    if table.names.len() > 1 {
+        text += "; names without an ending are looked for below the folder of the list, so put it beside the pictures";
+    }
+    text
 }

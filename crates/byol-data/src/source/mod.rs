@@ -1,8 +1,11 @@
 //! Where pictures come from. The content of `DATA` decides, never its name.
 
 mod archive;
+mod array_labels;
+mod array_names;
 mod arrays;
 mod cifar;
+mod columns;
 mod contents;
 mod folder;
 mod idx;
@@ -11,6 +14,8 @@ mod in_place;
 mod index;
 mod list;
 mod listing;
+mod metadata;
+mod named_files;
 mod npy;
 mod npz;
 mod open;
@@ -18,6 +23,8 @@ mod parquet;
 mod parquet_columns;
 mod parquet_file;
 mod parquet_labels;
+mod parquet_values;
+mod parquet_zstd;
 mod part;
 mod pattern;
 mod pixels;
@@ -26,6 +33,8 @@ mod read_at;
 mod records;
 mod several;
 mod stl10;
+mod table;
+mod values;
 mod walk;
 mod webdataset;
 

@@ -104,39 +104,6 @@ impl Header {
         }
         Ok(())
     }
-
-    /// The integers of a list of labels, from the bytes after the header.
-    pub fn integers(&self, data: &[u8]) -> Result<Vec<i128>, NpyProblem> {
-        let count = match self.shape[..] {
-            [count] | [count, 1] | [1, count] => count,
-            _ => {
-                let got = format!("shape {:?}", self.shape);
-                return Err(NpyProblem::Malformed { expected: "labels of shape [N] or [N, 1]".into(), got });
-            }
-        };
-        let (order, kind) = self.dtype.split_at(usize::from(self.dtype.starts_with(['<', '>', '|', '='])));
-        let (signed, width) = match kind {
-            "u1" | "u2" | "u4" | "u8" => (false, usize::from(kind.as_bytes()[1] - b'0')),
-            "i1" | "i2" | "i4" | "i8" => (true, usize::from(kind.as_bytes()[1] - b'0')),
-            _ => {
-                let found = format!("labels of type {}; save whole numbers: labels.astype(numpy.int64)", self.dtype);
-                return Err(NpyProblem::Unsupported(found));
-            }
-        };
-        let expected = count.checked_mul(width);
-        let Some(data) = expected.and_then(|bytes| data.get(..bytes)) else {
-            let expected = format!("{count} labels of {width} byte(s) after the header");
-            return Err(NpyProblem::Malformed { expected, got: format!("{} bytes", data.len()) });
-        };
-        Ok(data.chunks_exact(width).map(|bytes| integer(bytes, signed, order == ">")).collect())
-    }
-}
-
-fn integer(bytes: &[u8], signed: bool, big_endian: bool) -> i128 {
-    let join = |value: i128, &byte: &u8| value << 8 | i128::from(byte);
-    let value = if big_endian { bytes.iter().fold(0, join) } else { bytes.iter().rev().fold(0, join) };
-    let range = 1i128 << (8 * bytes.len());
-    if signed && value >= range / 2 { value - range } else { value }
 }
 
 /// The rest of a header that is still to be read. Its methods give `None` where the text is another.
@@ -256,20 +223,5 @@ mod tests {
         }
         let endless = b"\x93NUMPY\x02\x00\xFF\xFF\xFF\xFF{}";
         assert!(matches!(header(endless), Err(NpyProblem::Malformed { .. })));
-    }
-
-    #[test]
-    fn integers_of_every_width_and_order_are_read() {
-        let of = |dtype: &str, count, data: &[u8]| {
-            Header { dtype: dtype.into(), fortran_order: false, shape: vec![count], start: 0 }.integers(data)
-        };
-        assert_eq!(of("|u1", 2, &[1, 255]), Ok(vec![1, 255]));
-        assert_eq!(of("|i1", 1, &[255]), Ok(vec![-1]));
-        assert_eq!(of("<i4", 1, &[2, 1, 0, 0]), Ok(vec![258]));
-        assert_eq!(of(">i2", 2, &[1, 2, 0xFF, 0xFE]), Ok(vec![258, -2]));
-        assert_eq!(of("<u8", 1, &[255; 8]), Ok(vec![u64::MAX.into()]));
-        assert!(matches!(of("<f4", 1, &[0; 4]), Err(NpyProblem::Unsupported(_))));
-        assert!(matches!(of("<i8", 2, &[0; 15]), Err(NpyProblem::Malformed { .. })));
-        assert!(matches!(of("<i8", usize::MAX, &[0; 15]), Err(NpyProblem::Malformed { .. })));
     }
 }

@@ -5,11 +5,11 @@ use std::io::{self, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use super::archive::{self, Archive, Compression, Storage};
-use super::contents::Contents;
+use super::contents::{ARROW, Contents};
 use super::listing::{Listing, has_picture_ending, layout_of};
 use super::read::Source;
 use super::several::Several;
-use super::{cifar, folder, idx, in_memory, in_place, index, list};
+use super::{cifar, folder, idx, in_memory, in_place, index, list, metadata, table, webdataset};
 use crate::decode::looks_like_a_picture;
 use crate::limits::check_memory;
 use crate::splits::{self, Groups, Layout, NoSuchSplit};
@@ -121,6 +121,7 @@ fn open_folder(
     }
     let mut layout = layout_of(path, &contents.pictures, split, config)?;
     layout.notes.extend(contents.left_out());
+    metadata::apply(path, &contents.pictures, &mut layout, config)?;
     Ok((Source::Folder { root: path.into(), listing: contents.pictures }, layout))
 }
 
@@ -187,7 +188,7 @@ fn open_file(path: &Path, file: File, split: Option<&str>, config: &DataConfig) 
         return open_compressed(path, compression, file, split, config);
     }
     if archive::looks_like_tar(&head) {
-        let (contents, storage) = archive::scan_plain(path, file)?;
+        let (contents, storage) = archive::scan_plain(path, file, config)?;
         return open_archive(path, contents, storage, split, config);
     }
     let base = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -203,7 +204,7 @@ fn open_file(path: &Path, file: File, split: Option<&str>, config: &DataConfig) 
         open_one_picture(path, size_bytes, split, config)
     } else if cifar::holds_pictures(&base) || (base.ends_with(".bin") && cifar::has_length(size_bytes)) {
         in_memory::open_one_part(path, &base, split, config)
-    } else if list::looks_like_text(&head) {
+    } else if table::looks_like_text(&head) {
         list::open(path, split, config)
     } else {
         Err(DataError::Unsupported { path: path.into(), found: describe(&head) })
@@ -253,10 +254,14 @@ fn open_archive(
         };
         return in_memory::open_parts(path, &contents, split, config, &read);
     }
-    let mut layout = layout_of(path, &contents.pictures, split, config)?;
-    layout.notes.extend(contents.left_out());
-    contents.labels.apply(&contents.pictures, &mut layout);
-    Ok((Source::Archive(Archive { path: path.into(), listing: contents.pictures, storage }), layout))
+    let left_out = contents.left_out();
+    let has_labels = !contents.labels.is_empty();
+    let (listing, notes) = webdataset::choose_pictures(path, contents.pictures, has_labels, config)?;
+    let mut layout = layout_of(path, &listing, split, config)?;
+    layout.notes.extend(left_out);
+    layout.notes.extend(notes);
+    contents.labels.apply(path, &listing, &mut layout)?;
+    Ok((Source::Archive(Archive { path: path.into(), listing, storage }), layout))
 }
 
 fn open_one_picture(
@@ -284,6 +289,7 @@ fn describe(head: &[u8]) -> String {
         [] => "an empty file".into(),
         [b'P', b'K', 3 | 5, ..] => "a zip archive; unpack it and give the folder".into(),
         [b'R', b'a', b'r', b'!', ..] | [b'7', b'z', 0xBC, 0xAF, ..] => "an archive that is no tar; unpack it".into(),
+        [0xFF, 0xFF, 0xFF, 0xFF, ..] | [b'A', b'R', b'R', b'O', b'W', b'1', ..] => format!("an Arrow file; {ARROW}"),
         [b'B', b'Z', b'h', ..] => "bz2-compressed content; decompress it with bunzip2".into(),
         [0x80, 2..=5, ..] => "a Python pickle; for CIFAR, fetch the binary version".into(),
         _ if std::str::from_utf8(head).is_ok() => "a text file".into(),

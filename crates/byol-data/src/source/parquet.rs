@@ -12,10 +12,11 @@ use std::path::Path;
 
 use parquet::data_type::ByteArray;
 
+use super::columns;
 use super::parquet_file::ParquetFile;
-use super::parquet_labels::classes_and_labels;
+use super::parquet_labels::{self, Columns};
 use crate::limits::check_file_size;
-use crate::splits::{Layout, NoSuchSplit, choose};
+use crate::splits::{Layout, NoSuchSplit, choose, sort_splits};
 use crate::{DataConfig, DataError};
 
 const NULL: &str = "there is no picture in this row (null)";
@@ -50,18 +51,16 @@ pub(crate) fn open(
 ) -> Result<(Parquet, Layout), DataError> {
     let split_of_file: Vec<Option<String>> = names.iter().map(|name| split_of(name)).collect();
     let splits_present = in_usual_order(split_of_file.iter().flatten());
-    let chosen = match (splits_present.is_empty(), split) {
-        (true, None) => None,
-        _ => {
-            let place = choose(&splits_present, split).map_err(|NoSuchSplit(present)| DataError::UnknownSplit {
-                path: path.into(),
-                split: split.unwrap_or_default().into(),
-                present,
-            })?;
-            Some(splits_present[place].clone())
-        }
+    let choose = |present: &[String]| {
+        let place = choose(present, split).map_err(|NoSuchSplit(present)| DataError::UnknownSplit {
+            path: path.into(),
+            split: split.unwrap_or_default().into(),
+            present,
+        })?;
+        Ok::<_, DataError>(Some(present[place].clone()))
     };
-    let open = |name: &String| ParquetFile::open(root.join(name), name.clone());
+    let chosen = if splits_present.is_empty() { None } else { choose(&splits_present)? };
+    let open = |name: &String| ParquetFile::open(root.join(name), name.clone(), config.image_key.as_deref());
     let files = names.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     // The classes are those of all splits, so that a class that one lacks does not shift the labels of another.
     let in_splits = |place: usize| splits_present.is_empty() || split_of_file[place].is_some();
@@ -70,7 +69,8 @@ pub(crate) fn open(
     for (place, file) in files.into_iter().enumerate().filter(|(place, _)| in_splits(*place)) {
         if in_use(place) { used.push(file) } else { others.push(file) }
     }
-    let (classes, labels) = classes_and_labels(&used, &others)?;
+    let Columns { classes, splits, notes } =
+        parquet_labels::read(path, &used, &others, config, splits_present.is_empty())?;
     let mut count = 0usize;
     let file_ends: Vec<usize> = used
         .iter()
@@ -96,11 +96,26 @@ pub(crate) fn open(
     } else {
         None
     };
-    let images = (0u32..).take(count).collect();
-    Ok((
-        Parquet { files: used, file_ends, kept },
-        Layout { split: chosen, splits_present, classes, images, labels, notes: Vec::new() },
-    ))
+    let mut layout = Layout {
+        split: chosen,
+        splits_present,
+        classes: classes.names,
+        images: (0u32..).take(count).collect(),
+        labels: classes.labels,
+        notes,
+    };
+    if let Some(splits) = splits.filter(|splits| !splits.distinct().is_empty()) {
+        let name = |row: usize| splits.text(row).map(|name| columns::split_name(&name, config));
+        layout.splits_present =
+            splits.distinct().iter().map(|value| columns::split_name(&value.name(), config)).collect();
+        sort_splits(&mut layout.splits_present);
+        layout.split = choose(&layout.splits_present)?;
+        layout.images.retain(|&row| name(row as usize) == layout.split);
+        layout.labels = layout.images.iter().map(|&row| layout.labels[row as usize]).collect();
+    } else if layout.splits_present.is_empty() && split.is_some() {
+        choose(&[])?;
+    }
+    Ok((Parquet { files: used, file_ends, kept }, layout))
 }
 
 impl Parquet {

@@ -7,13 +7,12 @@ use parquet::basic::{Compression, ConvertedType, Type};
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::schema::types::ColumnDescriptor;
 
+use super::columns;
 use crate::DataError;
 
 /// The columns that pictures are looked for in, best first.
-const PICTURE_NAMES: [&str; 2] = ["image", "img"];
-
-/// The columns that labels are looked for in, best first.
-const LABEL_NAMES: [&str; 3] = ["label", "labels", "fine_label"];
+const PICTURE_NAMES: [&str; 10] =
+    ["image", "img", "picture", "photo", "jpg", "jpeg", "png", "image_bytes", "pixel_values", "bytes"];
 
 /// The path of a column that there are two of.
 pub(crate) fn duplicate(columns: &[&ColumnDescriptor]) -> Option<String> {
@@ -21,55 +20,71 @@ pub(crate) fn duplicate(columns: &[&ColumnDescriptor]) -> Option<String> {
     columns.iter().map(|column| column.path().string()).find(|path| !seen.insert(path.clone()))
 }
 
-/// The place of the column of encoded pictures: `{bytes, path}` as `datasets.Image` writes it or plain bytes, called
-/// `image` or `img`, else the only one of the first kind, else the only one of the second.
-pub(crate) fn picture_column(columns: &[&ColumnDescriptor]) -> Result<usize, String> {
+/// The names of the columns for people: `label`, `label.name` for the field of a struct, `labels` for a list.
+pub(crate) fn names(columns: &[&ColumnDescriptor]) -> Vec<String> {
+    let name = |column: &&ColumnDescriptor| {
+        let parts = column.path().parts();
+        // A list is written as `NAME.list.element`, by some as `NAME.bag.array_element`.
+        let inner = if column.max_rep_level() > 0 && parts.len() > 2 { parts.len() - 2 } else { parts.len() };
+        parts[..inner].join(".")
+    };
+    columns.iter().map(name).collect()
+}
+
+/// The place of the column of encoded pictures, and the names of others that may be meant: the one called `wish`; else
+/// `{bytes, path}` as `datasets.Image` writes it or plain bytes, called `image` or alike, else the only one of the first kind,
+/// else the only one of the second.
+pub(crate) fn picture_column(
+    path: &Path,
+    columns: &[&ColumnDescriptor],
+    wish: Option<&str>,
+) -> Result<(usize, Vec<String>), DataError> {
     let of_shape = |shape: fn(&ColumnDescriptor) -> bool| -> Vec<usize> {
         (0..columns.len()).filter(|&place| shape(columns[place])).collect()
     };
     let (structs, plain) = (of_shape(is_struct_of_bytes), of_shape(is_plain_bytes));
-    let named = |name: &&str| structs.iter().chain(&plain).find(|&&place| top(columns[place]) == *name);
-    if let Some(&place) = PICTURE_NAMES.iter().find_map(named) {
-        return Ok(place);
-    }
-    let candidates = if structs.is_empty() { plain } else { structs };
-    let list = |places: &mut dyn Iterator<Item = usize>| {
-        places.map(|place| columns[place].path().string()).collect::<Vec<_>>().join(", ")
+    let all: Vec<usize> = structs.iter().chain(&plain).copied().collect();
+    let names = |places: &[usize]| -> Vec<String> { places.iter().map(|&place| name(columns[place])).collect() };
+    let chosen = |place: usize| {
+        let others =
+            if wish.is_some() { Vec::new() } else { all.iter().copied().filter(|&other| other != place).collect() };
+        Ok((place, names(&others)))
     };
+    if let Some(wish) = wish {
+        return columns::wished(path, &names(&all), "image_key", wish).and_then(|place| chosen(all[place]));
+    }
+    if let Some(place) = columns::named(&names(&all), &PICTURE_NAMES) {
+        return chosen(all[place]);
+    }
+    let unsupported = |found: String| DataError::Unsupported { path: path.into(), found };
+    let candidates = if structs.is_empty() { &plain } else { &structs };
+    let list = |places: &[usize]| names(places).join(", ");
     match candidates[..] {
-        [only] => Ok(only),
-        [] => Err(format!(
+        [only] => chosen(only),
+        [] => Err(unsupported(format!(
             "a Parquet file without a column of pictures (it has {}); write them to a column \"image\" of bytes",
-            list(&mut (0..columns.len()))
-        )),
-        _ => Err(format!(
-            "a Parquet file with several columns that may be the pictures ({}); rename one of them to \"image\"",
-            list(&mut candidates.into_iter())
-        )),
+            list(&(0..columns.len()).collect::<Vec<_>>())
+        ))),
+        _ => Err(unsupported(format!(
+            "a Parquet file with several columns that may be the pictures ({}); choose one with data.image_key \
+             (--image-key), or rename one of them to \"image\"",
+            list(candidates)
+        ))),
     }
 }
 
-/// The place of the column of labels: whole numbers or text.
-pub(crate) fn label_column(columns: &[&ColumnDescriptor]) -> Option<usize> {
-    let is_label = |column: &ColumnDescriptor| match column.physical_type() {
-        Type::INT32 | Type::INT64 => column.converted_type() != ConvertedType::DECIMAL,
-        Type::BYTE_ARRAY => is_text(column),
-        _ => false,
-    };
-    LABEL_NAMES.iter().find_map(|name| {
-        columns.iter().position(|column| {
-            column.path().parts().len() == 1 && top(column) == *name && column.max_rep_level() == 0 && is_label(column)
-        })
-    })
-}
-
-fn top(column: &ColumnDescriptor) -> &str {
-    column.path().parts().first().map_or("", String::as_str)
+/// The name of a column of pictures: that of the struct, if it is in one.
+fn name(column: &ColumnDescriptor) -> String {
+    let parts = column.path().parts();
+    if is_struct_of_bytes(column) { parts[..parts.len() - 1].join(".") } else { parts.join(".") }
 }
 
 fn is_struct_of_bytes(column: &ColumnDescriptor) -> bool {
     let parts = column.path().parts();
-    column.physical_type() == Type::BYTE_ARRAY && column.max_rep_level() == 0 && parts.len() == 2 && parts[1] == "bytes"
+    column.physical_type() == Type::BYTE_ARRAY
+        && column.max_rep_level() == 0
+        && parts.len() >= 2
+        && parts[parts.len() - 1] == "bytes"
 }
 
 fn is_plain_bytes(column: &ColumnDescriptor) -> bool {
@@ -80,8 +95,9 @@ fn is_plain_bytes(column: &ColumnDescriptor) -> bool {
         && column.logical_type_ref().is_none()
 }
 
-fn is_text(column: &ColumnDescriptor) -> bool {
-    matches!(column.converted_type(), ConvertedType::UTF8 | ConvertedType::ENUM)
+/// Whether a column holds one text per row.
+pub(crate) fn is_text(column: &ColumnDescriptor) -> bool {
+    column.max_rep_level() == 0 && matches!(column.converted_type(), ConvertedType::UTF8 | ConvertedType::ENUM)
 }
 
 /// Why a column chunk cannot be read.
@@ -94,13 +110,8 @@ pub(crate) enum ChunkProblem {
 /// Whether a chunk lies within its file, which the reader takes for granted, and has a codec that we have.
 pub(crate) fn check_chunk(chunk: &ColumnChunkMetaData, file_bytes: u64) -> Result<(), ChunkProblem> {
     let column = chunk.column_path().string();
-    let codec = match chunk.compression() {
-        Compression::ZSTD(_) => Some("zstd"),
-        Compression::LZO => Some("lzo"),
-        _ => None,
-    };
-    if let Some(codec) = codec {
-        return Err(ChunkProblem::Codec { column, codec });
+    if let Compression::LZO = chunk.compression() {
+        return Err(ChunkProblem::Codec { column, codec: "lzo" });
     }
     let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
     let bytes = chunk.compressed_size();

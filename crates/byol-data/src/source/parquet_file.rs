@@ -9,16 +9,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parquet::basic::Type;
+use parquet::column::page::PageReader;
 use parquet::column::reader::ColumnReaderImpl;
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescriptor;
 
-use super::parquet_columns::{check_chunk, duplicate, label_column, picture_column};
+use super::columns;
+use super::parquet_columns::{check_chunk, duplicate, names, picture_column};
+use super::parquet_zstd::{ZstdPages, taken_as_plain};
 use super::read_at::read_exact_at;
 use crate::DataError;
 
@@ -36,38 +38,31 @@ pub(crate) struct ParquetFile {
     group_ends: Vec<usize>,
     metadata: ParquetMetaData,
     image: usize,
-    label: Option<usize>,
-}
-
-/// The values of a label column; a null is `None`.
-#[derive(Debug)]
-pub(crate) enum LabelColumn {
-    Integers(Vec<Option<i64>>),
-    Texts(Vec<Option<ByteArray>>),
+    /// The names of its columns for people, in the file's order.
+    names: Vec<String>,
+    /// Columns that may hold pictures as well.
+    pub other_pictures: Vec<String>,
 }
 
 impl ParquetFile {
     /// Reads the metadata and finds the columns.
-    pub fn open(path: PathBuf, name: String) -> Result<Self, DataError> {
+    pub fn open(path: PathBuf, name: String, image_key: Option<&str>) -> Result<Self, DataError> {
         let file = File::open(&path).map_err(|source| DataError::Unreadable { path: path.clone(), source })?;
         let file = InPlace::new(file).map_err(|source| DataError::Unreadable { path: path.clone(), source })?;
         let reader = ParquetMetaDataReader::new().with_offset_index_policy(PageIndexPolicy::Optional);
         let metadata = guarded(|| reader.parse_and_finish(&file)).map_err(|error| broken(&path, error))?;
         let columns = metadata.file_metadata().schema_descr().columns();
         let columns: Vec<&ColumnDescriptor> = columns.iter().map(AsRef::as_ref).collect();
-        let unsupported = |found| DataError::Unsupported { path: path.clone(), found };
         if let Some(twice) = duplicate(&columns) {
             let (expected, got) = ("columns of different names".into(), format!("two columns called {twice}"));
             return Err(DataError::Malformed { path, expected, got });
         }
-        let image = picture_column(&columns).map_err(unsupported)?;
-        let label = label_column(&columns);
+        let (image, other_pictures) = picture_column(&path, &columns, image_key)?;
+        let names = names(&columns);
         let mut group_ends = Vec::new();
         let mut rows = 0usize;
         for group in metadata.row_groups() {
-            for column in [Some(image), label].into_iter().flatten() {
-                check_chunk(group.column(column), file.bytes).map_err(|problem| problem.at(&path))?;
-            }
+            check_chunk(group.column(image), file.bytes).map_err(|problem| problem.at(&path))?;
             let count = usize::try_from(group.num_rows()).ok();
             let Some(end) = count.and_then(|count| rows.checked_add(count)) else {
                 let expected = "a number of rows in each row group".into();
@@ -76,7 +71,7 @@ impl ParquetFile {
             rows = end;
             group_ends.push(rows);
         }
-        Ok(Self { path, name, group_ends, metadata, image, label })
+        Ok(Self { path, name, group_ends, metadata, image, names, other_pictures })
     }
 
     /// Number of rows, which is that of pictures.
@@ -96,14 +91,32 @@ impl ParquetFile {
         self.group_bytes(group) / (self.group_rows(group) as u64).max(1)
     }
 
-    /// The class names that Hugging Face's `datasets` writes into the metadata, if the labels have some.
-    pub fn class_names(&self) -> Option<Vec<String>> {
-        let label = self.metadata.file_metadata().schema_descr().column(self.label?);
+    /// The columns that have nothing to do with pictures.
+    pub fn free_names(&self) -> Vec<String> {
+        let picture = |name: &String| {
+            let of = |top: &str| name.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+            let image = self.names[self.image].strip_suffix(".bytes").unwrap_or(&self.names[self.image]);
+            // Bytes in a column for labels are texts.
+            let is_label = || columns::named(std::slice::from_ref(name), &columns::LABEL_NAMES).is_some();
+            of(image) || (self.other_pictures.iter().any(|other| of(other)) && !is_label())
+        };
+        self.names.iter().filter(|name| !picture(name)).cloned().collect()
+    }
+
+    /// The place of the column `name`.
+    pub fn leaf(&self, name: &str) -> Option<usize> {
+        self.names.iter().position(|other| other == name)
+    }
+
+    pub fn column_descriptor(&self, leaf: usize) -> &ColumnDescriptor {
+        &self.metadata.file_metadata().schema_descr().columns()[leaf]
+    }
+
+    /// The class names that Hugging Face's `datasets` writes into the metadata for the column `name`, if there are some.
+    pub fn class_names(&self, name: &str) -> Option<Vec<String>> {
         let entries = self.metadata.file_metadata().key_value_metadata()?;
         let text = entries.iter().find(|entry| entry.key == "huggingface")?.value.as_deref()?;
-        let json: serde_json::Value = serde_json::from_str(text).ok()?;
-        let names = json.get("info")?.get("features")?.get(label.name())?.get("names")?.as_array()?;
-        names.iter().map(|name| Some(name.as_str()?.to_owned())).collect()
+        hugging_face_names(&serde_json::from_str(text).ok()?, name)
     }
 
     /// The encoded picture of `row`, or `None` for a null. The pages of its row group before it are skipped by their
@@ -130,18 +143,79 @@ impl ParquetFile {
         self.values::<ByteArrayType>(self.image)
     }
 
-    /// All labels in order, if there is a column of them.
-    pub fn labels(&self) -> Result<Option<LabelColumn>, DataError> {
-        let Some(label) = self.label else { return Ok(None) };
-        let column = match self.metadata.file_metadata().schema_descr().column(label).physical_type() {
-            Type::INT32 => {
-                let values = self.values::<Int32Type>(label)?;
-                LabelColumn::Integers(values.into_iter().map(|value| value.map(i64::from)).collect())
+    /// Rows of the first `groups` row groups.
+    pub fn rows_of(&self, groups: usize) -> usize {
+        self.group_ends.iter().take(groups).next_back().copied().unwrap_or(0)
+    }
+
+    /// Hands over the values of each row of the column `leaf` in the first `groups` row groups: none for a null, several for
+    /// a list.
+    pub fn each_row<T: DataType>(
+        &self,
+        leaf: usize,
+        groups: usize,
+        row: &mut dyn FnMut(&[T::T]),
+    ) -> Result<(), DataError> {
+        let file_bytes = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        for group in 0..self.group_ends.len().min(groups) {
+            let chunk = self.metadata.row_group(group).column(leaf);
+            check_chunk(chunk, file_bytes).map_err(|problem| problem.at(&self.path))?;
+            let read =
+                guarded(|| self.group_rows_of::<T>(group, leaf, row)).map_err(|error| broken(&self.path, error))?;
+            let expected = self.group_rows(group);
+            if expected != read {
+                let expected = format!("{expected} rows in row group {group}, as the metadata says");
+                return Err(DataError::Malformed { path: self.path.clone(), expected, got: read.to_string() });
             }
-            Type::INT64 => LabelColumn::Integers(self.values::<Int64Type>(label)?),
-            _ => LabelColumn::Texts(self.values::<ByteArrayType>(label)?),
-        };
-        Ok(Some(column))
+        }
+        Ok(())
+    }
+
+    /// The number of rows read.
+    fn group_rows_of<T: DataType>(
+        &self,
+        group: usize,
+        leaf: usize,
+        row: &mut dyn FnMut(&[T::T]),
+    ) -> ParquetResult<usize> {
+        let descriptor = self.column_descriptor(leaf);
+        let (present, lists) = (descriptor.max_def_level(), descriptor.max_rep_level() > 0);
+        let file = InPlace::new(File::open(&self.path)?)?;
+        let mut column = self.column::<T>(file, group, leaf)?;
+        let count = self.group_rows(group);
+        let mut done = 0;
+        while done < count {
+            let (mut levels, mut starts, mut values) = (Vec::new(), Vec::new(), Vec::new());
+            let (read, ..) = column.read_records(
+                (count - done).min(BATCH_ROWS),
+                Some(&mut levels),
+                Some(&mut starts).filter(|_| lists),
+                &mut values,
+            )?;
+            if read == 0 {
+                break;
+            }
+            done += read;
+            // A column that cannot have nulls has no levels, one without lists no starts of rows.
+            levels.resize(levels.len().max(if lists { 0 } else { read }), present);
+            let mut rest = &values[..];
+            let mut place = 0;
+            while place < levels.len() {
+                let next = if lists {
+                    let more = starts.get(place + 1..).unwrap_or_default();
+                    place + 1 + more.iter().take_while(|&&level| level > 0).count()
+                } else {
+                    place + 1
+                };
+                let here = levels[place..next].iter().filter(|&&level| level == present).count();
+                let (these, after) = rest
+                    .split_at_checked(here)
+                    .ok_or_else(|| ParquetError::General("a page has fewer values than levels".into()))?;
+                row(these);
+                (rest, place) = (after, next);
+            }
+        }
+        Ok(done)
     }
 
     fn values<T: DataType>(&self, leaf: usize) -> Result<Vec<Option<T::T>>, DataError> {
@@ -183,8 +257,17 @@ impl ParquetFile {
         let chunk = row_group.column(leaf);
         let pages = self.metadata.page_index_for_row_group(group).page_locations(leaf).cloned();
         let pages = pages.filter(|pages| !pages.is_empty());
-        let pages = SerializedPageReader::new(Arc::new(file), chunk, self.group_rows(group), pages)?;
-        Ok(ColumnReaderImpl::new(chunk.column_descr_ptr(), Box::new(pages)))
+        let plain = taken_as_plain(chunk)?;
+        let taken = plain.as_ref().unwrap_or(chunk);
+        let packed = SerializedPageReader::new(Arc::new(file), taken, self.group_rows(group), pages)?;
+        let pages: Box<dyn PageReader> = match plain {
+            Some(_) => {
+                let max_bytes = u64::try_from(chunk.uncompressed_size()).unwrap_or(0);
+                Box::new(ZstdPages { pages: packed, max_bytes })
+            }
+            None => Box::new(packed),
+        };
+        Ok(ColumnReaderImpl::new(chunk.column_descr_ptr(), pages))
     }
 
     fn group_bytes(&self, group: usize) -> u64 {
@@ -200,6 +283,20 @@ impl ParquetFile {
         let group = self.group_ends.partition_point(|&end| end <= row);
         (group, row + self.group_rows(group) - self.group_ends[group])
     }
+}
+
+/// The class names of the column `name` in the JSON that `datasets` keeps, `{"info": {"features": …}}`: of a `ClassLabel`, or a
+/// list of them.
+pub(crate) fn hugging_face_names(json: &serde_json::Value, name: &str) -> Option<Vec<String>> {
+    let features = json.get("info").unwrap_or(json).get("features")?;
+    let mut feature = features.get(name);
+    if feature.is_none() {
+        feature = name.split('.').try_fold(features, |feature, part| feature.get(part));
+    }
+    let feature = feature?;
+    let feature = feature.get("feature").or_else(|| feature.get(0)).unwrap_or(feature);
+    let names = feature.get("names")?.as_array()?;
+    names.iter().map(|name| Some(name.as_str()?.to_owned())).collect()
 }
 
 /// The crate panics on some damaged pages, such as one that refers to a dictionary where there is none. To us that is a

@@ -1,108 +1,120 @@
-//! Classes and labels of Parquet files.
+//! Labels and splits in the columns of Parquet files.
 
-use std::collections::BTreeSet;
+use std::path::Path;
 
-use parquet::data_type::ByteArray;
+use super::columns::{self, LABEL_NAMES};
+use super::parquet_columns::is_text;
+use super::parquet_file::ParquetFile;
+use super::parquet_values;
+use super::values::{Classes, Reading, Values};
+use crate::{DataConfig, DataError};
 
-use super::parquet_file::{LabelColumn, ParquetFile};
-use crate::DataError;
+/// What the columns say of the rows of the files in use.
+pub(crate) struct Columns {
+    pub classes: Classes,
+    /// The column of splits, if one was looked for and is there.
+    pub splits: Option<Values>,
+    pub notes: Vec<String>,
+}
 
-/// A label is a place in the list of classes, so a number that is no class must not make that list long.
-const MAX_CLASSES: i64 = 1 << 20;
-
-/// What `datasets` writes where a label is not known, as in test splits.
-const NO_LABEL: i64 = -1;
-
-/// The classes of all files, and the labels of those in use. `others`, the files of other splits, are looked into only
+/// Reads labels, and splits if the files have none by their names. `others`, the files of other splits, are looked into only
 /// where no metadata names the classes: one that the split in use lacks must not shift its labels.
-pub(crate) fn classes_and_labels(
+pub(crate) fn read(
+    path: &Path,
     used: &[ParquetFile],
     others: &[ParquetFile],
-) -> Result<(Vec<String>, Vec<Option<u32>>), DataError> {
-    let columns = used.iter().map(ParquetFile::labels).collect::<Result<Vec<_>, _>>()?;
-    let texts = columns.iter().flatten().any(|column| matches!(column, LabelColumn::Texts(_)));
-    let named = used.iter().find_map(ParquetFile::class_names).filter(|_| !texts);
-    let other_columns = match named {
-        Some(_) => Vec::new(),
-        None => others.iter().map(ParquetFile::labels).collect::<Result<Vec<_>, _>>()?,
+    config: &DataConfig,
+    look_for_splits: bool,
+) -> Result<Columns, DataError> {
+    let mut notes = Vec::new();
+    let Some(first) = used.first() else {
+        return Ok(Columns { classes: Classes::default(), splits: None, notes });
     };
-    let files = used.iter().chain(others).zip(columns.iter().chain(&other_columns));
-    let classes = match named {
-        Some(names) => names,
-        None if texts => distinct_texts(files)?,
-        None => numbers(files)?,
+    // Columns of the pictures are no candidates.
+    let names = first.free_names();
+    let mut sample = |column: usize| {
+        let mut values = Values::default();
+        parquet_values::push(first, first.leaf(&names[column]).unwrap_or_default(), usize::MAX, &mut values)?;
+        Ok(Some(values))
     };
-    let mut labels = Vec::new();
-    for (file, column) in used.iter().zip(&columns) {
-        match column {
-            None => labels.extend(std::iter::repeat_n(None, file.rows())),
-            Some(LabelColumn::Integers(values)) => {
-                for value in values {
-                    labels.push(place_of_number(file, *value, classes.len())?);
-                }
+    let split = if look_for_splits { columns::split_column(path, &names, config, &mut sample)? } else { None };
+    let (label, guessed) = match &config.label_column {
+        Some(wish) => (Some(columns::wished(path, &names, "label_column", wish)?), false),
+        None => match label_column(first, &names, split)? {
+            Some((column, guessed)) => {
+                let has_names = first.class_names(&names[column]).is_some();
+                let better = if has_names { None } else { columns::names_beside(&names, column, &mut sample)? };
+                (Some(better.unwrap_or(column)), guessed)
             }
-            Some(LabelColumn::Texts(values)) => labels.extend(values.iter().map(|value| {
-                let text = text_of(value.as_ref()?);
-                u32::try_from(classes.binary_search(&text).ok()?).ok()
-            })),
-        }
-    }
-    Ok((classes, labels))
-}
-
-type WithLabels<'a> = (&'a ParquetFile, &'a Option<LabelColumn>);
-
-/// Every text that occurs, sorted.
-fn distinct_texts<'a>(files: impl Iterator<Item = WithLabels<'a>>) -> Result<Vec<String>, DataError> {
-    let mut seen: BTreeSet<&[u8]> = BTreeSet::new();
-    for (file, column) in files {
-        match column {
-            Some(LabelColumn::Texts(values)) => seen.extend(values.iter().flatten().map(ByteArray::data)),
-            Some(LabelColumn::Integers(_)) => {
-                return Err(malformed(file, "labels that are text, as in the other files", "numbers"));
-            }
-            None => {}
-        }
-    }
-    let classes: BTreeSet<String> = seen.into_iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
-    Ok(classes.into_iter().collect())
-}
-
-/// `0`, `1`, … up to the largest number that occurs.
-fn numbers<'a>(files: impl Iterator<Item = WithLabels<'a>>) -> Result<Vec<String>, DataError> {
-    let mut classes = 0;
-    for (file, column) in files {
-        match column {
-            Some(LabelColumn::Integers(values)) => {
-                let last = values.iter().flatten().copied().max().unwrap_or(NO_LABEL);
-                if last >= MAX_CLASSES {
-                    return Err(malformed(file, format!("labels below {MAX_CLASSES}"), last));
-                }
-                classes = classes.max(last + 1);
-            }
-            Some(LabelColumn::Texts(_)) => {
-                return Err(malformed(file, "labels that are numbers, as in the other files", "text"));
-            }
-            None => {}
-        }
-    }
-    Ok((0..classes).map(|class| class.to_string()).collect())
-}
-
-fn place_of_number(file: &ParquetFile, value: Option<i64>, classes: usize) -> Result<Option<u32>, DataError> {
-    match value {
-        None | Some(NO_LABEL) => Ok(None),
-        Some(value) => match u32::try_from(value) {
-            Ok(label) if (label as usize) < classes => Ok(Some(label)),
-            _ => Err(malformed(file, format!("labels from 0 to {}, or -1 for none", classes.saturating_sub(1)), value)),
+            None => (None, false),
         },
+    };
+    let splits = split.map(|column| values(used, &[], &names[column])).transpose()?;
+    let left_out: Vec<&str> = (0..names.len())
+        .filter(|&column| Some(column) != label && Some(column) != split)
+        .map(|column| names[column].as_str())
+        .chain(first.other_pictures.iter().map(String::as_str).filter(|other| !names.iter().any(|name| name == other)))
+        .collect();
+    let rows = used.iter().map(ParquetFile::rows).sum();
+    let Some(label) = label else {
+        notes.extend(columns::note(None, false, &left_out));
+        return Ok(Columns { classes: Classes { names: Vec::new(), labels: vec![None; rows] }, splits, notes });
+    };
+    let name = &names[label];
+    let class_names = used.iter().find_map(|file| file.class_names(name));
+    let values = values(used, if class_names.is_some() { &[] } else { others }, name)?;
+    let insisted = config.label_column.is_some();
+    let reading = Reading { column: name, insisted, names: class_names, numbers_are_places: true };
+    let mut classes = columns::classes(path, &values, &reading, &mut notes)?;
+    classes.labels.truncate(rows);
+    if notes.is_empty() && !insisted {
+        notes.extend(columns::note(Some(name), guessed, &left_out));
     }
+    Ok(Columns { classes, splits, notes })
 }
 
-fn text_of(value: &ByteArray) -> String {
-    String::from_utf8_lossy(value.data()).into_owned()
+/// The values of the column `name`, file after file; none where a file lacks it.
+fn values(used: &[ParquetFile], others: &[ParquetFile], name: &str) -> Result<Values, DataError> {
+    let mut values = Values::default();
+    for file in used.iter().chain(others) {
+        match file.leaf(name) {
+            Some(leaf) => parquet_values::push(file, leaf, usize::MAX, &mut values)?,
+            None => (0..file.rows()).for_each(|_| values.push(None)),
+        }
+    }
+    Ok(values)
 }
 
-fn malformed(file: &ParquetFile, expected: impl Into<String>, got: impl ToString) -> DataError {
-    DataError::Malformed { path: file.path.clone(), expected: expected.into(), got: got.to_string() }
+/// The column of labels, and whether it is a guess: by its name, as the only one whose classes the metadata names, or as the only
+/// text that comes again and again.
+fn label_column(
+    file: &ParquetFile,
+    names: &[String],
+    split: Option<usize>,
+) -> Result<Option<(usize, bool)>, DataError> {
+    if let Some(named) = columns::named(names, &LABEL_NAMES).filter(|&named| Some(named) != split) {
+        return Ok(Some((named, false)));
+    }
+    // A struct of one field.
+    let tops: Vec<String> = names.iter().map(|name| name.split('.').next().unwrap_or_default().to_owned()).collect();
+    if let Some(top) = columns::named(&tops, &LABEL_NAMES)
+        && tops.iter().filter(|other| **other == tops[top]).count() == 1
+    {
+        return Ok(Some((top, false)));
+    }
+    let only = |places: Vec<usize>| if let [only] = places[..] { Some(only) } else { None };
+    let free = || (0..names.len()).filter(|&column| Some(column) != split);
+    if let Some(only) = only(free().filter(|&column| file.class_names(&names[column]).is_some()).collect()) {
+        return Ok(Some((only, false)));
+    }
+    let mut texts = Vec::new();
+    for column in free() {
+        let Some(leaf) = file.leaf(&names[column]).filter(|&leaf| is_text(file.column_descriptor(leaf))) else {
+            continue;
+        };
+        let mut values = Values::default();
+        parquet_values::push(file, leaf, 1, &mut values)?;
+        texts.extend(values.look_like_classes().then_some(column));
+    }
+    Ok(only(texts).map(|column| (column, true)))
 }

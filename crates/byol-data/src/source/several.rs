@@ -74,10 +74,21 @@ impl<'a> Several<'a> {
                 classes = different.into_iter().cloned().collect();
             }
         }
+        let mut alone = alone;
+        let mut notes = Vec::new();
+        if classes.is_empty()
+            && let Some(named) = classes_of_archives(&roots.roots, &layouts)
+        {
+            classes = BTreeSet::from_iter(&named).into_iter().cloned().collect();
+            let some: Vec<&str> = classes.iter().take(4).map(String::as_str).collect();
+            let more = if classes.len() > some.len() { ", …" } else { "" };
+            notes.push(format!("labels from the names of the {} archives: {}{more}", named.len(), some.join(", ")));
+            alone = named.into_iter().map(Some).collect();
+        }
         splits::sort_classes(&mut classes);
         let places: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
         let (split, splits_present) = splits_of_all(&layouts);
-        let mut all = Layout { split, splits_present, ..Layout::default() };
+        let mut all = Layout { split, splits_present, notes, ..Layout::default() };
         for ((root, layout), alone) in roots.roots.iter().zip(layouts).zip(alone) {
             let renumbered: Vec<Option<u32>> =
                 layout.classes.iter().map(|class| places.get(class.as_str()).copied()).collect();
@@ -85,10 +96,13 @@ impl<'a> Several<'a> {
             let label = |label: Option<u32>| label.map_or(alone, |label| renumbered[label as usize]);
             all.labels.extend(layout.labels.into_iter().map(label));
             all.images.extend(layout.images.into_iter().map(|image| root.start + image));
-            // Shards are alike: what is true of all of them is said once.
+            // Shards are alike: what is true of all of them is said once, with the figures of the first.
+            let words = |note: &str| note.replace(|c: char| c.is_ascii_digit(), "");
             for note in layout.notes {
-                if !all.notes.contains(&note) {
-                    all.notes.push(note);
+                match all.notes.iter_mut().find(|other| words(other.trim_end_matches(ALIKE)) == words(&note)) {
+                    None => all.notes.push(note),
+                    Some(other) if *other != note && !other.ends_with(ALIKE) => other.push_str(ALIKE),
+                    Some(_) => {}
                 }
             }
         }
@@ -105,6 +119,70 @@ fn lone_class(root: &Root, layout: &Layout) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Said of a note that others differ from by their figures.
+const ALIKE: &str = " (alike in other parts)";
+
+/// Words in the names of archives that hold a part of the data rather than a class.
+const PARTS: [&str; 28] = [
+    "train",
+    "training",
+    "test",
+    "testing",
+    "val",
+    "valid",
+    "validation",
+    "dev",
+    "eval",
+    "unlabeled",
+    "unlabelled",
+    "extra",
+    "shard",
+    "shards",
+    "part",
+    "chunk",
+    "batch",
+    "data",
+    "dataset",
+    "images",
+    "imgs",
+    "split",
+    "fold",
+    "all",
+    "set",
+    "archive",
+    "webdataset",
+    "wds",
+];
+
+/// The classes that archives are called after, `cat.tar` and `dog.tar`, where no archive has labels or folders of its own, and
+/// neither numbers alone nor words for parts tell them apart.
+fn classes_of_archives(roots: &[Root], layouts: &[Layout]) -> Option<Vec<String>> {
+    let flat = |(root, layout): (&Root, &Layout)| {
+        let Source::Archive(Archive { listing, .. }) = &root.source else { return false };
+        layout.classes.is_empty() && listing.names().all(|name| !name.contains(&b'/'))
+    };
+    if roots.len() < 2 || !roots.iter().zip(layouts).all(flat) {
+        return None;
+    }
+    let name = |root: &Root| {
+        let base = root.prefix.rsplit('/').next().unwrap_or_default().to_owned();
+        let end = base.to_ascii_lowercase().find(".tar").or_else(|| base.rfind('.')).unwrap_or(base.len());
+        let stem = &base[..end];
+        // The numbers of ImageNet's classes, n01440764, are names.
+        let is_wordnet =
+            stem.len() == 9 && stem.starts_with('n') && stem[1..].bytes().all(|byte| byte.is_ascii_digit());
+        let bare =
+            if is_wordnet { stem } else { stem.trim_end_matches(|c: char| c.is_ascii_digit() || "-_.".contains(c)) };
+        let lower = bare.to_ascii_lowercase();
+        let part = lower
+            .split(['-', '_', '.', ' '])
+            .any(|word| PARTS.contains(&word.trim_end_matches(|c: char| c.is_ascii_digit())));
+        (!bare.is_empty() && !part).then(|| bare.to_owned())
+    };
+    let names: Vec<String> = roots.iter().map(name).collect::<Option<_>>()?;
+    (BTreeSet::from_iter(&names).len() > 1).then_some(names)
 }
 
 /// The split in use if it is the same in every root, and the splits that every root has.
