@@ -23,12 +23,16 @@ fn distance<'a>(
     thumbnails: impl Iterator<Item = &'a Thumbnail>,
     turned: impl Fn(usize, usize) -> (usize, usize),
 ) -> f64 {
-    let mut sums = [0.0; THUMBNAIL_PX * THUMBNAIL_PX];
+    let mut sums = Vec::new();
     let mut squares = 0.0;
     for thumbnail in thumbnails {
-        for (place, sum) in sums.iter_mut().enumerate() {
+        let channels = thumbnail.len() / (THUMBNAIL_PX * THUMBNAIL_PX);
+        sums.resize(thumbnail.len(), 0.0);
+        for (at, sum) in sums.iter_mut().enumerate() {
+            let (place, channel) = (at / channels, at % channels);
             let (y, x) = turned(place / THUMBNAIL_PX, place % THUMBNAIL_PX);
-            let difference = f64::from(thumbnail[place]) - f64::from(thumbnail[y * THUMBNAIL_PX + x]);
+            let there = (y * THUMBNAIL_PX + x) * channels + channel;
+            let difference = f64::from(thumbnail[at]) - f64::from(thumbnail[there]);
             *sum += difference;
             squares += difference * difference;
         }
@@ -48,11 +52,12 @@ mod tests {
         let mut random = Random::new(1, Stream::Drawing, 0, 0);
         let mut one = || {
             let [a, b, c] = [(); 3].map(|()| f64::from(random.normal()));
-            std::array::from_fn(|place| {
+            let value = |place: usize| {
                 let (y, x) = ((place / THUMBNAIL_PX) as f64 - 4.0, (place % THUMBNAIL_PX) as f64 - 4.0);
                 let noise = f64::from(random.normal());
                 (128.0 + 6.0 * (a * x + b * y) + 20.0 * c + 8.0 * noise - slope * y - slant * x).clamp(0.0, 255.0) as u8
-            })
+            };
+            (0..81).map(value).collect::<Thumbnail>()
         };
         (0..count).map(|_| one()).collect()
     }
@@ -65,7 +70,10 @@ mod tests {
             assert!(found(4.0, 0.0) > 8.0, "{count}: {}", found(4.0, 0.0));
             assert!(found(0.0, 4.0) > 8.0, "{count}: a light from the left, {}", found(0.0, 4.0));
         }
+        let in_colour = |grey: &Thumbnail| grey.iter().flat_map(|&value| [value, 128, value]).collect::<Thumbnail>();
+        let coloured: Vec<Thumbnail> = thumbnails(400, 4.0, 0.0).iter().map(in_colour).collect();
+        assert!(uprightness(coloured.iter()).unwrap() > 8.0);
         assert_eq!(uprightness(thumbnails(99, 4.0, 0.0).iter()), None);
-        assert_eq!(uprightness(vec![[7; 81]; 100].iter()), Some(0.0));
+        assert_eq!(uprightness(vec![vec![7; 81]; 100].iter()), Some(0.0));
     }
 }

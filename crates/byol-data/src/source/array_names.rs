@@ -1,5 +1,7 @@
 //! What the names of arrays say: pictures, labels, splits.
 
+use crate::splits::{self, Part};
+
 /// Words for pictures in names of arrays.
 pub(crate) const PICTURE_WORDS: [&str; 12] =
     ["images", "x", "data", "image", "imgs", "img", "pictures", "photos", "inputs", "input", "samples", "features"];
@@ -16,11 +18,11 @@ pub(crate) fn words(name: &str) -> impl Iterator<Item = &str> {
 }
 
 pub(crate) fn split_of(name: &str) -> Option<&'static str> {
-    words(name).find_map(|word| match word.to_ascii_lowercase().as_str() {
-        "train" => Some("train"),
-        "test" => Some("test"),
-        "val" | "valid" | "validation" => Some("val"),
-        _ => None,
+    words(name).find_map(|word| match splits::part_of(word)? {
+        Part::Train => Some("train"),
+        Part::Test => Some("test"),
+        Part::Validation => Some("val"),
+        Part::Unlabelled => None,
     })
 }
 

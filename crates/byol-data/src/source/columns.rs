@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::values::{Classes, NoClasses, Reading, Value, Values};
-use crate::{DataConfig, DataError};
+use crate::{DataConfig, DataError, splits};
 
 /// The columns of paths or pictures, best first.
 pub(crate) const IMAGE_NAMES: [&str; 22] = [
@@ -63,22 +63,6 @@ pub(crate) const LABEL_NAMES: [&str; 21] = [
 /// The columns of splits, best first. All but the first are splits only where their values are names of splits.
 const SPLIT_NAMES: [&str; 7] = ["split", "phase", "subset", "set", "fold", "partition", "usage"];
 
-/// Words for splits.
-const SPLIT_WORDS: [&str; 12] = [
-    "train",
-    "training",
-    "test",
-    "testing",
-    "val",
-    "valid",
-    "validation",
-    "dev",
-    "eval",
-    "unlabeled",
-    "unlabelled",
-    "extra",
-];
-
 /// Gives the values of a column by its place, if it holds single values.
 pub(crate) type Read<'a> = &'a mut dyn FnMut(usize) -> Result<Option<Values>, DataError>;
 
@@ -131,8 +115,8 @@ pub(crate) fn split_column(
     for name in SPLIT_NAMES {
         let Some(place) = named(columns, &[name]) else { continue };
         let is_split = |value: &Value| {
-            let name = value.name().to_lowercase();
-            SPLIT_WORDS.contains(&name.as_str()) || config.split_map.keys().any(|key| key.to_lowercase() == name)
+            let name = value.name();
+            splits::part_of(&name).is_some() || splits::mapped(&name, &config.split_map).is_some()
         };
         let Some(values) = values(place)? else { continue };
         let words = !values.distinct().is_empty() && values.distinct().iter().all(is_split);
@@ -145,8 +129,7 @@ pub(crate) fn split_column(
 
 /// What the person calls the split `name`.
 pub(crate) fn split_name(name: &str, config: &DataConfig) -> String {
-    let mapped = config.split_map.iter().find(|(key, _)| key.to_lowercase() == name.to_lowercase());
-    mapped.map_or_else(|| name.to_owned(), |(_, split)| split.clone())
+    splits::mapped(name, &config.split_map).unwrap_or(name).to_owned()
 }
 
 /// The column that has the names of the classes whose numbers are in the column `label`, such as `class_name` beside

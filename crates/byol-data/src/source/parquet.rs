@@ -7,7 +7,6 @@
 //! (decoding included) where a page is a picture: `pyarrow.parquet.write_table(…, data_page_size=65536,
 //! write_batch_size=1, use_dictionary=False)`.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use parquet::data_type::ByteArray;
@@ -16,7 +15,7 @@ use super::columns;
 use super::parquet_file::ParquetFile;
 use super::parquet_labels::{self, Columns};
 use crate::limits::check_file_size;
-use crate::splits::{Layout, NoSuchSplit, choose, sort_splits};
+use crate::splits::{Layout, NoSuchSplit, SplitMap, choose, mapped, sort_splits, word_of_part};
 use crate::{DataConfig, DataError};
 
 const NULL: &str = "there is no picture in this row (null)";
@@ -49,8 +48,9 @@ pub(crate) fn open(
     split: Option<&str>,
     config: &DataConfig,
 ) -> Result<(Parquet, Layout), DataError> {
-    let split_of_file: Vec<Option<String>> = names.iter().map(|name| split_of(name)).collect();
-    let splits_present = in_usual_order(split_of_file.iter().flatten());
+    let split_of_file: Vec<Option<String>> = names.iter().map(|name| split_of(name, &config.split_map)).collect();
+    let mut splits_present: Vec<String> = split_of_file.iter().flatten().cloned().collect();
+    sort_splits(&mut splits_present);
     let choose = |present: &[String]| {
         let place = choose(present, split).map_err(|NoSuchSplit(present)| DataError::UnknownSplit {
             path: path.into(),
@@ -96,6 +96,13 @@ pub(crate) fn open(
     } else {
         None
     };
+    let outside: Vec<&String> =
+        names.iter().enumerate().filter(|(place, _)| !in_splits(*place)).map(|(_, name)| name).collect();
+    let mut notes = notes;
+    if let [first, ..] = outside[..] {
+        let count = outside.len();
+        notes.push(format!("{count} Parquet files are in no split by their names and left out (the first is {first})"));
+    }
     let mut layout = Layout {
         split: chosen,
         splits_present,
@@ -161,20 +168,18 @@ impl Parquet {
     }
 }
 
-/// The split that a file belongs to: `NAME-00000-of-00002.parquet`, `train.parquet`, `test_1.parquet`, or a folder of
-/// such a name around it.
-fn split_of(name: &str) -> Option<String> {
-    let (folders, base) = name.rsplit_once('/').unwrap_or(("", name));
-    let stem = base.rsplit_once('.').map_or(base, |(stem, _)| stem);
-    if let Some(split) = sharded(stem) {
+/// The split that a file belongs to: `NAME-00000-of-00002.parquet`; `train.parquet`, `test_1.parquet`, `in1k-val.parquet`; or a
+/// folder of such a name around it. What `map` says goes before.
+fn split_of(name: &str, map: &SplitMap) -> Option<String> {
+    if let Some(split) = mapped(name, map) {
         return Some(split.to_owned());
     }
-    let known = |word: &str| {
-        let known = ["train", "test", "val", "validation"];
-        known.iter().any(|split| word.eq_ignore_ascii_case(split)).then(|| word.to_owned())
-    };
-    let first_word = stem.split(['-', '_', '.']).next().unwrap_or(stem);
-    known(first_word).or_else(|| folders.rsplit('/').find_map(known))
+    let (folders, base) = name.rsplit_once('/').unwrap_or(("", name));
+    let stem = base.rsplit_once('.').map_or(base, |(stem, _)| stem);
+    sharded(stem)
+        .map(str::to_owned)
+        .or_else(|| word_of_part(stem))
+        .or_else(|| folders.rsplit('/').find_map(word_of_part))
 }
 
 /// `train` of `train-00000-of-00002`, perhaps with a hash behind it.
@@ -183,16 +188,6 @@ fn sharded(stem: &str) -> Option<&str> {
     let (before, after) = stem.split_once("-of-")?;
     let (split, number) = before.rsplit_once('-')?;
     (digits(number) && digits(after.get(..5)?) && !split.is_empty()).then_some(split)
-}
-
-/// Each once: train, test and validation first, then by name.
-fn in_usual_order<'a>(splits: impl Iterator<Item = &'a String>) -> Vec<String> {
-    let splits: BTreeSet<&String> = splits.collect();
-    let usual = ["train", "test", "val", "validation"];
-    let rank = |split: &str| usual.iter().position(|known| split.eq_ignore_ascii_case(known)).unwrap_or(usual.len());
-    let mut splits: Vec<String> = splits.into_iter().cloned().collect();
-    splits.sort_by_key(|split| rank(split));
-    splits
 }
 
 #[cfg(test)]
@@ -210,16 +205,11 @@ mod tests {
             ("Validation_3.parquet", Some("Validation")),
             ("default/train/0000.parquet", Some("train")),
             ("train/part-0.parquet", Some("train")),
-            ("training.parquet", None),
+            ("training.parquet", Some("training")),
+            ("in1k_val_0.parquet", Some("val")),
             ("animals/0000.parquet", None),
         ] {
-            assert_eq!(split_of(name).as_deref(), split, "{name}");
+            assert_eq!(split_of(name, &SplitMap::new()).as_deref(), split, "{name}");
         }
-    }
-
-    #[test]
-    fn splits_are_listed_training_first() {
-        let names = ["unlabeled", "test", "train", "extra", "test"].map(str::to_owned);
-        assert_eq!(in_usual_order(names.iter()), ["train", "test", "extra", "unlabeled"]);
     }
 }

@@ -92,7 +92,7 @@ fn grouped(names: &[String], named: Vec<Option<String>>, map: &SplitMap) -> Opti
 
 /// The split that `data.split_map` says for a folder, a value of a column, or a file by its whole name, its stem or what
 /// stands before its number.
-fn mapped<'a>(name: &str, map: &'a SplitMap) -> Option<&'a str> {
+pub(crate) fn mapped<'a>(name: &str, map: &'a SplitMap) -> Option<&'a str> {
     map.iter().find(|(key, _)| is_called(name, key)).map(|(_, split)| split.as_str())
 }
 
@@ -116,6 +116,16 @@ pub(crate) fn sort_splits(splits: &mut Vec<String>) {
     let rank = |split: &String| Word::within(split).map_or((true, None), |word| (false, Some(word.part)));
     splits.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.cmp(b)));
     splits.dedup();
+}
+
+/// The part of a data set that a name with nothing but a word for it stands for: `Test`, `val2017`.
+pub(crate) fn part_of(name: &str) -> Option<Part> {
+    Part::of(name)
+}
+
+/// The word for a part of a data set in a name, as it is written: `val` in `in1k-val-00`.
+pub(crate) fn word_of_part(name: &str) -> Option<String> {
+    Word::within(name).map(|word| word.text)
 }
 
 /// The test parts among `present`, then the validation parts.
