@@ -5,7 +5,7 @@ BENCH_VENV ?= $(HOME)/.cache/byol-bench
 
 PREFIX ?= /usr/local
 
-.PHONY: check test test-gpu torture asan golden bench-vs-pytorch bench-gpu install
+.PHONY: check test test-gpu torture asan golden fuzz bench-vs-pytorch bench-gpu install
 
 check:
 	cargo fmt --all --check
@@ -28,11 +28,20 @@ asan:
 	ASAN_OPTIONS=detect_leaks=0 RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" cargo test --release -p byol-kernels \
 		--target "$$(rustc -vV | sed -n 's/^host: //p')" --target-dir target/asan --lib --tests
 
+# Every fuzz target for a minute (SECONDS=60), with the test pictures to start from where a target takes files; see CONTRIBUTING.md.
+SECONDS ?= 60
+fuzz:
+	cd fuzz && for target in $$(cargo fuzz list); do \
+		mkdir -p "corpus/$$target" && RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" -- -max_total_time=$(SECONDS) -print_final_stats=1 || exit 1; \
+	done
+
 # Rewrites the committed golden data with the independent Python programs, in an environment outside of the repository.
 golden:
 	python3 -m venv "$(GOLDEN_VENV)"
 	"$(GOLDEN_VENV)/bin/pip" install --quiet --requirement tests/golden/requirements.txt
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/pictures.py
+	"$(GOLDEN_VENV)/bin/python" -B tests/golden/jpeg_kinds.py
+	"$(GOLDEN_VENV)/bin/python" -B tests/golden/tiff_kinds.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/sources.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/benchmarks.py
 	tests/golden/webdataset.sh

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use byol_data::{DataConfig, Dataset, Image};
+use byol_data::{DataConfig, Dataset, Image, ValueRange};
 
 /// Limits of every target.
 pub fn limits(channels: usize) -> DataConfig {
@@ -30,6 +30,13 @@ pub fn let_known_panics_pass() {
             abort(panic);
         }
     }));
+}
+
+/// [`decode`] with a range of values.
+pub fn decode_in(input: &[u8], value_range: Option<ValueRange>) {
+    let Some((&choice, rest)) = input.split_first() else { return };
+    let config = DataConfig { value_range, ..limits([1, 3, 4][usize::from(choice) % 3]) };
+    check(byol_data::decode(rest, &config, None), &config);
 }
 
 /// Decodes to 1, 3 or 4 channels, as the first byte says, from what follows it after `head`.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::value_range::ValueRange;
 use crate::views::InvalidConfig;
 
 /// Limits for reading `DATA`: what counts as too big and how much may be broken. Defaults fit ImageNet.
@@ -40,6 +41,11 @@ pub struct DataConfig {
     /// The column, array or ending that holds the pictures. Default: by the names people give it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_key: Option<String>,
+    /// Which sample values are black and white: `[low, high]`, or `"percentile"` for those of each picture. Pictures then have
+    /// 16 bits. Needed for signed, 32-bit and floating-point samples, whose range no file states. Default: the full
+    /// range of 8 or 16 bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value_range: Option<ValueRange>,
     /// The column that holds the split. Default: by the names people give it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split_column: Option<String>,
@@ -61,6 +67,7 @@ impl Default for DataConfig {
             split_map: BTreeMap::new(),
             label_column: None,
             image_key: None,
+            value_range: None,
             split_column: None,
         }
     }
@@ -78,6 +85,12 @@ impl DataConfig {
         if !(1..=MAX_CHANNELS).contains(&self.channels) {
             let expected = format!("a whole number from 1 to {MAX_CHANNELS}");
             return Err(invalid("data.channels", &expected, self.channels));
+        }
+        if let Some(ValueRange::Fixed([low, high])) = self.value_range
+            && !(low.is_finite() && high.is_finite() && low < high)
+        {
+            let expected = "[LOW, HIGH], two numbers of which the first is less";
+            return Err(invalid("data.value_range", expected, format!("[{low}, {high}]")));
         }
         let sizes = [
             ("data.max_image_pixels", self.max_image_pixels),
@@ -107,6 +120,7 @@ mod tests {
             (DataConfig { channels: 0, ..good.clone() }, "data.channels"),
             (DataConfig { max_bad_fraction: 1.5, ..good.clone() }, "data.max_bad_fraction"),
             (DataConfig { max_bad_fraction: f64::NAN, ..good.clone() }, "data.max_bad_fraction"),
+            (DataConfig { value_range: Some(ValueRange::Fixed([3.0, 3.0])), ..good.clone() }, "data.value_range"),
             (DataConfig { max_image_pixels: 0, ..good.clone() }, "data.max_image_pixels"),
             (DataConfig { max_file_bytes: 0, ..good.clone() }, "data.max_file_bytes"),
             (DataConfig { max_archive_memory_bytes: 0, ..good }, "data.max_archive_memory_bytes"),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::decode::{self, decode};
+use crate::decode::{self, Flaw, decode};
 use crate::fnv::Fnv;
 use crate::source::{self, Source};
 use crate::splits::{self, Layout};
@@ -223,6 +223,16 @@ impl Dataset {
             Ok(None) => source.kind().to_owned(),
             Err(_) => "unreadable".to_owned(),
         }
+    }
+
+    /// What is wrong with the file of picture `index` though it can be read; see [`crate::flaw`].
+    ///
+    /// # Panics
+    /// When `index` is not below [`Self::len`].
+    pub fn flaw(&self, index: usize, memory: &mut LoadMemory) -> Option<Flaw> {
+        let Shared { source, config, .. } = &*self.shared;
+        let bytes = source.encoded(self.images[index] as usize, config, &mut memory.file);
+        bytes.ok().flatten().and_then(decode::flaw)
     }
 
     /// The limits the data was opened with.

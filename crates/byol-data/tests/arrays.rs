@@ -5,7 +5,7 @@ mod golden;
 use std::fs;
 use std::path::Path;
 
-use byol_data::{DataConfig, DataError, Dataset, Samples};
+use byol_data::{DataConfig, DataError, Dataset, Samples, ValueRange};
 use golden::{check, file};
 use tempfile::TempDir;
 
@@ -80,7 +80,7 @@ fn a_folder_of_one_array_per_picture_has_splits_and_labels_from_its_folders() {
     fs::write(folder.path().join("d.npy"), b"no array").unwrap();
     let dataset = open(folder.path(), None).unwrap();
     assert_eq!(dataset.load(0).unwrap().width_px(), 3);
-    for (index, words) in [(1, "astype(numpy.uint8)"), (2, "ends before"), (3, "not a picture")] {
+    for (index, words) in [(1, "data.value_range = ["), (2, "ends before"), (3, "not a picture")] {
         let bad = dataset.load(index).unwrap_err();
         assert!(bad.reason.contains(words), "{bad:?}");
     }
@@ -107,6 +107,32 @@ fn a_folder_of_one_array_or_one_per_split_is_a_data_set() {
 }
 
 #[test]
+fn arrays_of_other_numbers_are_read_with_a_range() {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    let f32s: Vec<u8> = [0.0f32, 0.25, 0.5, 2.0].iter().flat_map(|value| value.to_le_bytes()).collect();
+    let f64s: Vec<u8> = [0.0f64, 0.25, 0.5, 2.0].iter().flat_map(|value| value.to_be_bytes()).collect();
+    write("f4.npy", &npy("<f4", "(2, 1, 2)", &f32s));
+    write("f8.npy", &npy(">f8", "(2, 1, 2)", &f64s));
+    write("i2.npy", &npy("<i2", "(2, 1, 2)", &[0, 0, 25, 0, 50, 0, 200, 0]));
+    write("i1.npy", &npy("|i1", "(2, 1, 2)", &[0, 25, 50, 127]));
+    write("b1.npy", &npy("|b1", "(2, 1, 2)", &[0, 1, 1, 0]));
+    for (name, range, expected) in [
+        ("f4.npy", [0.0, 1.0], [[0, 16_384], [32_768, 65_535]]),
+        ("f8.npy", [0.0, 1.0], [[0, 16_384], [32_768, 65_535]]),
+        ("i2.npy", [0.0, 100.0], [[0, 16_384], [32_768, 65_535]]),
+        ("i1.npy", [0.0, 100.0], [[0, 16_384], [32_768, 65_535]]),
+        ("b1.npy", [0.0, 1.0], [[0, 65_535], [65_535, 0]]),
+    ] {
+        let config = DataConfig { value_range: Some(ValueRange::Fixed(range)), ..with_channels(1) };
+        let dataset = Dataset::open(&folder.path().join(name), None, &config).unwrap();
+        for (place, expected) in expected.iter().enumerate() {
+            assert_eq!(dataset.load(place).unwrap().samples(), &Samples::U16(expected.to_vec()), "{name}");
+        }
+    }
+}
+
+#[test]
 fn arrays_that_are_no_pictures_say_what_to_do() {
     let folder = TempDir::new().unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
@@ -120,7 +146,7 @@ fn arrays_that_are_no_pictures_say_what_to_do() {
     write("header.npy", &npy("|u1", "(2, 2, -2)", &[0; 8]));
     for (name, words) in [
         ("flat.npy", ["shape [4]", "[N, height, width]"]),
-        ("signed.npy", ["type |i1", "numpy.uint16"]),
+        ("signed.npy", ["type |i1", "data.value_range = ["]),
         ("huge.npy", ["18446744073709551615", "12 bytes"]),
         ("wide.npy", ["at least one pixel that fit", "4294967296"]),
         ("many.npy", ["4000000000", "12 bytes"]),
@@ -133,6 +159,9 @@ fn arrays_that_are_no_pictures_say_what_to_do() {
         assert!(words.iter().all(|word| message.contains(word)), "{name}: {message}");
         assert!(message.contains(name), "{message}");
     }
+    write("text.npy", &npy("<U4", "(1, 2, 2)", &[0; 64]));
+    let text = open(&folder.path().join("text.npy"), None).unwrap_err().to_string();
+    assert!(text.contains("type <U4") && text.contains("numpy.uint16"), "{text}");
     for (name, words) in [("float32", "type <f4"), ("fortran", "ascontiguousarray")] {
         let message = open(&file(&format!("arrays/{name}.npy")), None).unwrap_err().to_string();
         assert!(message.contains(words), "{message}");

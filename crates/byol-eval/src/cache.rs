@@ -157,6 +157,7 @@ fn key(encoder: &Encoder, dataset: &Dataset) -> String {
         label_column: _,
         split_column: _,
         image_key,
+        value_range,
     } = dataset.config();
     let circumstances = json!([
         FORMAT,
@@ -165,7 +166,7 @@ fn key(encoder: &Encoder, dataset: &Dataset) -> String {
         [json!(arch), json!(stem), json!(padding), json!(first_group_projection), json!(norm)],
         [json!(preprocessing), json!(precision)],
         [dataset.fingerprint(), dataset.len() as u64],
-        [json!(channels), json!(exif_orientation), json!(image_key), json!(max_bad_fraction)],
+        [json!(channels), json!(exif_orientation), json!(image_key), json!(value_range), json!(max_bad_fraction)],
         [max_image_pixels, max_file_bytes],
     ]);
     let mut hash = xxhash3_128::Hasher::new();

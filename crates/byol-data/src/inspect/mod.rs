@@ -1,20 +1,23 @@
 //! Looking at every picture of a dataset once, before hours of training depend on it.
 //!
 //! # Layout
-//! `picture` what is taken down of one picture · `duplicates` who equals whom · `direction` whether there is an up · this file: the pass over the data.
+//! `picture` what is taken down of one picture · `range` which sample values are used · `duplicates` who equals whom · `direction` whether
+//! there is an up · this file: the pass over the data.
 
 mod direction;
 mod duplicates;
 mod picture;
+mod range;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 pub use duplicates::{Overlap, Similar};
+pub use range::Used;
 
 use crate::prefetch::{in_parallel, one_per_thread};
-use crate::{BadImage, DataError, Dataset, LoadMemory};
+use crate::{BadImage, DataError, Dataset, Flaw, LoadMemory};
 use picture::{Picture, Scratch};
 
 /// What a pass over the data found.
@@ -34,6 +37,12 @@ pub struct Inspection {
     pub mean: Vec<f64>,
     /// Standard deviation of each channel over all pixels of all pictures, which count the same: `views.std`.
     pub std: Vec<f64>,
+    /// Pictures whose files lack their end though all data is there, by place.
+    pub incomplete: Vec<u32>,
+    /// Pictures that are read though their data contradicts itself, by place, with what was found.
+    pub damaged: Vec<(u32, String)>,
+    /// Which sample values pictures of 8 and 16 bits use, by bits.
+    pub used: BTreeMap<u8, Used>,
     /// Pictures of one colour, by place.
     pub blank: Vec<u32>,
     /// Pictures without colours.
@@ -79,6 +88,13 @@ impl Inspection {
         duplicates::overlap(&self.prints, &other.prints)
     }
 
+    /// A `data.value_range` for pictures that use a sliver of their range: 12 bits in files of 16, say. `None` where they use
+    /// more than a quarter of it, and where pictures of 8 and 16 bits would need different ones.
+    pub fn value_range_proposal(&self) -> Option<[f64; 2]> {
+        let mut used = self.used.values();
+        used.next().filter(|_| self.used.len() == 1)?.proposal()
+    }
+
     /// Pictures whose shorter side is less than `size_px`.
     pub fn smaller_than(&self, size_px: usize) -> usize {
         self.shorter_sides_px.partition_point(|&side| (side as usize) < size_px)
@@ -100,6 +116,12 @@ fn summarise(found: Vec<(u32, Result<Picture, BadImage>)>) -> Inspection {
         };
         good += 1.0;
         *inspection.kinds.entry(picture.kind).or_default() += 1;
+        match picture.flaw {
+            Some(Flaw::EndMissing) => inspection.incomplete.push(place),
+            Some(Flaw::Damaged(reason)) => inspection.damaged.push((place, reason)),
+            None => {}
+        }
+        inspection.used.entry(picture.used.bits).or_insert(picture.used).join(picture.used);
         let (width, height) = (picture.width_px, picture.height_px);
         inspection.shorter_sides_px.push(width.min(height));
         inspection.longer_sides_px.push(width.max(height));

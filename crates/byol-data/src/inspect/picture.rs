@@ -3,7 +3,9 @@
 use std::hash::Hasher;
 
 use crate::views::{EvaluationConfig, EvaluationResize, Semantics, ViewScratch};
-use crate::{BadImage, Dataset, Image, LoadMemory, Samples};
+use crate::{BadImage, Dataset, Flaw, Image, LoadMemory, Samples};
+
+use super::range::Used;
 
 /// Side of the thumbnail that pictures are compared by.
 pub(super) const THUMBNAIL_PX: usize = 9;
@@ -27,12 +29,15 @@ pub(super) struct Picture {
     /// `x + 1` of row `y`.
     pub hash: u64,
     pub thumbnail: Thumbnail,
+    pub flaw: Option<Flaw>,
+    pub used: Used,
 }
 
 #[derive(Default)]
 pub(super) struct Scratch {
     views: ViewScratch,
     values: Vec<f32>,
+    counts: Vec<u32>,
 }
 
 impl Picture {
@@ -44,6 +49,7 @@ impl Picture {
     ) -> Result<Self, BadImage> {
         let index = place as usize;
         let kind = dataset.kind(index, memory);
+        let flaw = dataset.flaw(index, memory);
         let image = dataset.load_in(index, memory)?;
         let thumbnail = thumbnail(&image, scratch);
         let moments = match image.samples() {
@@ -60,6 +66,8 @@ impl Picture {
             hash: difference_hash(&thumbnail, image.channels()),
             moments,
             thumbnail,
+            flaw,
+            used: Used::of(image.samples(), &mut scratch.counts),
         };
         memory.recycle(image);
         Ok(picture)

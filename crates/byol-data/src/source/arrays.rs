@@ -2,7 +2,8 @@
 //!
 //! # Shapes of a data set
 //! `[N, H, W]` is grey. `[N, H, W, C]` has its channels last, unless the second size is `data.channels` and the last is
-//! not: then it is `[N, C, H, W]`. Samples are unsigned, of 8 or 16 bits.
+//! not: then it is `[N, C, H, W]`. Samples are unsigned of 8 or 16 bits, or of another type
+//! with `data.value_range`.
 //!
 //! # Which array
 //! The only one with three or four dimensions. Where there are several, names with a word `train`, `test` or `val` are
@@ -26,16 +27,19 @@ use super::listing::base_text;
 use super::npy::{self, Header, MAX_HEADER_BYTES, NpyProblem};
 use super::npz::Npz;
 use super::part::part_path;
-use super::pixels::{Arrangement, Form, Pixels, Stored};
+use super::pixels::{Arrangement, Depth, Form, Pixels, Stored};
 use super::values::{Classes, Reading, Values};
 use crate::splits::{Layout, NoSuchSplit, choose};
-use crate::{DataConfig, DataError, Image};
+use crate::{DataConfig, DataError, Image, value_range};
 
 /// A folder of more arrays than this is one of pictures, without a look at them.
 const MAX_SET_FILES: usize = 16;
 
 /// Splits, if there are some, and the place of the array of each.
 type OfSplits = Vec<(Option<&'static str>, usize)>;
+
+/// Pictures that are looked at to propose a range of values.
+const ADVICE_PICTURES: usize = 16;
 
 /// Gives the file of an array by its name without ending.
 type Opener<'a> = &'a mut dyn FnMut(&str) -> Result<Stored, DataError>;
@@ -182,6 +186,15 @@ impl Set<'_> {
             let expected = format!("the pixels of shape {:?}, as its header says", header.shape);
             let got = format!("{} bytes after the header", stored.len().saturating_sub(header.start as u64));
             return Err(DataError::Malformed { path, expected, got });
+        }
+        if let (Depth::Other { kind, bytes, big_endian }, None) = (form.depth, config.value_range) {
+            let some =
+                form.bytes().unwrap_or(0).saturating_mul(count.min(ADVICE_PICTURES)).saturating_add(header.start);
+            let head =
+                stored.start(some as u64).map_err(|source| DataError::Unreadable { path: path.clone(), source })?;
+            let values = value_range::numbers(&head[header.start..], kind, bytes, big_endian);
+            let found = format!("an array of type {}; {}", header.dtype, value_range::advice(values));
+            return Err(DataError::Unsupported { path, found });
         }
         if u32::try_from(count).is_err() {
             return Err(DataError::TooManyImages { path, count });

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::pixels::Depth;
 use crate::DataError;
+use crate::value_range::SampleType;
 
 const MARK: &[u8] = b"\x93NUMPY";
 
@@ -84,15 +85,34 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, NpyProblem> {
 impl Header {
     /// The depth of samples of this type.
     pub fn depth(&self) -> Result<Depth, NpyProblem> {
-        match self.dtype.as_str() {
-            "|u1" | "<u1" | ">u1" | "u1" => Ok(Depth::U8),
-            "<u2" => Ok(Depth::U16 { big_endian: false }),
-            ">u2" => Ok(Depth::U16 { big_endian: true }),
-            dtype => Err(NpyProblem::Unsupported(format!(
-                "an array of type {dtype}; scale it to 0…255 or 0…65535 and save it as such: \
-                 numpy.save(FILE, array.astype(numpy.uint8)), or numpy.uint16"
-            ))),
-        }
+        let unsupported = || {
+            NpyProblem::Unsupported(format!(
+                "an array of type {}; save it as whole or floating-point numbers, such as \
+                 numpy.save(FILE, array.astype(numpy.uint8)), or numpy.uint16",
+                self.dtype
+            ))
+        };
+        let (order, rest) = match self.dtype.split_at_checked(1) {
+            Some((order @ ("<" | ">" | "|" | "="), rest)) => (order, rest),
+            _ => ("<", self.dtype.as_str()),
+        };
+        let big_endian = order == ">" || (order == "=" && cfg!(target_endian = "big"));
+        let other = |kind, bytes| Depth::Other { kind, bytes, big_endian };
+        Ok(match rest {
+            "u1" => Depth::U8,
+            "u2" => Depth::U16 { big_endian },
+            "b1" => other(SampleType::Unsigned, 1),
+            "i1" => other(SampleType::Signed, 1),
+            "i2" => other(SampleType::Signed, 2),
+            "i4" => other(SampleType::Signed, 4),
+            "i8" => other(SampleType::Signed, 8),
+            "u4" => other(SampleType::Unsigned, 4),
+            "u8" => other(SampleType::Unsigned, 8),
+            "f2" => other(SampleType::Float, 2),
+            "f4" => other(SampleType::Float, 4),
+            "f8" => other(SampleType::Float, 8),
+            _ => return Err(unsupported()),
+        })
     }
 
     /// Refuses arrays stored column by column.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::read_at::read_exact_at;
 use crate::image::{Image, Samples};
 use crate::limits::check_size;
+use crate::value_range::{self, SampleType};
 use crate::{DataConfig, LoadMemory, channels};
 
 /// Bytes that can be read at any position from any thread.
@@ -83,7 +84,15 @@ pub(crate) enum Arrangement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Depth {
     U8,
-    U16 { big_endian: bool },
+    U16 {
+        big_endian: bool,
+    },
+    /// Of no range of its own: `data.value_range` says what is black and white.
+    Other {
+        kind: SampleType,
+        bytes: usize,
+        big_endian: bool,
+    },
 }
 
 impl Depth {
@@ -91,6 +100,7 @@ impl Depth {
         match self {
             Self::U8 => 1,
             Self::U16 { .. } => 2,
+            Self::Other { bytes, .. } => bytes,
         }
     }
 }
@@ -114,14 +124,27 @@ impl Form {
 
     /// The picture made of `bytes`, which are as many as [`Self::bytes`] says.
     pub fn picture(&self, bytes: &[u8], config: &DataConfig) -> Result<Image, String> {
-        let samples = match self.depth {
+        let mut samples = match self.depth {
             Depth::U8 => Samples::U8(self.interleaved(bytes)),
             Depth::U16 { big_endian } => {
                 let value = if big_endian { u16::from_be_bytes } else { u16::from_le_bytes };
                 let samples: Vec<u16> = bytes.as_chunks::<2>().0.iter().map(|&pair| value(pair)).collect();
                 Samples::U16(self.interleaved(&samples))
             }
+            Depth::Other { kind, bytes: width, big_endian } => {
+                let values = value_range::numbers(bytes, kind, width, big_endian);
+                let Some(range) = config.value_range else {
+                    return Err(format!("samples without a range of their own; {}", value_range::advice(values)));
+                };
+                let values = self.interleaved(&values);
+                Samples::U16(value_range::intensities(range, &values, self.channels, self.channels, 1.0))
+            }
         };
+        if let Some(range) = config.value_range
+            && !matches!(self.depth, Depth::Other { .. })
+        {
+            samples = value_range::apply(range, &samples, self.channels);
+        }
         let samples = channels::convert(samples, self.channels, config.channels)?;
         Ok(Image::new(self.width_px, self.height_px, config.channels, samples))
     }

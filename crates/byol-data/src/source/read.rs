@@ -122,7 +122,7 @@ impl Source {
                 decode(bytes, config, memory.samples.take())
             }
             Self::Roots(roots) => roots.load(index, config, memory),
-            Self::Records { records, .. } => records.load(index, config.channels),
+            Self::Records { records, .. } => records.load(index, config),
             Self::Pixels(pixels) => pixels.load(index, config, memory),
             Self::Images { images, .. } => Ok(images[index].clone()),
         }

@@ -1,7 +1,7 @@
 //! Pictures stored as bare pixels in records of equal length, as CIFAR and IDX files do.
 
-use crate::channels;
 use crate::image::{Image, Samples};
+use crate::{DataConfig, channels, value_range};
 
 /// How the pixels of a record are arranged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Records {
         &self.files[file].1[place * self.record_bytes..][..self.record_bytes]
     }
 
-    pub fn load(&self, index: usize, channels: usize) -> Result<Image, String> {
+    pub fn load(&self, index: usize, config: &DataConfig) -> Result<Image, String> {
         let bytes = &self.record(index)[self.label_bytes..];
         let (samples, from) = match self.pixels {
             Pixels::Grey => (bytes.to_vec(), 1),
@@ -53,8 +53,12 @@ impl Records {
                 (red.iter().zip(green).zip(blue).flat_map(|((&r, &g), &b)| [r, g, b]).collect(), 3)
             }
         };
-        let samples = channels::convert(Samples::U8(samples), from, channels)?;
-        Ok(Image::new(self.width_px, self.height_px, channels, samples))
+        let mut samples = Samples::U8(samples);
+        if let Some(range) = config.value_range {
+            samples = value_range::apply(range, &samples, from);
+        }
+        let samples = channels::convert(samples, from, config.channels)?;
+        Ok(Image::new(self.width_px, self.height_px, config.channels, samples))
     }
 
     fn find(&self, index: usize) -> (usize, usize) {

@@ -9,35 +9,37 @@
 //! | palette | its colours |
 //! | 16 bits per channel | 16 bits |
 //! | CMYK, YCCK | `R = C·K / 255` on Adobe's inverted values, without a colour profile, as Pillow |
-//! | floating point | refused: the range is not stated in the file |
+//! | signed, 32 bits, floating point | 16 bits by `data.value_range`; refused without, since no file states the range |
+//! | 12 bits in JPEG, 1 to 14 in TIFF | full range becomes full range |
 //! | several pictures or frames | the first |
 //!
 //! With 1 channel, colours become their luma `0.299 R + 0.587 G + 0.114 B`, as Pillow's `convert("L")`; with 4, the fourth
 //! is the alpha, full where the file has none. Other numbers of channels exist only in NumPy arrays, which are pictures of
-//! unsigned samples of 8 or 16 bits, `[height, width]` or `[height, width, channels]`.
+//! samples of any number type, `[height, width]` or `[height, width, channels]`.
 //!
 //! EXIF orientation is applied, unlike `PIL.Image.open`, so that a portrait stands upright, unless
-//! `data.exif_orientation` is off. A file that ends early is an error, not a picture with a grey lower half.
+//! `data.exif_orientation` is off. A file that ends early is an error, not a picture with a grey lower half;
+//! one that lacks its end mark alone is read, and [`flaw`] tells.
+
+mod exif;
+mod formats;
+mod jpeg;
+mod png;
+mod tiff;
 
 use std::io::Cursor;
 use std::panic::{self, AssertUnwindSafe};
 
 use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
 
+pub(crate) use self::formats::format_of;
+pub use self::formats::unread_format;
 use crate::error::panic_message;
 use crate::image::Samples;
 use crate::limits::check_size;
 use crate::source::{array_picture, looks_like_npy};
-use crate::{DataConfig, Image, channels};
-
-/// Encoders write about ten, one for each component of plain files. Each costs the time of a whole picture, however few
-/// bytes it has: a small file with thousands would take hours.
-const MAX_JPEG_SCANS: usize = 100;
+use crate::{DataConfig, Image, channels, value_range};
 
 /// Memory for what a file holds beside its pixels, and for one row of a PNG file. Colour profiles have megabytes at most.
 const MAX_SIDE_BYTES: u64 = 64 << 20;
@@ -61,12 +63,40 @@ pub fn decode(bytes: &[u8], config: &DataConfig, spare: Option<Samples>) -> Resu
     }
     let format = format_of(bytes)?;
     let decoded = guarded(|| match format {
-        ImageFormat::Jpeg => decode_jpeg(bytes, config, memory),
+        ImageFormat::Jpeg => jpeg::decode(bytes, config, memory),
+        ImageFormat::Png => match png::with_end(bytes) {
+            Some(whole) => decode_other(&whole, format, config),
+            None => decode_other(bytes, format, config),
+        },
+        ImageFormat::Tiff => tiff::decode(bytes, config),
         _ => decode_other(bytes, format, config),
     })?;
-    let Decoded { width_px, height_px, channels, samples, orientation } = decoded;
+    let Decoded { width_px, height_px, channels, mut samples, orientation, ranged } = decoded;
+    if let Some(range) = config.value_range.filter(|_| !ranged) {
+        samples = value_range::apply(range, &samples, channels);
+    }
     let samples = channels::convert(samples, channels, config.channels)?;
     Ok(Image::new(width_px, height_px, config.channels, samples).oriented(orientation))
+}
+
+/// What is wrong with a picture that can be used all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// All data is there, but not the mark at the end of the file.
+    EndMissing,
+    /// The data contradicts itself, in the words given: some of the picture is not what it was.
+    Damaged(String),
+}
+
+/// Looks for flaws that decoding passes over, which takes about as long as decoding; `None` for files without, and for those
+/// that [`decode`] refuses.
+pub fn flaw(bytes: &[u8]) -> Option<Flaw> {
+    let found = guarded(|| match format_of(bytes)? {
+        ImageFormat::Jpeg => Ok(jpeg::flaw(bytes)),
+        ImageFormat::Png => Ok(png::with_end(bytes).map(|_| Flaw::EndMissing)),
+        _ => Ok(None),
+    });
+    found.ok().flatten()
 }
 
 /// What a decoder made of a file.
@@ -76,6 +106,8 @@ struct Decoded {
     channels: usize,
     samples: Samples,
     orientation: Orientation,
+    /// Whether `data.value_range` has been applied.
+    ranged: bool,
 }
 
 /// Turns a panic within a decoder library into a reason: a damaged file must not end a run of days.
@@ -91,7 +123,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// What resizes and augments, and how exactly, for the record of a run.
-pub const FIDELITY: &str = "JPEG: zune-jpeg 0.5; other formats: image 0.25; bicubic resize, augmentations and \
+pub const FIDELITY: &str = "JPEG: zune-jpeg 0.5, or as libjpeg; other formats: image 0.25; bicubic resize, augmentations and \
                             normalisation in f32 from the samples of the file, no rounding to 8 bits in between";
 
 /// Format, channels and depth of a file, for people.
@@ -101,21 +133,18 @@ pub(crate) fn kind(bytes: &[u8]) -> String {
     }
     let described = guarded(|| {
         let format = format_of(bytes)?;
-        let (channels, bits) = match format {
-            ImageFormat::Jpeg => {
-                let mut decoder = JpegDecoder::new(ZCursor::new(bytes));
-                decoder.decode_headers().map_err(|error| error.to_string())?;
-                (decoder.input_colorspace().map_or(0, |colours| colours.num_components()), 8)
-            }
+        let (channels, bits, numbers) = match format {
+            ImageFormat::Tiff => tiff::form(bytes)?,
+            ImageFormat::Jpeg => jpeg::form(bytes).map(|(channels, bits)| (channels, bits, "")).ok_or("no header")?,
             _ => {
                 let decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder();
                 let colours = decoder.map_err(|error| error.to_string())?.color_type();
                 let channels = usize::from(colours.channel_count());
-                (channels, usize::from(colours.bits_per_pixel()) / channels)
+                (channels, usize::from(colours.bits_per_pixel()) / channels, "")
             }
         };
         let name = format!("{format:?}").to_uppercase();
-        Ok(format!("{name}, {channels} channel{}, {bits} bits", if channels == 1 { "" } else { "s" }))
+        Ok(format!("{name}, {channels} channel{}, {bits} bits{numbers}", if channels == 1 { "" } else { "s" }))
     });
     described.unwrap_or_else(|_| "unreadable".to_owned())
 }
@@ -123,87 +152,6 @@ pub(crate) fn kind(bytes: &[u8]) -> String {
 /// Whether the first bytes are those of a picture format that [`decode`] reads.
 pub(crate) fn looks_like_a_picture(head: &[u8]) -> bool {
     format_of(head).is_ok()
-}
-
-/// The format by its first bytes.
-pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, String> {
-    use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
-    match image::guess_format(bytes) {
-        Ok(format @ (Jpeg | Png | WebP | Bmp | Tiff | Gif)) => Ok(format),
-        Ok(format) => Err(format!("{format:?} pictures are not supported")),
-        Err(_) if bytes.is_empty() => Err("the file is empty".into()),
-        Err(_) => Err("not a picture (content of no known format)".into()),
-    }
-}
-
-fn decode_jpeg(bytes: &[u8], config: &DataConfig, mut memory: Vec<u8>) -> Result<Decoded, String> {
-    // The decoder fills what is missing with grey, so completeness is checked here.
-    match count_jpeg_scans(bytes) {
-        None => return Err("JPEG file is cut short or damaged (no end marker)".into()),
-        Some(scans) if scans > MAX_JPEG_SCANS => {
-            return Err(format!("JPEG file has {scans} scans, more than the {MAX_JPEG_SCANS} that any program writes"));
-        }
-        Some(_) => {}
-    }
-    let options = DecoderOptions::default()
-        .set_strict_mode(false)
-        .set_max_width(usize::from(u16::MAX))
-        .set_max_height(usize::from(u16::MAX))
-        .jpeg_set_max_scans(MAX_JPEG_SCANS)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    let broken = |error| format!("damaged JPEG file: {error}");
-    decoder.decode_headers().map_err(broken)?;
-    let info = decoder.info().ok_or("damaged JPEG file: no size")?;
-    let (width_px, height_px) = (usize::from(info.width), usize::from(info.height));
-    check_size(width_px as u64, height_px as u64, config.max_image_pixels)?;
-    // The first plane of most files is the luma: for one channel, no colours need be computed.
-    let only_luma =
-        config.channels == 1 && matches!(decoder.input_colorspace(), Some(ColorSpace::YCbCr | ColorSpace::Luma));
-    if only_luma {
-        decoder.set_options(options.jpeg_set_out_colorspace(ColorSpace::Luma));
-    }
-    let channels_in = if only_luma { 1 } else { 3 };
-    let length = width_px * height_px * channels_in;
-    if decoder.output_buffer_size() != Some(length) {
-        return Err(format!("unsupported JPEG file ({:?} colours)", decoder.input_colorspace()));
-    }
-    memory.resize(length, 0);
-    decoder.decode_into(&mut memory).map_err(broken)?;
-    let orientation = match decoder.exif() {
-        Some(exif) if config.exif_orientation => Orientation::from_exif_chunk(exif),
-        _ => None,
-    };
-    Ok(Decoded {
-        width_px,
-        height_px,
-        channels: channels_in,
-        samples: Samples::U8(memory),
-        orientation: orientation.unwrap_or(Orientation::NoTransforms),
-    })
-}
-
-/// The number of scans before the end marker; `None` without one. Markers are walked rather than searched for: an
-/// embedded thumbnail has an end marker of its own.
-fn count_jpeg_scans(bytes: &[u8]) -> Option<usize> {
-    let (mut at, mut scans) = (2, 0);
-    loop {
-        // To the next marker: in a scan, `FF 00` is data and `FF D0`–`FF D7` are restarts within it.
-        at += memchr::memchr(0xFF, bytes.get(at..)?)? + 1;
-        match bytes.get(at)? {
-            0xD9 => return Some(scans),
-            0xFF => {}
-            0x00 | 0x01 | 0xD0..=0xD8 => at += 1,
-            marker => {
-                scans += usize::from(*marker == 0xDA);
-                let &[high, low] = bytes.get(at + 1..at + 3)? else { return None };
-                at += 1 + usize::from(u16::from_be_bytes([high, low]));
-                if at > bytes.len() {
-                    return None;
-                }
-            }
-        }
-    }
 }
 
 fn decode_other(bytes: &[u8], format: ImageFormat, config: &DataConfig) -> Result<Decoded, String> {
@@ -218,8 +166,10 @@ fn decode_other(bytes: &[u8], format: ImageFormat, config: &DataConfig) -> Resul
     let pixels = u64::from(width_px) * u64::from(height_px);
     limits.max_alloc = Some(pixels.saturating_mul(MAX_BYTES_PER_PIXEL).saturating_add(MAX_SIDE_BYTES));
     decoder.set_limits(limits).map_err(broken)?;
-    let orientation =
-        if config.exif_orientation { decoder.orientation().map_err(broken)? } else { Orientation::NoTransforms };
+    let orientation = match config.exif_orientation.then(|| decoder.exif_metadata()) {
+        Some(exif) => exif.map_err(broken)?.map_or(Orientation::NoTransforms, |exif| exif::orientation(&exif)),
+        None => Orientation::NoTransforms,
+    };
     let colours = decoder.color_type();
     let (depth_bytes, channels_in) = match colours {
         ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => (1, colours.channel_count()),
@@ -241,7 +191,7 @@ fn decode_other(bytes: &[u8], format: ImageFormat, config: &DataConfig) -> Resul
         _ => Samples::U16(raw.as_chunks::<2>().0.iter().map(|&pair| u16::from_ne_bytes(pair)).collect()),
     };
     let (width_px, height_px) = (width_px as usize, height_px as usize);
-    Ok(Decoded { width_px, height_px, channels: channels_in, samples, orientation })
+    Ok(Decoded { width_px, height_px, channels: channels_in, samples, orientation, ranged: false })
 }
 
 #[cfg(test)]
