@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use byol_data::{DataConfig, Dataset};
+use byol_data::{DataConfig, Dataset, Measured, ValueRange};
 
 use crate::screen::{row, talks};
 
@@ -29,6 +29,21 @@ pub struct DataArguments {
     /// Column that says which split a picture is in [default: by the names people give it]
     #[arg(long, value_name = "NAME")]
     split_column: Option<String>,
+    /// Sample values that become black and white, LOW,HIGH, or percentile for each picture by itself [default: the whole range]
+    #[arg(long, value_name = "RANGE", allow_hyphen_values = true, value_parser = value_range)]
+    value_range: Option<ValueRange>,
+}
+
+fn value_range(text: &str) -> Result<ValueRange, String> {
+    let expected = || "expected LOW,HIGH with LOW below HIGH, for example 0,4095, or percentile".to_owned();
+    if text == "percentile" {
+        return Ok(ValueRange::Measured(Measured::Percentile));
+    }
+    let (low, high) = text.split_once(',').ok_or_else(expected)?;
+    match (low.trim().parse::<f64>(), high.trim().parse::<f64>()) {
+        (Ok(low), Ok(high)) if low < high && (high - low).is_finite() => Ok(ValueRange::Fixed([low, high])),
+        _ => Err(expected()),
+    }
 }
 
 fn name_and_split(text: &str) -> Result<(String, String), String> {
@@ -65,6 +80,7 @@ impl DataArguments {
                 key.clone_from(flag);
             }
         }
+        limits.value_range = self.value_range.or(limits.value_range);
     }
 
     /// The same as settings, `data.label_column="species"`.
@@ -80,6 +96,10 @@ impl DataArguments {
             ("split_column", &self.split_column),
         ];
         let named = named.into_iter().filter_map(|(key, flag)| Some(format!("data.{key}={}", text(flag.as_ref()?))));
-        map.into_iter().chain(named).collect()
+        let range = self.value_range.map(|range| match range {
+            ValueRange::Fixed([low, high]) => format!("data.value_range=[{low:?},{high:?}]"),
+            ValueRange::Measured(Measured::Percentile) => "data.value_range=\"percentile\"".to_owned(),
+        });
+        map.into_iter().chain(named).chain(range).collect()
     }
 }

@@ -64,6 +64,12 @@ fn print(diagnosis: &Diagnosis, data: &[PathBuf]) {
     }
     row("colours", &format!("--set views.mean={}\n--set views.std={}", list(&diagnosis.mean), list(&diagnosis.std)));
     names("broken", diagnosis.bad.len(), diagnosis.bad.iter().map(|bad| format!("{}: {}", bad.name, bad.reason)));
+    names(
+        "damaged",
+        diagnosis.damaged.len(),
+        diagnosis.damaged.iter().map(|bad| format!("{}: {}", bad.name, bad.reason)),
+    );
+    names("no end", diagnosis.incomplete.len(), diagnosis.incomplete.iter().cloned());
     names("one colour", diagnosis.blank.len(), diagnosis.blank.iter().cloned());
     names("equal", diagnosis.equal.len(), diagnosis.equal.iter().map(|set| set.join(" = ")));
     names("similar", diagnosis.similar.len(), diagnosis.similar.iter().map(alike));

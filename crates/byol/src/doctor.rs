@@ -57,6 +57,12 @@ pub struct Diagnosis {
     pub std: Vec<f64>,
     /// Pictures that cannot be used.
     pub bad: Vec<BadImage>,
+    /// Pictures whose files lack their end, though all their data is there.
+    pub incomplete: Vec<String>,
+    /// Pictures that are read though their data contradicts itself, with what was found.
+    pub damaged: Vec<BadImage>,
+    /// A `data.value_range` for pictures that use a sliver of the values their files can hold.
+    pub value_range: Option<[f64; 2]>,
     /// Pictures of one colour.
     pub blank: Vec<String>,
     /// Pictures without colours.
@@ -154,6 +160,9 @@ pub fn examine(recipe: &Recipe, options: DoctorOptions, device: &Device) -> Resu
         mean: found.mean.clone(),
         std: found.std.clone(),
         bad: found.bad.clone(),
+        incomplete: names(&found.incomplete),
+        damaged: found.damaged.iter().map(|(place, found)| damaged(dataset, *place, found)).collect(),
+        value_range: found.value_range_proposal(),
         blank: names(&found.blank),
         grey: found.grey,
         uprightness: found.uprightness,
@@ -168,7 +177,7 @@ pub fn examine(recipe: &Recipe, options: DoctorOptions, device: &Device) -> Resu
         estimate: None,
         shorter: None,
         problems: Vec::new(),
-        notes: recipe.adapted.clone(),
+        notes: [dataset.notes(), &recipe.adapted].concat(),
     };
     // With more broken pictures than a run accepts, its loader would end with an error instead of a speed.
     if options.estimate && bad_share(&diagnosis) <= config.data.max_bad_fraction {
@@ -213,6 +222,10 @@ fn proposed_views(good: usize, grey: usize, uprightness: Option<f64>) -> Option<
         ),
     };
     Some(format!("{evidence}: the views are made for photographs; {views} may fit better, byol preview shows them"))
+}
+
+fn damaged(dataset: &Dataset, place: u32, found: &str) -> BadImage {
+    BadImage { name: dataset.name(place as usize), reason: found.to_owned() }
 }
 
 /// At most `sample` places, spread evenly.
@@ -286,6 +299,22 @@ fn judge(diagnosis: &mut Diagnosis, config: &Config) {
         problems.push(format!(
             "{} picture(s) do not fill one batch of {}: a batch needs at least two",
             diagnosis.images, config.train.batch_size
+        ));
+    }
+    if !diagnosis.incomplete.is_empty() {
+        let count = diagnosis.incomplete.len();
+        notes.push(format!("{count} file(s) lack their end but no data; the pictures are whole and are used"));
+    }
+    if !diagnosis.damaged.is_empty() {
+        notes.push(format!(
+            "{} picture(s) are damaged inside and may be grey or shifted in part; they are used: look at them, and repair or remove them",
+            diagnosis.damaged.len()
+        ));
+    }
+    if let Some([low, high]) = diagnosis.value_range {
+        notes.push(format!(
+            "the pictures use only the values {low} to {high} of those their files can hold and look almost of one colour to the encoder: \
+             --set data.value_range=[{low},{high}], or --set data.value_range=percentile for each by itself"
         ));
     }
     if !diagnosis.label_conflicts.is_empty() {

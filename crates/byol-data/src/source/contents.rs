@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::listing::{Listing, base_name, has_picture_ending, has_tar_ending, is_hidden};
 use super::webdataset::MemberLabels;
 use super::{arrays, cifar, idx, parquet, stl10};
+use crate::decode::unread_format;
 
 /// What to do with Arrow files, which are not read.
 pub(crate) const ARROW: &str = "of Arrow files (save_to_disk of datasets) write Parquet first, each split in Python: \
@@ -59,15 +60,6 @@ impl Member {
     }
 }
 
-/// Whether `ending`, with its dot, is that of a format of pictures that nothing here reads.
-fn is_unread_format(ending: &str) -> bool {
-    const ENDINGS: [&str; 28] = [
-        "heic", "heif", "avif", "ppm", "pgm", "pbm", "pnm", "jp2", "j2k", "jxl", "jxr", "psd", "svg", "ico", "tga",
-        "exr", "hdr", "dds", "qoi", "dng", "cr2", "cr3", "nef", "arw", "orf", "rw2", "fits", "svs",
-    ];
-    ENDINGS.iter().any(|known| ending.strip_prefix('.').is_some_and(|ending| ending.eq_ignore_ascii_case(known)))
-}
-
 impl Contents {
     /// Adds a file; `position` is whatever its source needs to find it again.
     pub fn add(&mut self, member: Member, name: &[u8], size_bytes: u64, position: u64) {
@@ -106,7 +98,7 @@ impl Contents {
         for (ending, count) in &self.others {
             if has_tar_ending(ending) || ending.eq_ignore_ascii_case(".zip") {
                 archives += count;
-            } else if is_unread_format(ending) {
+            } else if unread_format(&format!("picture{ending}"), None).is_some() {
                 unread.push(format!("{count} {ending}"));
             }
         }
