@@ -1,6 +1,6 @@
 """Writes small data sets in the forms that byol-data reads, and what the usual programs read from them.
 
-The files go to crates/byol-data/tests/data/sources/, and expected.json holds pixels, labels and names as pyarrow, NumPy and
+The files go to crates/byol-data/tests/data/sources/, and expected.json holds pixels, labels and names as pyarrow, datasets, NumPy and
 torchvision's own dataset classes give them. torchvision reads the binary sets from the very files that are committed, in
 their original layout; its readers of CIFAR want pickles, which are made in a temporary folder from the same records. Run from
 the repository root.
@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import datasets as hf
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -128,6 +129,93 @@ def columns() -> None:
     (FOLDER / "columns").mkdir(parents=True, exist_ok=True)
     for name, (column, labels) in of_name.items():
         pq.write_table(pa.table({"image": image, column: labels}), FOLDER / "columns" / f"{name}.parquet")
+
+
+def arrow() -> dict:
+    """`save_to_disk` of datasets, its cache's names, and what pyarrow writes besides; pixels and labels as datasets or pyarrow
+    read them."""
+    folder = FOLDER / "arrow"
+    folder.mkdir(parents=True, exist_ok=True)
+    expected = {}
+
+    def add(key: str, rows, names: list[str]) -> None:
+        encoded = [row["image"]["bytes"] if isinstance(row["image"], dict) else row["image"] for row in rows]
+        pixels = [None if one is None else np.asarray(Image.open(io.BytesIO(one)).convert("RGB")) for one in encoded]
+        expected[f"arrow/{key}"] = entry(pixels, [row["label"] for row in rows], names)
+
+    features = hf.Features({"image": hf.Image(), "label": hf.ClassLabel(names=CLASSES), "width": hf.Value("int32")})
+
+    def rows_of(seeds: range, null: int | None = None) -> hf.Dataset:
+        images = [None if seed == null else {"bytes": png(scene(seed)), "path": f"{seed}.png"} for seed in seeds]
+        table = {"image": images, "label": [seed % 3 for seed in seeds], "width": [16] * len(seeds)}
+        return hf.Dataset.from_dict(table, features=features)
+
+    def reread(name: str) -> hf.Dataset:
+        return hf.load_from_disk(folder / name).cast_column("image", hf.Image(decode=False))
+
+    rows_of(range(5), null=3).save_to_disk(folder / "saved", num_shards=2)
+    names = [f"data-0000{shard}-of-00002.arrow#{row}" for shard, count in [(0, 3), (1, 2)] for row in range(count)]
+    add("saved", reread("saved"), names)
+    # What filter and map leave in the folder is no part of the data set.
+    hf.load_from_disk(folder / "saved").filter(lambda row: row["label"] == 0, cache_file_name=str(folder / "saved/cache-0.arrow"))
+    hf.DatasetDict({"train": rows_of(range(3)), "test": rows_of(range(5, 7))}).save_to_disk(folder / "splits")
+    for split in ["train", "test"]:
+        read = reread("splits")[split]
+        add(f"splits/{split}", read, [f"{split}/data-00000-of-00001.arrow#{row}" for row in range(len(read))])
+
+    texts = pa.table({"image": pa.array([png(scene(seed)) for seed in range(5)], pa.large_binary()),
+                      "label": ["hen", "cat", None, "dog", "cat"]})
+    views = texts.set_column(0, "image", texts["image"].combine_chunks().cast(pa.binary_view()))
+    views = views.set_column(1, "label", texts["label"].cast(pa.string_view()))
+    encoded = texts.set_column(1, "label", texts["label"].combine_chunks().dictionary_encode())
+    for name, content, writer in [("stream", texts, pa.ipc.new_stream), ("file", texts, pa.ipc.new_file),
+                                  ("views", views, pa.ipc.new_stream), ("dictionary", encoded, pa.ipc.new_stream)]:
+        path = folder / f"{name}.arrow"
+        with writer(path, content.schema) as sink:
+            sink.write_table(content, max_chunksize=2)
+        read = (pa.ipc.open_file if name == "file" else pa.ipc.open_stream)(path.open("rb")).read_all()
+        add(path.name, read.to_pylist(), [f"{path.name}#{row}" for row in range(5)])
+
+    # The names of the cache, the split last.
+    (folder / "cache").mkdir(exist_ok=True)
+    for split, seeds in [("train", range(2)), ("validation", range(2, 3))]:
+        part = rows_of(seeds)
+        with pa.ipc.new_stream(folder / "cache" / f"small-pets-{split}.arrow", part.data.table.schema) as sink:
+            sink.write_table(part.data.table)
+    (folder / "cache" / "dataset_info.json").write_text(json.dumps({"splits": {"train": {}, "validation": {}}}))
+
+    small = pa.array([png(scene(seed, 6, 8)) for seed in range(4)], pa.binary())
+    beside = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    (folder / "odd").mkdir(exist_ok=True)
+    (folder / "odd" / "beside.png").write_bytes(png(scene(1, 6, 8)))
+    odd = {
+        "compressed": pa.table({"image": small}),
+        "paths": pa.table({"image": ["a.png", "b.png"], "label": [0, 1]}),
+        "beside": pa.table({"image": pa.array([{"bytes": None, "path": "beside.png"}, {"bytes": None, "path": "gone.png"},
+                                               {"bytes": None, "path": None}], beside)}),
+    }
+    names = ["cat", "dog", "cat", "dog"]
+    kinds = {
+        "bool": [False, True, False, True],
+        "double": pa.array([0.0, 1.0, 0.0, 1.0]),
+        "half": pa.array(np.array([0, 1, 0, 1], np.float16)),
+        "list": [[0], [1], [0], [1]],
+        "fixed_list": pa.array([[0], [1], [0], [1]], pa.list_(pa.int8(), 1)),
+        "fixed": pa.array([name.encode() for name in names], pa.binary(3)),
+        "date": [datetime.date(2020, 1, 1 + place % 2) for place in range(4)],
+        "time": [datetime.datetime(2020, 1, 1 + place % 2, 12) for place in range(4)],
+        "struct": [{"id": place % 2, "name": name} for place, name in enumerate(names)],
+        "several": [[0, 1]] * 4,
+        "unsigned": pa.array([0, 1, 0, 1], pa.uint8()),
+        "sliced": pa.array(["hen", *names, "hen"]).slice(1, 4),
+    }
+    odd |= {f"label_{name}": pa.table({"label" if name != "struct" else "labels": labels, "image": small})
+            for name, labels in kinds.items()}
+    for name, content in odd.items():
+        options = pa.ipc.IpcWriteOptions(compression="zstd" if name == "compressed" else None)
+        with pa.ipc.new_stream(folder / "odd" / f"{name}.arrow", content.schema, options=options) as sink:
+            sink.write_table(content)
+    return expected
 
 
 def arrays() -> dict:
@@ -278,7 +366,7 @@ def entry(pictures, labels, names: list[str]) -> dict:
 def main() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
-    expected = parquet() | arrays() | stl10() | cifar10() | fashion_mnist()
+    expected = parquet() | arrow() | arrays() | stl10() | cifar10() | fashion_mnist()
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value, separators=(',', ':'))}" for name, value in expected.items())
     (FOLDER / "expected.json").write_text(f"{{\n{lines}\n}}\n")
 

@@ -10,8 +10,8 @@ use crate::screen::{row, talks};
 /// The pictures that a command takes.
 #[derive(clap::Args, Clone)]
 pub struct DataArguments {
-    /// Pictures: folders, tar archives (plain, gz, xz, zst), WebDataset shards ("part-{000..127}.tar"), Parquet, CIFAR, STL or
-    /// IDX file sets, .npy or .npz arrays, a text or CSV file of paths; several are read as one
+    /// Pictures: folders, tar archives (plain, gz, xz, zst), WebDataset shards ("part-{000..127}.tar"), Parquet, Arrow, CIFAR,
+    /// STL or IDX file sets, .npy or .npz arrays, a text or CSV file of paths; several are read as one
     #[arg(value_name = "DATA", required_unless_present = "data_flag")]
     data: Vec<PathBuf>,
     /// DATA, as `byol report` spells it

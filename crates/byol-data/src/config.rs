@@ -34,7 +34,7 @@ pub struct DataConfig {
     /// is that of a folder, of a column's value or a word in the name of a file, in any case. Default none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub split_map: BTreeMap<String, String>,
-    /// The column of a list, table or Parquet file that holds labels, the array of an `.npz`, or the ending of members of a
+    /// The column of a list, table, Parquet or Arrow file that holds labels, the array of an `.npz`, or the ending of members of a
     /// WebDataset archive. Default: by the names people give it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_column: Option<String>,

@@ -15,7 +15,7 @@ use crate::{BadImage, DataConfig, DataError, Image, LoadMemory};
 /// # Layout of `DATA`
 /// A folder of any depth; a tar archive (plain, gz, xz, zst); CIFAR-10/100 or STL-10 in binary form or IDX files, alone,
 /// in a folder or in an archive; Parquet files of encoded pictures, as Hugging Face `datasets` writes them, alone or in
-/// a folder; NumPy arrays of pictures (`.npy`, `.npz`), or a folder of arrays that are a picture each; one picture; a list
+/// a folder; Arrow files, as its `save_to_disk` does; NumPy arrays of pictures (`.npy`, `.npz`), or a folder of arrays that are a picture each; one picture; a list
 /// of paths; a folder of tar archives. `train` beside `test`, `val` or `validation` are splits; labels come from the first
 /// level that has more than one folder. Pictures are sorted bytewise by their path.
 ///

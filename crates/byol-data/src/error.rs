@@ -84,8 +84,8 @@ pub enum DataError {
     },
     /// A file of a kind we do not read.
     #[error(
-        "cannot use {} as data: expected a folder, a tar archive (plain, gz, xz, zst), a Parquet, CIFAR, STL-10 or IDX \
-         file, a NumPy array (.npy, .npz), a list of paths or a picture, got {found}",
+        "cannot use {} as data: expected a folder, a tar archive (plain, gz, xz, zst), a Parquet, Arrow, CIFAR, STL-10 or \
+         IDX file, a NumPy array (.npy, .npz), a list of paths or a picture, got {found}",
         path.display()
     )]
     Unsupported {
@@ -94,7 +94,7 @@ pub enum DataError {
         /// What it looks like, and what to do about it.
         found: String,
     },
-    /// A data file (CIFAR, IDX, STL-10, Parquet, NumPy) whose content contradicts its kind.
+    /// A data file (CIFAR, IDX, STL-10, Parquet, Arrow, NumPy) whose content contradicts its kind.
     #[error("{} is damaged or of another kind: expected {expected}, got {got}; fetch the file again", path.display())]
     Malformed {
         /// The file, or the archive and the file in it.

@@ -232,13 +232,3 @@ fn a_damaged_list_gives_an_error_or_other_pictures_but_no_panic() {
         }
     }
 }
-
-#[test]
-fn arrow_files_are_named_with_the_way_out() {
-    let folder = TempDir::new().unwrap();
-    fs::write(folder.path().join("data-00000-of-00001.arrow"), b"\xFF\xFF\xFF\xFF\x10\0\0\0").unwrap();
-    for path in [folder.path().to_owned(), folder.path().join("data-00000-of-00001.arrow")] {
-        let message = Dataset::open(&path, None, &DataConfig::default()).unwrap_err().to_string();
-        assert!(message.contains("to_parquet"), "{message}");
-    }
-}

@@ -35,6 +35,10 @@ pub(crate) const IMAGE_NAMES: [&str; 22] = [
     "id",
 ];
 
+/// The columns of encoded pictures, best first.
+const PICTURE_NAMES: [&str; 10] =
+    ["image", "img", "picture", "photo", "jpg", "jpeg", "png", "image_bytes", "pixel_values", "bytes"];
+
 /// The columns of labels, best first.
 pub(crate) const LABEL_NAMES: [&str; 21] = [
     "label",
@@ -125,6 +129,40 @@ pub(crate) fn split_column(
         }
     }
     Ok(None)
+}
+
+/// The column of encoded pictures in `what`, as a place among `structs` and then `plain`, and the names of others that may be
+/// meant: the one called `wish`; else one of `structs`, `{bytes, path}` as `datasets.Image` writes it, or of `plain` bytes, called
+/// `image` or alike, else the only one of the first kind, else the only one of the second. `none` says what there is otherwise.
+pub(crate) fn pictures(
+    path: &Path,
+    what: &str,
+    structs: &[String],
+    plain: &[String],
+    wish: Option<&str>,
+    none: &dyn Fn() -> String,
+) -> Result<(usize, Vec<String>), DataError> {
+    let all: Vec<String> = structs.iter().chain(plain).cloned().collect();
+    let unsupported = |found: String| DataError::Unsupported { path: path.into(), found };
+    if let Some(wish) = wish {
+        return wished(path, &all, "image_key", wish).map(|place| (place, Vec::new()));
+    }
+    let candidates = if structs.is_empty() { plain } else { structs };
+    let place = match (named(&all, &PICTURE_NAMES), candidates) {
+        (Some(place), _) => place,
+        // Plain ones come after no structs.
+        (None, [_]) => 0,
+        (None, []) => return Err(unsupported(format!("{what} without a column of pictures ({})", none()))),
+        (None, several) => {
+            return Err(unsupported(format!(
+                "{what} with several columns that may be the pictures ({}); choose one with data.image_key \
+                 (--image-key), or rename one of them to \"image\"",
+                several.join(", ")
+            )));
+        }
+    };
+    let others = all.iter().enumerate().filter(|&(other, _)| other != place).map(|(_, name)| name.clone()).collect();
+    Ok((place, others))
 }
 
 /// What the person calls the split `name`.

@@ -4,12 +4,8 @@ use std::collections::BTreeMap;
 
 use super::listing::{Listing, base_name, has_picture_ending, has_tar_ending, is_hidden};
 use super::webdataset::MemberLabels;
-use super::{arrays, cifar, idx, parquet, stl10};
+use super::{arrays, arrow, cifar, idx, parquet, stl10};
 use crate::decode::unread_format;
-
-/// What to do with Arrow files, which are not read.
-pub(crate) const ARROW: &str = "of Arrow files (save_to_disk of datasets) write Parquet first, each split in Python: \
-    datasets.load_from_disk(FOLDER).to_parquet(\"train.parquet\")";
 
 /// Everything a folder or an archive holds, sorted into what we read and what we do not.
 #[derive(Debug, Default)]
@@ -31,7 +27,7 @@ pub(crate) struct Contents {
 pub(crate) enum Member {
     /// A picture, by its ending.
     Picture,
-    /// Part of a set in another form: CIFAR, IDX, STL-10, Parquet, arrays.
+    /// Part of a set in another form: CIFAR, IDX, STL-10, Parquet, Arrow, arrays.
     Part,
     /// Neither.
     Other,
@@ -49,7 +45,7 @@ impl Member {
         let base = String::from_utf8_lossy(base);
         if has_picture_ending(&base) {
             Self::Picture
-        } else if [cifar::is_part, idx::is_part, stl10::is_part, parquet::is_part, arrays::is_part]
+        } else if [cifar::is_part, idx::is_part, stl10::is_part, parquet::is_part, arrow::is_part, arrays::is_part]
             .iter()
             .any(|is_part| is_part(&base))
         {
@@ -136,9 +132,6 @@ impl Contents {
         let mut others: Vec<_> = self.others.iter().collect();
         others.sort_by_key(|&(_, count)| std::cmp::Reverse(*count));
         let text: Vec<_> = others.iter().take(5).map(|(ending, count)| format!("{count} × {ending}")).collect();
-        if self.others.contains_key(".arrow") {
-            return format!("{}; {ARROW}", text.join(", "));
-        }
         if text.is_empty() { "none".into() } else { text.join(", ") }
     }
 }

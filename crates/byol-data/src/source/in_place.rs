@@ -1,4 +1,4 @@
-//! Which folders and files are Parquet, STL-10 or arrays: sets that are read in place where they can be.
+//! Which folders and files are Parquet, Arrow, STL-10 or arrays: sets that are read in place where they can be.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::listing::{Listing, base_text, layout_of};
 use super::part::part_path;
 use super::pixels::Stored;
 use super::read::Source;
-use super::{arrays, npy, npz, parquet, stl10};
+use super::{arrays, arrow, npy, npz, parquet, stl10};
 use crate::splits::Layout;
 use crate::{DataConfig, DataError};
 
@@ -28,8 +28,17 @@ pub(crate) fn open_folder(
     }
     let files = parts(parquet::is_part);
     if !files.is_empty() {
-        let (parquet, layout) = parquet::open(path, path, &files, split, config)?;
+        let (parquet, mut layout) = parquet::open(path, path, &files, split, config)?;
+        let left_out = parts(arrow::is_part).len();
+        if left_out > 0 {
+            layout.notes.push(format!("{left_out} Arrow files lie beside the Parquet files and are left out"));
+        }
         return Ok(Some((Source::Parquet(parquet), layout)));
+    }
+    let files = parts(arrow::is_part);
+    if !files.is_empty() {
+        let (arrow, layout) = arrow::open_folder(path, &files, split, config)?;
+        return Ok(Some((Source::Arrow(arrow), layout)));
     }
     let files = parts(arrays::is_part);
     if files.is_empty() {
@@ -58,6 +67,9 @@ pub(crate) fn open_file(
     let pixels = if parquet::looks_like_parquet(head) {
         let (parquet, layout) = parquet::open(path, beside, &[base], split, config)?;
         return Ok(Some((Source::Parquet(parquet), layout)));
+    } else if arrow::looks_like_arrow(head) {
+        let (arrow, layout) = arrow::open_file(path, &base, split, config)?;
+        return Ok(Some((Source::Arrow(arrow), layout)));
     } else if npy::looks_like_npy(head) {
         arrays::open_npy(path, &base, split, config)?
     } else if npz::looks_like_npz(head) {
@@ -82,10 +94,14 @@ pub(crate) fn open_archive(
     split: Option<&str>,
 ) -> Result<Option<(Source, Layout)>, DataError> {
     if parts_of(contents, stl10::holds_pictures).is_empty() {
-        return match parts_of(contents, |base| parquet::is_part(base) || arrays::is_part(base)).first() {
+        return match parts_of(contents, |base| parquet::is_part(base) || arrow::is_part(base) || arrays::is_part(base))
+            .first()
+        {
             Some(part) => Err(DataError::Unsupported {
                 path: path.into(),
-                found: format!("an archive of Parquet files or arrays ({part}); unpack it and give the folder"),
+                found: format!(
+                    "an archive of Parquet files, Arrow files or arrays ({part}); unpack it and give the folder"
+                ),
             }),
             None => Ok(None),
         };

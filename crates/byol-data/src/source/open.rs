@@ -5,7 +5,7 @@ use std::io::{self, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use super::archive::{self, Archive, Compression, Storage};
-use super::contents::{ARROW, Contents};
+use super::contents::Contents;
 use super::listing::{Listing, has_picture_ending, layout_of};
 use super::read::Source;
 use super::several::Several;
@@ -289,7 +289,6 @@ fn describe(head: &[u8]) -> String {
         [] => "an empty file".into(),
         [b'P', b'K', 3 | 5, ..] => "a zip archive; unpack it and give the folder".into(),
         [b'R', b'a', b'r', b'!', ..] | [b'7', b'z', 0xBC, 0xAF, ..] => "an archive that is no tar; unpack it".into(),
-        [0xFF, 0xFF, 0xFF, 0xFF, ..] | [b'A', b'R', b'R', b'O', b'W', b'1', ..] => format!("an Arrow file; {ARROW}"),
         [b'B', b'Z', b'h', ..] => "bz2-compressed content; decompress it with bunzip2".into(),
         [0x80, 2..=5, ..] => "a Python pickle; for CIFAR, fetch the binary version".into(),
         _ if std::str::from_utf8(head).is_ok() => "a text file".into(),

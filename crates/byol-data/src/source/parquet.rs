@@ -11,11 +11,13 @@ use std::path::Path;
 
 use parquet::data_type::ByteArray;
 
-use super::columns;
+use super::column_labels::{self, Columnar, Files, choose_split};
+use super::parquet_columns::is_text;
 use super::parquet_file::ParquetFile;
-use super::parquet_labels::{self, Columns};
+use super::parquet_values;
+use super::values::Values;
 use crate::limits::check_file_size;
-use crate::splits::{Layout, NoSuchSplit, SplitMap, choose, mapped, sort_splits, word_of_part};
+use crate::splits::{Layout, SplitMap, mapped, sort_splits, word_of_part};
 use crate::{DataConfig, DataError};
 
 const NULL: &str = "there is no picture in this row (null)";
@@ -51,26 +53,25 @@ pub(crate) fn open(
     let split_of_file: Vec<Option<String>> = names.iter().map(|name| split_of(name, &config.split_map)).collect();
     let mut splits_present: Vec<String> = split_of_file.iter().flatten().cloned().collect();
     sort_splits(&mut splits_present);
-    let choose = |present: &[String]| {
-        let place = choose(present, split).map_err(|NoSuchSplit(present)| DataError::UnknownSplit {
-            path: path.into(),
-            split: split.unwrap_or_default().into(),
-            present,
-        })?;
-        Ok::<_, DataError>(Some(present[place].clone()))
-    };
-    let chosen = if splits_present.is_empty() { None } else { choose(&splits_present)? };
+    let chosen = if splits_present.is_empty() { None } else { Some(choose_split(path, &splits_present, split)?) };
+    let outside: Vec<&String> = names
+        .iter()
+        .zip(&split_of_file)
+        .filter(|(_, of)| of.is_none() && chosen.is_some())
+        .map(|(name, _)| name)
+        .collect();
     let open = |name: &String| ParquetFile::open(root.join(name), name.clone(), config.image_key.as_deref());
-    let files = names.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let all = names.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     // The classes are those of all splits, so that a class that one lacks does not shift the labels of another.
     let in_splits = |place: usize| splits_present.is_empty() || split_of_file[place].is_some();
     let in_use = |place: usize| chosen.is_none() || split_of_file[place] == chosen;
     let (mut used, mut others) = (Vec::new(), Vec::new());
-    for (place, file) in files.into_iter().enumerate().filter(|(place, _)| in_splits(*place)) {
+    for (place, file) in all.into_iter().enumerate().filter(|(place, _)| in_splits(*place)) {
         if in_use(place) { used.push(file) } else { others.push(file) }
     }
-    let Columns { classes, splits, notes } =
-        parquet_labels::read(path, &used, &others, config, splits_present.is_empty())?;
+    let files = Files { used, others, chosen, splits_present };
+    let mut layout = column_labels::layout(path, &files, split, config)?;
+    let used = files.used;
     let mut count = 0usize;
     let file_ends: Vec<usize> = used
         .iter()
@@ -79,13 +80,6 @@ pub(crate) fn open(
             count
         })
         .collect();
-    if u32::try_from(count).is_err() {
-        return Err(DataError::TooManyImages { path: path.into(), count });
-    }
-    if count == 0 {
-        let (expected, got) = ("at least one row".into(), "none".into());
-        return Err(DataError::Malformed { path: path.into(), expected, got });
-    }
     let bytes = used.iter().map(ParquetFile::picture_bytes).fold(0, u64::saturating_add);
     let kept = if bytes <= config.max_archive_memory_bytes {
         let mut kept = Vec::new();
@@ -96,33 +90,45 @@ pub(crate) fn open(
     } else {
         None
     };
-    let outside: Vec<&String> =
-        names.iter().enumerate().filter(|(place, _)| !in_splits(*place)).map(|(_, name)| name).collect();
-    let mut notes = notes;
     if let [first, ..] = outside[..] {
         let count = outside.len();
-        notes.push(format!("{count} Parquet files are in no split by their names and left out (the first is {first})"));
-    }
-    let mut layout = Layout {
-        split: chosen,
-        splits_present,
-        classes: classes.names,
-        images: (0u32..).take(count).collect(),
-        labels: classes.labels,
-        notes,
-    };
-    if let Some(splits) = splits.filter(|splits| !splits.distinct().is_empty()) {
-        let name = |row: usize| splits.text(row).map(|name| columns::split_name(&name, config));
-        layout.splits_present =
-            splits.distinct().iter().map(|value| columns::split_name(&value.name(), config)).collect();
-        sort_splits(&mut layout.splits_present);
-        layout.split = choose(&layout.splits_present)?;
-        layout.images.retain(|&row| name(row as usize) == layout.split);
-        layout.labels = layout.images.iter().map(|&row| layout.labels[row as usize]).collect();
-    } else if layout.splits_present.is_empty() && split.is_some() {
-        choose(&[])?;
+        layout
+            .notes
+            .push(format!("{count} Parquet files are in no split by their names and left out (the first is {first})"));
     }
     Ok((Parquet { files: used, file_ends, kept }, layout))
+}
+
+impl Columnar for ParquetFile {
+    fn rows(&self) -> usize {
+        self.rows()
+    }
+
+    fn free_names(&self) -> Vec<String> {
+        self.free_names()
+    }
+
+    fn other_pictures(&self) -> &[String] {
+        &self.other_pictures
+    }
+
+    fn class_names(&self, column: &str) -> Option<Vec<String>> {
+        self.class_names(column)
+    }
+
+    fn is_text(&self, column: &str) -> bool {
+        self.leaf(column).is_some_and(|leaf| is_text(self.column_descriptor(leaf)))
+    }
+
+    fn push(&self, column: &str, all: bool, values: &mut Values) -> Result<(), DataError> {
+        match self.leaf(column) {
+            Some(leaf) => parquet_values::push(self, leaf, if all { usize::MAX } else { 1 }, values),
+            None => {
+                (0..self.rows()).for_each(|_| values.push(None));
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Parquet {

@@ -10,10 +10,6 @@ use parquet::schema::types::ColumnDescriptor;
 use super::columns;
 use crate::DataError;
 
-/// The columns that pictures are looked for in, best first.
-const PICTURE_NAMES: [&str; 10] =
-    ["image", "img", "picture", "photo", "jpg", "jpeg", "png", "image_bytes", "pixel_values", "bytes"];
-
 /// The path of a column that there are two of.
 pub(crate) fn duplicate(columns: &[&ColumnDescriptor]) -> Option<String> {
     let mut seen = BTreeSet::new();
@@ -43,34 +39,12 @@ pub(crate) fn picture_column(
         (0..columns.len()).filter(|&place| shape(columns[place])).collect()
     };
     let (structs, plain) = (of_shape(is_struct_of_bytes), of_shape(is_plain_bytes));
-    let all: Vec<usize> = structs.iter().chain(&plain).copied().collect();
     let names = |places: &[usize]| -> Vec<String> { places.iter().map(|&place| name(columns[place])).collect() };
-    let chosen = |place: usize| {
-        let others =
-            if wish.is_some() { Vec::new() } else { all.iter().copied().filter(|&other| other != place).collect() };
-        Ok((place, names(&others)))
-    };
-    if let Some(wish) = wish {
-        return columns::wished(path, &names(&all), "image_key", wish).and_then(|place| chosen(all[place]));
-    }
-    if let Some(place) = columns::named(&names(&all), &PICTURE_NAMES) {
-        return chosen(all[place]);
-    }
-    let unsupported = |found: String| DataError::Unsupported { path: path.into(), found };
-    let candidates = if structs.is_empty() { &plain } else { &structs };
-    let list = |places: &[usize]| names(places).join(", ");
-    match candidates[..] {
-        [only] => chosen(only),
-        [] => Err(unsupported(format!(
-            "a Parquet file without a column of pictures (it has {}); write them to a column \"image\" of bytes",
-            list(&(0..columns.len()).collect::<Vec<_>>())
-        ))),
-        _ => Err(unsupported(format!(
-            "a Parquet file with several columns that may be the pictures ({}); choose one with data.image_key \
-             (--image-key), or rename one of them to \"image\"",
-            list(candidates)
-        ))),
-    }
+    let (chosen, others) = columns::pictures(path, "a Parquet file", &names(&structs), &names(&plain), wish, &|| {
+        let all = names(&(0..columns.len()).collect::<Vec<_>>()).join(", ");
+        format!("it has {all}; write them to a column \"image\" of bytes")
+    })?;
+    Ok((structs.into_iter().chain(plain).nth(chosen).unwrap_or_default(), others))
 }
 
 /// The name of a column of pictures: that of the struct, if it is in one.

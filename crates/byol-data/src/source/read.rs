@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::archive::Archive;
+use super::arrow::Arrow;
 use super::folder;
 use super::listing::Listing;
 use super::parquet::Parquet;
@@ -29,6 +30,8 @@ pub(crate) enum Source {
     Pixels(Pixels),
     /// Rows of Parquet files.
     Parquet(Parquet),
+    /// Rows of Arrow files.
+    Arrow(Arrow),
     /// Pictures in memory, with their names.
     Images { images: Vec<Image>, names: Vec<String> },
 }
@@ -44,6 +47,7 @@ impl Source {
             Self::Records { kind, .. } => kind,
             Self::Pixels(pixels) => pixels.kind,
             Self::Parquet(_) => "Parquet files",
+            Self::Arrow(_) => "Arrow files",
             Self::Images { .. } => "pictures in memory",
         }
     }
@@ -58,6 +62,7 @@ impl Source {
             Self::Records { records, .. } => records.len(),
             Self::Pixels(pixels) => pixels.len(),
             Self::Parquet(parquet) => parquet.len(),
+            Self::Arrow(arrow) => arrow.len(),
             Self::Images { images, .. } => images.len(),
         }
     }
@@ -69,6 +74,7 @@ impl Source {
                 listing.memory_bytes()
             }
             Self::Roots(roots) => roots.index_bytes(),
+            Self::Arrow(arrow) => arrow.index_bytes(),
             Self::Records { .. } | Self::Pixels(_) | Self::Parquet(_) => 0,
             Self::Images { names, .. } => names.iter().map(|name| size_of::<String>() + name.capacity()).sum(),
         }
@@ -82,7 +88,7 @@ impl Source {
             Self::Records { records, .. } => records.files.iter().map(|(_, bytes)| bytes.len() as u64).sum(),
             Self::Pixels(pixels) => pixels.memory_bytes(),
             Self::Parquet(parquet) => parquet.memory_bytes(),
-            Self::Folder { .. } | Self::List { .. } | Self::Images { .. } => 0,
+            Self::Folder { .. } | Self::List { .. } | Self::Arrow(_) | Self::Images { .. } => 0,
         }
     }
 
@@ -96,6 +102,7 @@ impl Source {
             Self::Records { records, .. } => Cow::Owned(records.name(index)),
             Self::Pixels(pixels) => Cow::Owned(format!("{}#{index}", pixels.name)),
             Self::Parquet(parquet) => Cow::Owned(parquet.name(index)),
+            Self::Arrow(arrow) => Cow::Owned(arrow.name(index)),
             Self::Images { names, .. } => Cow::Borrowed(&names[index]),
         }
     }
@@ -110,6 +117,7 @@ impl Source {
             Self::Records { records, .. } => records.record_bytes as u64,
             Self::Pixels(pixels) => pixels.picture_bytes(),
             Self::Parquet(parquet) => parquet.size_bytes(index),
+            Self::Arrow(arrow) => arrow.size_bytes(index),
             Self::Images { images, .. } => images[index].samples().len() as u64,
         }
     }
@@ -117,7 +125,7 @@ impl Source {
     /// Reads and decodes picture `index`, or says why not.
     pub fn load(&self, index: usize, config: &DataConfig, memory: &mut LoadMemory) -> Result<Image, String> {
         match self {
-            Self::Folder { .. } | Self::List { .. } | Self::Archive(_) | Self::Parquet(_) => {
+            Self::Folder { .. } | Self::List { .. } | Self::Archive(_) | Self::Parquet(_) | Self::Arrow(_) => {
                 let bytes = self.encoded(index, config, &mut memory.file)?.unwrap_or_default();
                 decode(bytes, config, memory.samples.take())
             }
@@ -147,6 +155,7 @@ impl Source {
                 file.clear();
                 file.extend_from_slice(parquet.read(index, max_bytes)?.data());
             }
+            Self::Arrow(arrow) => arrow.read(index, max_bytes, file)?,
             Self::Records { .. } | Self::Pixels(_) | Self::Images { .. } => return Ok(None),
         }
         Ok(Some(file))

@@ -1,28 +1,102 @@
-//! Labels and splits in the columns of Parquet files.
+//! Labels and splits in the columns of files that have typed ones: Parquet and Arrow.
 
 use std::path::Path;
 
 use super::columns::{self, LABEL_NAMES};
-use super::parquet_columns::is_text;
-use super::parquet_file::ParquetFile;
-use super::parquet_values;
 use super::values::{Classes, Reading, Values};
+use crate::splits::{Layout, NoSuchSplit, choose, sort_splits};
 use crate::{DataConfig, DataError};
 
+/// A file of rows with columns.
+pub(crate) trait Columnar {
+    /// Number of rows.
+    fn rows(&self) -> usize;
+    /// The columns that have nothing to do with pictures.
+    fn free_names(&self) -> Vec<String>;
+    /// The columns that may hold pictures as well.
+    fn other_pictures(&self) -> &[String];
+    /// The class names that the file has for a column.
+    fn class_names(&self, column: &str) -> Option<Vec<String>>;
+    /// Whether a column holds one text per row.
+    fn is_text(&self, column: &str) -> bool;
+    /// Adds the values of a column: all, or those of the first group of rows; none for each row where there is no such column.
+    fn push(&self, column: &str, all: bool, values: &mut Values) -> Result<(), DataError>;
+}
+
 /// What the columns say of the rows of the files in use.
-pub(crate) struct Columns {
-    pub classes: Classes,
+struct Columns {
+    classes: Classes,
     /// The column of splits, if one was looked for and is there.
-    pub splits: Option<Values>,
-    pub notes: Vec<String>,
+    splits: Option<Values>,
+    notes: Vec<String>,
+}
+
+/// Files by their splits.
+pub(crate) struct Files<T> {
+    /// Those of the split in use.
+    pub used: Vec<T>,
+    /// Those of other splits.
+    pub others: Vec<T>,
+    /// The split in use and all there are, if names say so.
+    pub chosen: Option<String>,
+    pub splits_present: Vec<String>,
+}
+
+/// The place in `present` of the split that is wished for.
+pub(crate) fn choose_split(path: &Path, present: &[String], split: Option<&str>) -> Result<String, DataError> {
+    let place = choose(present, split).map_err(|NoSuchSplit(present)| DataError::UnknownSplit {
+        path: path.into(),
+        split: split.unwrap_or_default().into(),
+        present,
+    })?;
+    Ok(present[place].clone())
+}
+
+/// Labels and splits of all rows of the files in use; a column of splits counts where names say nothing of them.
+pub(crate) fn layout<T: Columnar>(
+    path: &Path,
+    files: &Files<T>,
+    split: Option<&str>,
+    config: &DataConfig,
+) -> Result<Layout, DataError> {
+    let by_names = !files.splits_present.is_empty();
+    let Columns { classes, splits, notes } = read(path, &files.used, &files.others, config, !by_names)?;
+    let count = files.used.iter().map(Columnar::rows).fold(0, usize::saturating_add);
+    if u32::try_from(count).is_err() {
+        return Err(DataError::TooManyImages { path: path.into(), count });
+    }
+    if count == 0 {
+        let (expected, got) = ("at least one row".into(), "none".into());
+        return Err(DataError::Malformed { path: path.into(), expected, got });
+    }
+    let mut layout = Layout {
+        split: files.chosen.clone(),
+        splits_present: files.splits_present.clone(),
+        classes: classes.names,
+        images: (0u32..).take(count).collect(),
+        labels: classes.labels,
+        notes,
+    };
+    if let Some(splits) = splits.filter(|splits| !splits.distinct().is_empty()) {
+        let name = |row: usize| splits.text(row).map(|name| columns::split_name(&name, config));
+        layout.splits_present =
+            splits.distinct().iter().map(|value| columns::split_name(&value.name(), config)).collect();
+        sort_splits(&mut layout.splits_present);
+        layout.split = Some(choose_split(path, &layout.splits_present, split)?);
+        layout.images.retain(|&row| name(row as usize) == layout.split);
+        layout.labels = layout.images.iter().map(|&row| layout.labels[row as usize]).collect();
+    } else if !by_names && split.is_some() {
+        choose_split(path, &[], split)?;
+    }
+    Ok(layout)
 }
 
 /// Reads labels, and splits if the files have none by their names. `others`, the files of other splits, are looked into only
 /// where no metadata names the classes: one that the split in use lacks must not shift its labels.
-pub(crate) fn read(
+fn read<T: Columnar>(
     path: &Path,
-    used: &[ParquetFile],
-    others: &[ParquetFile],
+    used: &[T],
+    others: &[T],
     config: &DataConfig,
     look_for_splits: bool,
 ) -> Result<Columns, DataError> {
@@ -34,7 +108,7 @@ pub(crate) fn read(
     let names = first.free_names();
     let mut sample = |column: usize| {
         let mut values = Values::default();
-        parquet_values::push(first, first.leaf(&names[column]).unwrap_or_default(), usize::MAX, &mut values)?;
+        first.push(&names[column], true, &mut values)?;
         Ok(Some(values))
     };
     let split = if look_for_splits { columns::split_column(path, &names, config, &mut sample)? } else { None };
@@ -53,9 +127,11 @@ pub(crate) fn read(
     let left_out: Vec<&str> = (0..names.len())
         .filter(|&column| Some(column) != label && Some(column) != split)
         .map(|column| names[column].as_str())
-        .chain(first.other_pictures.iter().map(String::as_str).filter(|other| !names.iter().any(|name| name == other)))
+        .chain(
+            first.other_pictures().iter().map(String::as_str).filter(|other| !names.iter().any(|name| name == other)),
+        )
         .collect();
-    let rows = used.iter().map(ParquetFile::rows).sum();
+    let rows = used.iter().map(Columnar::rows).fold(0, usize::saturating_add);
     let Some(label) = label else {
         notes.extend(columns::note(None, false, &left_out));
         return Ok(Columns { classes: Classes { names: Vec::new(), labels: vec![None; rows] }, splits, notes });
@@ -74,13 +150,10 @@ pub(crate) fn read(
 }
 
 /// The values of the column `name`, file after file; none where a file lacks it.
-fn values(used: &[ParquetFile], others: &[ParquetFile], name: &str) -> Result<Values, DataError> {
+fn values<T: Columnar>(used: &[T], others: &[T], name: &str) -> Result<Values, DataError> {
     let mut values = Values::default();
     for file in used.iter().chain(others) {
-        match file.leaf(name) {
-            Some(leaf) => parquet_values::push(file, leaf, usize::MAX, &mut values)?,
-            None => (0..file.rows()).for_each(|_| values.push(None)),
-        }
+        file.push(name, true, &mut values)?;
     }
     Ok(values)
 }
@@ -88,7 +161,7 @@ fn values(used: &[ParquetFile], others: &[ParquetFile], name: &str) -> Result<Va
 /// The column of labels, and whether it is a guess: by its name, as the only one whose classes the metadata names, or as the only
 /// text that comes again and again.
 fn label_column(
-    file: &ParquetFile,
+    file: &impl Columnar,
     names: &[String],
     split: Option<usize>,
 ) -> Result<Option<(usize, bool)>, DataError> {
@@ -109,11 +182,11 @@ fn label_column(
     }
     let mut texts = Vec::new();
     for column in free() {
-        let Some(leaf) = file.leaf(&names[column]).filter(|&leaf| is_text(file.column_descriptor(leaf))) else {
+        if !file.is_text(&names[column]) {
             continue;
-        };
+        }
         let mut values = Values::default();
-        parquet_values::push(file, leaf, 1, &mut values)?;
+        file.push(&names[column], false, &mut values)?;
         texts.extend(values.look_like_classes().then_some(column));
     }
     Ok(only(texts).map(|column| (column, true)))
