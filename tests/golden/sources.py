@@ -191,6 +191,9 @@ def arrow() -> dict:
     odd = {
         "compressed": pa.table({"image": small}),
         "paths": pa.table({"image": ["a.png", "b.png"], "label": [0, 1]}),
+        "old_union": pa.table({"kind": pa.UnionArray.from_sparse(pa.array([0, 0], pa.int8()), [pa.array([1, 2])]),
+                               "image": small.slice(0, 2)}),
+        "lists": pa.table({"images": pa.array([[{"bytes": b"", "path": None}] * 2], pa.list_(beside))}),
         "beside": pa.table({"image": pa.array([{"bytes": None, "path": "beside.png"}, {"bytes": None, "path": "gone.png"},
                                                {"bytes": None, "path": None}], beside)}),
     }
@@ -212,7 +215,8 @@ def arrow() -> dict:
     odd |= {f"label_{name}": pa.table({"label" if name != "struct" else "labels": labels, "image": small})
             for name, labels in kinds.items()}
     for name, content in odd.items():
-        options = pa.ipc.IpcWriteOptions(compression="zstd" if name == "compressed" else None)
+        version = pa.ipc.MetadataVersion.V4 if name == "old_union" else pa.ipc.MetadataVersion.V5
+        options = pa.ipc.IpcWriteOptions(metadata_version=version, compression="zstd" if name == "compressed" else None)
         with pa.ipc.new_stream(folder / "odd" / f"{name}.arrow", content.schema, options=options) as sink:
             sink.write_table(content)
     return expected

@@ -145,9 +145,12 @@ fn a_picture_in_a_file_beside_is_read_and_one_that_is_missing_named() {
 
 #[test]
 fn files_that_are_not_read_name_the_way_out() {
-    for (name, words) in
-        [("compressed", ["batches are compressed", "to_parquet"]), ("paths", ["image: string", "cast_column"])]
-    {
+    for (name, words) in [
+        ("compressed", ["batches are compressed", "parquet.write_table"]),
+        ("paths", ["image: string", "cast_column"]),
+        ("lists", ["images: list", "several pictures per row"]),
+        ("old_union", ["old version", "parquet.write_table"]),
+    ] {
         let message = open(&format!("odd/{name}.arrow"), None).unwrap_err().to_string();
         assert!(words.iter().all(|word| message.contains(word)), "{message}");
     }

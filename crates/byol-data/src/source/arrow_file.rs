@@ -227,10 +227,16 @@ fn picture_column(
     let names = |places: &[usize]| places.iter().map(|&place| fields[place].name.clone()).collect::<Vec<_>>();
     let none = || {
         let all: Vec<_> = fields.iter().map(|field| format!("{}: {}", field.name, field.kind.name())).collect();
-        format!(
-            "it has {}; in Python, cast_column(\"image\", datasets.Image()) makes pictures of paths and arrays, then save_to_disk",
-            all.join(", ")
-        )
+        let several = |field: &&Field| {
+            field.kind.name() == "list" && field.children.iter().any(|child| is_struct(child) || is_bytes(child))
+        };
+        let remedy = match fields.iter().find(several) {
+            Some(lists) => format!("{} holds several pictures per row; write a row for each", lists.name),
+            None => "in Python, cast_column(NAME, datasets.Image()) makes pictures of paths and of arrays, then save_to_disk \
+                     writes them"
+                .into(),
+        };
+        format!("it has {}; {remedy}", all.join(", "))
     };
     let (chosen, others) = columns::pictures(path, "an Arrow file", &names(&structs), &names(&plain), wish, &none)?;
     Ok((structs.into_iter().chain(plain).nth(chosen).unwrap_or_default(), others))

@@ -19,12 +19,11 @@ const MAGIC: &[u8] = b"ARROW1";
 /// What each message begins with.
 const CONTINUES: [u8; 4] = [0xFF; 4];
 
+/// How messages write the version of the format that has been in use since 2020.
+const VERSION_5: i16 = 4;
+
 /// Longer descriptions are taken for damage; a column takes some hundred bytes, class names a few more.
 const MAX_DESCRIPTION_BYTES: u64 = 256 << 20;
-
-/// What to do with Arrow files that are not read.
-const REMEDY: &str = "write Parquet instead, each split in Python: \
-    datasets.load_from_disk(FOLDER).to_parquet(\"train.parquet\")";
 
 /// Why an Arrow file is not read.
 #[derive(Debug)]
@@ -47,7 +46,11 @@ impl Problem {
             Self::Unreadable(source) => DataError::Unreadable { path, source },
             Self::Damaged(got) => DataError::Malformed { path, expected: "a whole Arrow file".into(), got },
             Self::Unsupported(what) => {
-                DataError::Unsupported { path, found: format!("an Arrow file {what}; {REMEDY}") }
+                let found = format!(
+                    "an Arrow file {what}; write Parquet in Python: t = pyarrow.ipc.open_stream(\"OLD\").read_all() (open_file \
+                     if it begins with ARROW1), then pyarrow.parquet.write_table(t, \"NEW.parquet\")"
+                );
+                DataError::Unsupported { path, found }
             }
         }
     }
@@ -125,8 +128,13 @@ pub(crate) fn read(file: &File) -> Result<Messages, Problem> {
         let header = message.table(2).ok_or_else(broken)?;
         match (message.byte(1), &schema) {
             (Some(1), None) => {
-                schema =
-                    Some(Schema::read(&header).map_err(|what| Problem::Unsupported(format!("that is odd: {what}")))?);
+                let read =
+                    Schema::read(&header).map_err(|what| Problem::Unsupported(format!("that is odd: {what}")))?;
+                // Before version 5, unions had one more buffer.
+                if message.i16(0).unwrap_or(0) < VERSION_5 && read.fields.iter().any(has_union) {
+                    return Err(Problem::Unsupported("of an old version with a union".into()));
+                }
+                schema = Some(read);
             }
             (Some(2), Some(_)) => {
                 let values = read_batch(&header.table(1).ok_or_else(broken)?, body)?;
@@ -151,6 +159,10 @@ pub(crate) fn read(file: &File) -> Result<Messages, Problem> {
     }
     let schema = schema.ok_or_else(|| Problem::damaged("no description of columns"))?;
     Ok(Messages { schema, batches, dictionaries })
+}
+
+fn has_union(field: &Field) -> bool {
+    matches!(field.kind, Kind::Other { name: "union", .. }) || field.children.iter().any(has_union)
 }
 
 fn read_batch(table: &Table, (start, bytes): Range) -> Result<Batch, Problem> {
