@@ -137,6 +137,8 @@ fn key(encoder: &Encoder, dataset: &Dataset) -> String {
         norm,
         preprocessing,
         precision,
+        // The data is read as its own configuration says, below.
+        value_range: _,
         interpolation: _,
         representation_size: _,
         representation: _,

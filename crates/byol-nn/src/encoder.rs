@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
+use byol_data::ValueRange;
 use byol_data::views::{EvaluationConfig, Semantics};
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +59,9 @@ pub struct EncoderInfo {
     pub norm: NormKind,
     /// Preprocessing: input size, crop, interpolation, mean and standard deviation.
     pub preprocessing: EvaluationConfig,
+    /// `data.value_range` of the pictures it was trained on, if they were not taken as they are: it must see others alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_range: Option<ValueRange>,
     /// How pictures are resized, in words.
     pub interpolation: String,
     /// Type of the activations, in training and in [`Encoder::represent`].
@@ -75,6 +79,11 @@ pub struct EncoderInfo {
 }
 
 impl EncoderInfo {
+    /// The same of an encoder that was trained on pictures read with this `data.value_range`.
+    pub fn with_value_range(self, value_range: Option<ValueRange>) -> Self {
+        Self { value_range, ..self }
+    }
+
     /// The description of an encoder of this architecture after `steps` steps and `batch_norm_updates` training batches.
     pub fn new(
         resnet: ResNetConfig,
@@ -96,6 +105,7 @@ impl EncoderInfo {
             first_group_projection,
             norm,
             preprocessing,
+            value_range: None,
             interpolation: interpolation.to_owned(),
             precision,
             representation_size: arch.representation_size(),

@@ -387,7 +387,8 @@ fn encoder(config: &Config, schedule: &Schedule, start: Option<&WarmStartRecord>
         training,
         state.step,
         state.passes,
-    );
+    )
+    .with_value_range(config.data.value_range);
     Encoder { network: state.byol.online.encoder.valid(), info }
 }
 
