@@ -7,7 +7,7 @@ use byol_kernels::Isa;
 use byol_nn::ops::{Card, Device, cards};
 use byol_nn::{Error, Result};
 
-use crate::screen::state;
+use crate::screen::{say, state};
 use crate::{Ending, screen, show};
 
 /// Where and with how many threads to compute.
@@ -33,6 +33,13 @@ impl Compute {
 
     /// Opens the device and sets the number of threads.
     pub fn open(&self) -> Result<Device> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        if self.thread_count() > 2 * cores {
+            say!(
+                "note: {} threads on {cores} cores wait for each other; without --threads there is one per core",
+                self.thread_count()
+            );
+        }
         byol_nn::ops::set_compute_threads(self.thread_count()).map_err(|expected| Error::Flag {
             flag: "--threads",
             expected,

@@ -23,11 +23,9 @@ impl Limits {
     pub fn of(&self, path: &str, encoder: &EncoderInfo, data: &DataArguments) -> Result<DataConfig> {
         let mut limits = match RunFolder::open(Path::new(path)) {
             Ok(run) => run.config()?.data,
-            Err(_) => DataConfig {
-                channels: encoder.channels(),
-                value_range: encoder.value_range,
-                ..DataConfig::default()
-            },
+            Err(_) => {
+                DataConfig { channels: encoder.channels(), value_range: encoder.value_range, ..DataConfig::default() }
+            }
         };
         data.read_as_told(&mut limits);
         if let Some(max_bad_fraction) = self.max_bad_fraction {

@@ -359,7 +359,7 @@ fn judge(diagnosis: &mut Diagnosis, config: &Config) {
             _ => "",
         };
         notes.push(format!(
-            "{small} pictures are smaller than a view of {size_px} px and will be enlarged: --set views.size_px={smaller_px}{without_blur} \
+            "{small} picture(s) are smaller than a view of {size_px} px and will be enlarged: --set views.size_px={smaller_px}{without_blur} \
              costs less"
         ));
     }

@@ -74,7 +74,7 @@ pub(crate) fn layout<'a>(
     notes.extend(outside.note());
     if masked > 0 {
         let folders = masks.iter().map(|folder| lossy(folder)).collect::<Vec<_>>().join(", ");
-        notes.push(format!("{masked} pictures in {folders} are taken for masks and left out"));
+        notes.push(format!("{masked} picture(s) in {folders} are taken for masks and left out"));
     }
     Ok(Layout {
         split: chosen.map(|place| splits_present[place].clone()),
@@ -247,7 +247,7 @@ impl Outside {
             .map_or_else(String::new, |folder| format!("; --split-map {folder}=train takes pictures of a folder in"));
         (!places.is_empty()).then(|| {
             let count: usize = self.counts.values().sum();
-            format!("{count} pictures are in no split and left out ({}){remedy}", places.join(", "))
+            format!("{count} picture(s) are in no split and left out ({}){remedy}", places.join(", "))
         })
     }
 }
@@ -502,7 +502,7 @@ mod tests {
             layout.notes,
             [
                 "data.split_map: nothing is called fold4; there are fold1, fold2, fold3, raw",
-                "1 pictures are in no split and left out (1 in raw); --split-map raw=train takes pictures of a folder in",
+                "1 picture(s) are in no split and left out (1 in raw); --split-map raw=train takes pictures of a folder in",
             ]
         );
         // Alone, a map for something else changes nothing but is told.
@@ -539,7 +539,7 @@ mod tests {
         ] {
             let layout = found(&names, &[]);
             assert_eq!((layout.images, layout.classes.len()), (vec![0, 1], 0));
-            assert_eq!(layout.notes, ["1 pictures in masks are taken for masks and left out"]);
+            assert_eq!(layout.notes, ["1 picture(s) in masks are taken for masks and left out"]);
         }
         let layout = found(&["images/train/1.jpg", "images/val/2.jpg", "labels/train/1.png", "labels/val/2.png"], &[]);
         assert_eq!((layout.split.as_deref(), layout.images), (Some("train"), vec![0]));
