@@ -42,6 +42,7 @@ golden:
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/pictures.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/jpeg_kinds.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/tiff_kinds.py
+	"$(GOLDEN_VENV)/bin/python" -B tests/golden/dicom_kinds.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/sources.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/benchmarks.py
 	tests/golden/webdataset.sh

@@ -2,6 +2,8 @@
 
 use image::ImageFormat;
 
+const DICOM: &str = "a DICOM file";
+
 /// The format by its first bytes.
 pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, String> {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
@@ -12,6 +14,9 @@ pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, String> {
     match image::guess_format(bytes) {
         Ok(format @ (Jpeg | Png | WebP | Bmp | Tiff | Gif)) => Ok(format),
         Ok(_) | Err(_) => Err(match by_content(bytes) {
+            Some(DICOM) => {
+                format!("{DICOM}, which this build does not read; build with --features dicom, or convert it to PNG")
+            }
             Some(name) => format!("{name}, which is not read; convert it to JPEG, PNG or TIFF"),
             None if bytes.is_empty() => "the file is empty".into(),
             None => "not a picture (content of no known format)".into(),
@@ -22,10 +27,11 @@ pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, String> {
 /// The name of a picture format that is not read, by the first bytes if they are at hand and else by the ending of the name;
 /// `None` for pictures that are read and for files that are no pictures.
 pub fn unread_format(name: &str, head: Option<&[u8]>) -> Option<&'static str> {
-    match head {
+    let format = match head {
         Some(head) if !head.is_empty() => by_content(head),
         _ => by_name(name),
-    }
+    };
+    format.filter(|&name| cfg!(not(feature = "dicom")) || name != DICOM)
 }
 
 fn by_content(head: &[u8]) -> Option<&'static str> {
@@ -40,7 +46,7 @@ fn by_content(head: &[u8]) -> Option<&'static str> {
         };
     }
     if at(128, b"DICM") {
-        return Some("a DICOM file");
+        return Some(DICOM);
     }
     // The mark of a portable map is short: what follows must be white space.
     if let [b'P', kind @ b'1'..=b'7', space, ..] = head
@@ -93,7 +99,7 @@ fn by_name(name: &str) -> Option<&'static str> {
         "svg" | "svgz" => "an SVG drawing",
         "exr" => "an OpenEXR picture",
         "hdr" => "a Radiance HDR picture",
-        "dcm" | "dicom" | "ima" => "a DICOM file",
+        "dcm" | "dicom" | "ima" => DICOM,
         "nii" | "nrrd" | "nhdr" | "mha" | "mhd" => "a medical volume",
         "gz" if stem.to_ascii_lowercase().ends_with(".nii") => "a medical volume",
         "fits" | "fit" | "fts" => "a FITS file",
@@ -120,6 +126,7 @@ mod tests {
 
     #[test]
     fn formats_that_are_not_read_have_names() {
+        #[cfg(not(feature = "dicom"))]
         let dicom = [&[0; 128][..], b"DICM\x02\0"].concat();
         for (head, name, expected) in [
             (&b"\0\0\0\x18ftypheic\0\0"[..], "a.heic", "HEIC"),
@@ -131,6 +138,7 @@ mod tests {
             (b"\0\0\0\x0CJXL \r\n\x87\n", "a.jxl", "JPEG XL"),
             (b"8BPS\0\x01", "a.psd", "Photoshop"),
             (b"<?xml version=\"1.0\"?><svg xmlns=\"\">", "a.svg", "SVG"),
+            #[cfg(not(feature = "dicom"))]
             (&dicom, "a.dcm", "DICOM"),
             (b"v/1\x01\x02", "a.exr", "OpenEXR"),
             (b"FUJIFILMCCD-RAW 02", "a.raf", "raw camera"),

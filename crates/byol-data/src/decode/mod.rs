@@ -12,6 +12,9 @@
 //! | signed, 32 bits, floating point | 16 bits by `data.value_range`; refused without, since no file states the range |
 //! | 12 bits in JPEG, 1 to 14 in TIFF | full range becomes full range |
 //! | several pictures or frames | the first |
+//! | DICOM (feature `dicom`): unsigned stored values | the bits stored, full range becomes full range; no VOI window |
+//! | DICOM: signed, or rescaled by slope and intercept | 16 bits by `data.value_range`, in the rescaled unit (HU); refused without |
+//! | DICOM: MONOCHROME1 | inverted, after the range |
 //!
 //! With 1 channel, colours become their luma `0.299 R + 0.587 G + 0.114 B`, as Pillow's `convert("L")`; with 4, the fourth
 //! is the alpha, full where the file has none. Other numbers of channels exist only in NumPy arrays, which are pictures of
@@ -21,6 +24,8 @@
 //! `data.exif_orientation` is off. A file that ends early is an error, not a picture with a grey lower half;
 //! one that lacks its end mark alone is read, and [`flaw`] tells.
 
+#[cfg(feature = "dicom")]
+mod dicom;
 mod exif;
 mod formats;
 mod jpeg;
@@ -61,15 +66,20 @@ pub fn decode(bytes: &[u8], config: &DataConfig, spare: Option<Samples>) -> Resu
     if looks_like_npy(bytes) {
         return array_picture(bytes, config);
     }
-    let format = format_of(bytes)?;
-    let decoded = guarded(|| match format {
-        ImageFormat::Jpeg => jpeg::decode(bytes, config, memory),
-        ImageFormat::Png => match png::with_end(bytes) {
-            Some(whole) => decode_other(&whole, format, config),
-            None => decode_other(bytes, format, config),
-        },
-        ImageFormat::Tiff => tiff::decode(bytes, config),
-        _ => decode_other(bytes, format, config),
+    let decoded = guarded(|| {
+        #[cfg(feature = "dicom")]
+        if dicom::looks_like_dicom(bytes) {
+            return dicom::decode(bytes, config);
+        }
+        match format_of(bytes)? {
+            ImageFormat::Jpeg => jpeg::decode(bytes, config, memory),
+            format @ ImageFormat::Png => match png::with_end(bytes) {
+                Some(whole) => decode_other(&whole, format, config),
+                None => decode_other(bytes, format, config),
+            },
+            ImageFormat::Tiff => tiff::decode(bytes, config),
+            format => decode_other(bytes, format, config),
+        }
     })?;
     let Decoded { width_px, height_px, channels, mut samples, orientation, ranged } = decoded;
     if let Some(range) = config.value_range.filter(|_| !ranged) {
@@ -132,8 +142,15 @@ pub(crate) fn kind(bytes: &[u8]) -> String {
         return "NumPy array".to_owned();
     }
     let described = guarded(|| {
+        let text = |name: &str, (channels, bits, numbers): (usize, usize, &str)| {
+            format!("{name}, {channels} channel{}, {bits} bits{numbers}", if channels == 1 { "" } else { "s" })
+        };
+        #[cfg(feature = "dicom")]
+        if dicom::looks_like_dicom(bytes) {
+            return Ok(text("DICOM", dicom::form(bytes, &DataConfig::default())?));
+        }
         let format = format_of(bytes)?;
-        let (channels, bits, numbers) = match format {
+        let form = match format {
             ImageFormat::Tiff => tiff::form(bytes)?,
             ImageFormat::Jpeg => jpeg::form(bytes).map(|(channels, bits)| (channels, bits, "")).ok_or("no header")?,
             _ => {
@@ -143,14 +160,17 @@ pub(crate) fn kind(bytes: &[u8]) -> String {
                 (channels, usize::from(colours.bits_per_pixel()) / channels, "")
             }
         };
-        let name = format!("{format:?}").to_uppercase();
-        Ok(format!("{name}, {channels} channel{}, {bits} bits{numbers}", if channels == 1 { "" } else { "s" }))
+        Ok(text(&format!("{format:?}").to_uppercase(), form))
     });
     described.unwrap_or_else(|_| "unreadable".to_owned())
 }
 
 /// Whether the first bytes are those of a picture format that [`decode`] reads.
 pub(crate) fn looks_like_a_picture(head: &[u8]) -> bool {
+    #[cfg(feature = "dicom")]
+    if dicom::looks_like_dicom(head) {
+        return true;
+    }
     format_of(head).is_ok()
 }
 

@@ -32,8 +32,8 @@ const MIN_PICTURES: usize = 10_000;
 /// coarsest clock of a file system has ticks of two seconds.
 const RACY: Duration = Duration::from_secs(2);
 
-/// First bytes of an index, with the version of its form.
-const MAGIC: &[u8; 16] = b"byol index 0002\n";
+/// First bytes of an index, with the version of its form; another one where other files are pictures.
+const MAGIC: &[u8; 16] = if cfg!(feature = "dicom") { b"byol index 0002d" } else { b"byol index 0002\n" };
 
 /// What follows the magic and a CRC-32 of this, in postcard's form.
 #[derive(Serialize, Deserialize)]

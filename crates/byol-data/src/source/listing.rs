@@ -34,7 +34,9 @@ pub(crate) fn has_tar_ending(name: &str) -> bool {
 /// Whether the ending is one of a picture format, in any case.
 pub(crate) fn has_picture_ending(name: &str) -> bool {
     const ENDINGS: [&str; 10] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif"];
-    name.rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)))
+    const OF_DICOM: &[&str] = if cfg!(feature = "dicom") { &["dcm", "dicom", "ima"] } else { &[] };
+    let mut known = ENDINGS.iter().chain(OF_DICOM);
+    name.rsplit_once('.').is_some_and(|(_, ending)| known.any(|known| ending.eq_ignore_ascii_case(known)))
 }
 
 /// What follows the last `/`.

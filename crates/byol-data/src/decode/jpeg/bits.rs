@@ -33,6 +33,23 @@ impl Table {
     }
 }
 
+/// Those for DC coefficients, or differences without loss, and those for AC coefficients.
+pub(super) type Tables = [[Option<Table>; 4]; 2];
+
+/// Takes in the tables of a segment.
+pub(super) fn add_tables(tables: &mut Tables, mut content: &[u8]) -> Result<(), String> {
+    while let [head, rest @ ..] = content {
+        let wrong = || "a Huffman table of the wrong length".to_owned();
+        let counts = rest.get(..16).ok_or_else(wrong)?;
+        let length: usize = counts.iter().map(|&count| usize::from(count)).sum();
+        let values = rest.get(16..16 + length).ok_or_else(wrong)?;
+        let place = tables.get_mut(usize::from(head >> 4)).and_then(|kind| kind.get_mut(usize::from(head & 15)));
+        *place.ok_or_else(wrong)? = Some(Table::new(counts, values)?);
+        content = &rest[16 + length..];
+    }
+    Ok(())
+}
+
 /// Bits of a scan up to the next marker.
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],

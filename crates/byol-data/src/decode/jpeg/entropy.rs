@@ -1,7 +1,7 @@
 //! The coefficients of a JPEG file with Huffman codes, sequential or progressive (ITU-T T.81), read strictly: what other
 //! decoders bridge over with a warning is an error here.
 
-use super::bits::{Bits, Table};
+use super::bits::{self, Bits, Tables};
 use super::block::{NO_TABLE, Scan, ZIGZAG, progressive_block, sequential_block};
 use super::outline::{Frame, next_segment};
 
@@ -47,7 +47,7 @@ struct Reader<'a> {
     units_across: usize,
     units_down: usize,
     quantisers: [Option<[u16; 64]>; 4],
-    tables: [[Option<Table>; 4]; 2],
+    tables: Tables,
     restart_interval: usize,
 }
 
@@ -101,7 +101,7 @@ impl Reader<'_> {
             match marker {
                 0xD9 => return Ok(true),
                 0xDB => self.quantisers(content)?,
-                0xC4 => self.huffman_tables(content)?,
+                0xC4 => bits::add_tables(&mut self.tables, content)?,
                 0xDD => match *content {
                     [high, low] => self.restart_interval = u16::from_be_bytes([high, low]).into(),
                     _ => return Err("a restart interval of the wrong length".into()),
@@ -136,20 +136,6 @@ impl Reader<'_> {
             }
             *place = Some(table);
             content = &rest[length..];
-        }
-        Ok(())
-    }
-
-    fn huffman_tables(&mut self, mut content: &[u8]) -> Result<(), String> {
-        while let [head, rest @ ..] = content {
-            let wrong = || "a Huffman table of the wrong length".to_owned();
-            let counts = rest.get(..16).ok_or_else(wrong)?;
-            let length: usize = counts.iter().map(|&count| usize::from(count)).sum();
-            let values = rest.get(16..16 + length).ok_or_else(wrong)?;
-            let place =
-                self.tables.get_mut(usize::from(head >> 4)).and_then(|kind| kind.get_mut(usize::from(head & 15)));
-            *place.ok_or_else(wrong)? = Some(Table::new(counts, values)?);
-            content = &rest[16 + length..];
         }
         Ok(())
     }

@@ -5,11 +5,14 @@
 //! without an end marker. Both are found out by the markers alone.
 //!
 //! # Layout
-//! `outline` the markers · `bits`, `block`, `entropy` coefficients · `transform` → samples · `planes` → pixels · this file: which way.
+//! `outline` the markers · `bits`, `block`, `entropy` coefficients · `transform` → samples · `planes` → pixels · `lossless` pixels
+//! within DICOM files · this file: which way.
 
 mod bits;
 mod block;
 mod entropy;
+#[cfg(feature = "dicom")]
+mod lossless;
 mod outline;
 mod planes;
 mod transform;
@@ -30,6 +33,9 @@ use crate::limits::check_size;
 /// Encoders write about ten, one for each component of plain files. Each costs the time of a whole picture, however few
 /// bytes it has: a small file with thousands would take hours.
 const MAX_SCANS: usize = 100;
+
+/// The marker of a frame that is coded without loss.
+const LOSSLESS: u8 = 0xC3;
 
 /// zune-jpeg interpolates the chroma of pictures that are smaller than this in a way of its own.
 const SMALL_PX: usize = 8;
@@ -81,7 +87,7 @@ pub(super) fn form(bytes: &[u8]) -> Option<(usize, usize)> {
 fn check(outline: &Outline<'_>, frame: &Frame) -> Result<Colours, String> {
     let coding = match frame.coding {
         0xC0..=0xC2 => None,
-        0xC3 => Some("lossless coding"),
+        LOSSLESS => Some("lossless coding"),
         0xC5..=0xC7 => Some("hierarchical coding"),
         0xC9 | 0xCA => Some("arithmetic coding"),
         0xCB => Some("lossless arithmetic coding"),
@@ -203,7 +209,7 @@ fn planes_of(bytes: &[u8], frame: &Frame, wanted: usize) -> Result<Vec<Plane>, S
     Ok(planes)
 }
 
-/// A strip or tile of a TIFF file.
+/// A strip or tile of a TIFF file, or a frame of a DICOM file.
 pub(super) struct Part {
     pub width_px: usize,
     pub height_px: usize,
@@ -213,8 +219,8 @@ pub(super) struct Part {
     pub samples: Vec<u16>,
 }
 
-/// Decodes a strip or tile of at most `max_px` pixels, whose tables may stand elsewhere; what the colours are says the TIFF
-/// file, which must name YCbCr for them to be converted.
+/// Decodes a strip, tile or frame of at most `max_px` pixels, whose tables may stand elsewhere; what the colours are says the
+/// file around it, which must name YCbCr for them to be converted.
 pub(super) fn part(tables: Option<&[u8]>, bytes: &[u8], is_ycbcr: bool, max_px: u64) -> Result<Part, String> {
     let joined;
     let bytes = match tables {
@@ -227,8 +233,14 @@ pub(super) fn part(tables: Option<&[u8]>, bytes: &[u8], is_ycbcr: bool, max_px: 
     };
     let outline = Outline::of(bytes);
     let frame = outline.frame.as_ref().ok_or("damaged JPEG data: no header of a picture")?;
-    check(&outline, frame)?;
     check_size(frame.width_px as u64, frame.height_px as u64, max_px)?;
+    #[cfg(feature = "dicom")]
+    if frame.coding == LOSSLESS {
+        let samples = lossless::read(bytes, frame).map_err(|reason| format!("damaged JPEG data: {reason}"))?;
+        let (width_px, height_px, channels) = (frame.width_px, frame.height_px, frame.components.len());
+        return Ok(Part { width_px, height_px, channels, bits: frame.bits, samples });
+    }
+    check(&outline, frame)?;
     let planes = planes_of(bytes, frame, frame.components.len())?;
     let samples = match (is_ycbcr, planes.len()) {
         (true, 3) => planes::pixels(&planes, Colours::YCbCr, frame.bits),
@@ -236,4 +248,23 @@ pub(super) fn part(tables: Option<&[u8]>, bytes: &[u8], is_ycbcr: bool, max_px: 
     };
     let (width_px, height_px, channels) = (frame.width_px, frame.height_px, planes.len());
     Ok(Part { width_px, height_px, channels, bits: frame.bits, samples })
+}
+
+/// Whether it is coded without loss, which only [`part`] reads.
+#[cfg(feature = "dicom")]
+pub(super) fn is_lossless(bytes: &[u8]) -> bool {
+    Outline::of(bytes).frame.is_some_and(|frame| frame.coding == LOSSLESS)
+}
+
+/// Whether its own marks say that its three components are YCbCr.
+#[cfg(feature = "dicom")]
+pub(super) fn says_ycbcr(bytes: &[u8]) -> Option<bool> {
+    let outline = Outline::of(bytes);
+    let named_rgb =
+        outline.frame.is_some_and(|frame| frame.components.iter().map(|component| component.id).eq(*b"RGB"));
+    match (outline.jfif, outline.adobe_transform) {
+        (true, _) => Some(true),
+        (false, Some(transform)) => Some(transform != 0),
+        (false, None) => named_rgb.then_some(false),
+    }
 }

@@ -100,7 +100,7 @@ fn lzw(data: &[u8], length: usize) -> Result<Vec<u8>, String> {
     Ok(out)
 }
 
-fn pack_bits(mut data: &[u8], length: usize) -> Result<Vec<u8>, String> {
+pub(in crate::decode) fn pack_bits(mut data: &[u8], length: usize) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
     while out.len() < length {
         let (&head, rest) = data.split_first().ok_or(CUT)?;

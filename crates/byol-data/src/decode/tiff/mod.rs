@@ -15,6 +15,8 @@ mod samples;
 use image::metadata::Orientation;
 
 use self::compression::Compression;
+#[cfg(feature = "dicom")]
+pub(super) use self::compression::pack_bits;
 use self::directory::Directory;
 use self::samples::Packing;
 use super::{Decoded, MAX_BYTES_PER_PIXEL, MAX_SIDE_BYTES, jpeg};
