@@ -74,7 +74,8 @@ pub fn decode(bytes: &[u8], config: &DataConfig, spare: Option<Samples>) -> Resu
         match format_of(bytes)? {
             ImageFormat::Jpeg => jpeg::decode(bytes, config, memory),
             format @ ImageFormat::Png => match png::with_end(bytes) {
-                Some(whole) => decode_other(&whole, format, config),
+                Some(whole) => decode_other(&whole, format, config)
+                    .map_err(|reason| format!("cut short: unexpected end of file ({reason})")),
                 None => decode_other(bytes, format, config),
             },
             ImageFormat::Tiff => tiff::decode(bytes, config),
