@@ -42,7 +42,15 @@ const EXAMPLES: [(&str, &[&str]); 24] = [
             "byol pretrain PHOTOS --config mine.toml --set train.batch_size=128",
         ],
     ),
-    ("resume", &["byol resume runs/photos", "byol resume runs/photos --threads 4 --loader-threads 2"]),
+    (
+        "resume",
+        &[
+            "byol resume runs/photos",
+            "byol resume runs/photos --threads 4 --loader-threads 2",
+            "byol resume runs/photos --epochs 400",
+            "byol resume runs/photos --data /new/disk/photos",
+        ],
+    ),
     ("eval", &["byol eval knn runs/photos LABELLED", "byol eval linear runs/photos TRAIN --test TEST --seeds 3"]),
     (
         "eval knn",

@@ -8,7 +8,7 @@ use byol_nn::Result;
 
 use super::numbers::whole_number;
 use super::{session, table as evaluation_table};
-use crate::data::DataArguments;
+use crate::data::{DataArguments, tell_notes};
 use crate::device::Compute;
 use crate::recipe::SettingsFlags;
 use crate::screen::{say, state};
@@ -59,6 +59,7 @@ pub fn run(arguments: Arguments) -> Result<Ending> {
     session::check_labels(&parts.train)?;
     session::check_labels(&parts.test)?;
     say!("{}", parts.description);
+    tell_notes([&*parts.train, &parts.test]);
     let Some(evaluation) = request.run(&variants, &parts, &device, requests, |line| say!("{line}"))? else {
         state!("stopped; everything is saved. The same command goes on");
         return Ok(Ending::Interrupted);
