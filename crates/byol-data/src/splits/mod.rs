@@ -112,7 +112,7 @@ impl<'a> Rule<'a> {
             return (rule, notes);
         }
         if folders.len() > 1
-            && let Some((rule, notes)) = Self::below_classes(names, map)
+            && let Some((rule, notes)) = Self::below_classes(names.clone(), map)
         {
             return (rule, notes);
         }
@@ -120,14 +120,20 @@ impl<'a> Rule<'a> {
             .keys()
             .map(|name| format!("data.split_map: there is no folder {name} at the top of the data"))
             .collect();
-        if (2..=FEW_FOLDERS).contains(&written.len())
-            && let Some(name) = written.iter().find(|name| Part::of(name).is_some())
-        {
-            notes.push(format!(
-                "the folders {} are taken for classes; if {name} is a part of the data to train or test on, say what each of \
-                 them is: --split-map NAME=train (or test, val)",
-                written.join(", ")
-            ));
+        if (2..=FEW_FOLDERS).contains(&written.len()) {
+            let word = written.iter().find(|name| Part::of(name).is_some()).map(|name| format!("{name} may be a part"));
+            let alike = || {
+                let below = shared_below(names);
+                let shown = below.iter().take(2).map(|folder| lossy(folder)).collect::<Vec<_>>().join(" and ");
+                (below.len() > 1).then(|| format!("each of them holds folders of the same names, {shown}"))
+            };
+            if let Some(doubt) = word.or_else(alike) {
+                notes.push(format!(
+                    "the folders {} are taken for classes, but {doubt}; if they are parts of the data to train and to test on, say which \
+                     is what: --split-map NAME=train (or test, val)",
+                    written.join(", ")
+                ));
+            }
         }
         (Self::Classes, notes)
     }
@@ -250,6 +256,15 @@ impl Outside {
             format!("{count} picture(s) are in no split and left out ({}){remedy}", places.join(", "))
         })
     }
+}
+
+/// The names of folders that every folder at the top holds.
+fn shared_below<'a>(names: impl Iterator<Item = &'a [u8]>) -> BTreeSet<&'a [u8]> {
+    let mut below: BTreeMap<&[u8], BTreeSet<&[u8]>> = BTreeMap::new();
+    for (top, rest) in names.filter_map(first_folder) {
+        below.entry(top).or_default().extend(first_folder(rest).map(|(folder, _)| folder));
+    }
+    below.into_values().reduce(|shared, inside| shared.intersection(&inside).copied().collect()).unwrap_or_default()
 }
 
 /// The folders of masks among folders that are nothing but pictures and their masks.
@@ -550,5 +565,8 @@ mod tests {
         let layout = found(&["other/1.jpg", "train/2.jpg"], &[]);
         assert_eq!((layout.splits_present.len(), layout.classes), (0, vec!["other".to_owned(), "train".into()]));
         assert!(layout.notes[0].contains("--split-map NAME=train"), "{:?}", layout.notes);
+        let names = ["fold_1/a/1.jpg", "fold_1/b/2.jpg", "fold_2/a/3.jpg", "fold_2/b/4.jpg"];
+        assert!(found(&names, &[]).notes[0].contains("folders of the same names, a and b"));
+        assert_eq!(found(&["cat/big/1.jpg", "cat/small/2.jpg", "dog/big/3.jpg"], &[]).notes, [""; 0]);
     }
 }
