@@ -10,7 +10,7 @@ libfuzzer_sys::fuzz_target!(init: byol_fuzz::let_known_panics_pass(), |input: &[
     while let Some(length) = file.get(at..at + 4) {
         let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize;
         let Some(content) = file.get(at + 4..at + 8 + length) else { break };
-        let checksum = crc32(content).to_be_bytes();
+        let checksum = byol_fuzz::crc32(content).to_be_bytes();
         let end = at + 8 + length;
         let Some(place) = file.get_mut(end..end + 4) else { break };
         place.copy_from_slice(&checksum);
@@ -18,10 +18,3 @@ libfuzzer_sys::fuzz_target!(init: byol_fuzz::let_known_panics_pass(), |input: &[
     }
     byol_fuzz::decode(&file, b"");
 });
-
-/// The checksum of PNG (ISO 3309), bit by bit.
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 })
-    })
-}
