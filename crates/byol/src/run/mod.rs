@@ -7,6 +7,7 @@ mod metrics;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use byol_eval::{Evaluation, read_evaluations, write_evaluations};
 use byol_nn::files::{check_outside, write_atomically};
@@ -27,6 +28,9 @@ pub struct RunFolder {
     /// Whether a run that had come to nothing was here before.
     replaces_abandoned: bool,
 }
+
+/// The files of a new run are written in less.
+const BEGINNING: Duration = Duration::from_secs(60);
 
 /// What a run has written before its first checkpoint.
 const BEGUN: [&str; 6] = ["config.toml", "run.json", "metrics.jsonl", "bad_images.jsonl", "tensorboard", "checkpoints"];
@@ -307,8 +311,14 @@ fn is_abandoned(path: &Path) -> bool {
     let has_no_step = names(&path.join("checkpoints"))
         .is_some_and(|names| names.iter().all(|name| name == "step-00000000.safetensors"));
     let run = RunFolder { path: path.to_owned(), new_parents: Vec::new(), replaces_abandoned: false };
-    // Without a description it was killed as it began.
-    let is_free = !run.info_path().exists() || run.lock().is_ok();
+    let is_free = match run.info_path().exists() {
+        // Where there are no locks, nobody can tell.
+        true => matches!(run.lock(), Ok(Some(_))),
+        // Killed as it began, unless it is just beginning.
+        false => fs::metadata(run.config_path())
+            .and_then(|file| file.modified())
+            .is_ok_and(|written| written.elapsed().is_ok_and(|age| age > BEGINNING)),
+    };
     !path.is_symlink() && is_ours && has_no_step && is_free
 }
 
