@@ -50,7 +50,7 @@ impl ViewsPreset {
         match self {
             Self::Photographs => "the views of the recipe, made for photographs (paper App. B)",
             Self::Microscopy => {
-                "for cells and stained tissue: no up, stains that vary (Kang et al. 2023 §3.2; Tellez et al. 2019, HED-light), never grey \
+                "for cells and stained tissue: no up, stains that vary (Kang et al. 2023; Tellez et al. 2019, HED-light), never grey \
                  or solarised, crops of a fifth or more (ours)"
             }
             Self::Overhead => {

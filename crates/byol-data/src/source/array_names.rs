@@ -1,6 +1,6 @@
 //! What the names of arrays say: pictures, labels, splits.
 
-use crate::splits::{self, Part};
+use crate::splits::Part;
 
 /// Words for pictures in names of arrays.
 pub(crate) const PICTURE_WORDS: [&str; 12] =
@@ -18,7 +18,7 @@ pub(crate) fn words(name: &str) -> impl Iterator<Item = &str> {
 }
 
 pub(crate) fn split_of(name: &str) -> Option<&'static str> {
-    words(name).find_map(|word| match splits::part_of(word)? {
+    words(name).find_map(|word| match Part::of(word)? {
         Part::Train => Some("train"),
         Part::Test => Some("test"),
         Part::Validation => Some("val"),

@@ -7,7 +7,8 @@
 use std::path::Path;
 
 use super::values::{Classes, NoClasses, Reading, Value, Values};
-use crate::{DataConfig, DataError, splits};
+use crate::splits::{self, Part};
+use crate::{DataConfig, DataError};
 
 /// The columns of paths or pictures, best first.
 pub(crate) const IMAGE_NAMES: [&str; 22] = [
@@ -120,7 +121,7 @@ pub(crate) fn split_column(
         let Some(place) = named(columns, &[name]) else { continue };
         let is_split = |value: &Value| {
             let name = value.name();
-            splits::part_of(&name).is_some() || splits::mapped(&name, &config.split_map).is_some()
+            Part::of(&name).is_some() || splits::mapped(&name, &config.split_map).is_some()
         };
         let Some(values) = values(place)? else { continue };
         let words = !values.distinct().is_empty() && values.distinct().iter().all(is_split);

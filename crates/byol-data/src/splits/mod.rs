@@ -21,7 +21,7 @@ mod names;
 mod words;
 
 pub(crate) use names::{
-    ALL, Groups, NoSuchSplit, SplitMap, choose, mapped, part_of, sort_splits, split_files, to_test_on, word_of_part,
+    ALL, Groups, NoSuchSplit, SplitMap, choose, mapped, sort_splits, split_files, to_test_on, word_of_part,
 };
 pub(crate) use words::Part;
 

@@ -118,11 +118,6 @@ pub(crate) fn sort_splits(splits: &mut Vec<String>) {
     splits.dedup();
 }
 
-/// The part of a data set that a name with nothing but a word for it stands for: `Test`, `val2017`.
-pub(crate) fn part_of(name: &str) -> Option<Part> {
-    Part::of(name)
-}
-
 /// The word for a part of a data set in a name, as it is written: `val` in `in1k-val-00`.
 pub(crate) fn word_of_part(name: &str) -> Option<String> {
     Word::within(name).map(|word| word.text)
