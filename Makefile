@@ -5,7 +5,7 @@ BENCH_VENV ?= $(HOME)/.cache/byol-bench
 
 PREFIX ?= /usr/local
 
-.PHONY: check test test-gpu torture asan golden fuzz bench-vs-pytorch bench-gpu install
+.PHONY: check test test-gpu test-remote torture asan golden fuzz bench-vs-pytorch bench-gpu install
 
 check:
 	cargo fmt --all --check
@@ -18,6 +18,11 @@ test:
 # What runs on graphics cards, on the card of this machine or the software driver of Vulkan; CUDA is linked, too. A build of its own.
 test-gpu:
 	CARGO_TARGET_DIR=target/gpu cargo test --locked --release --workspace --features cuda,wgpu --test parity --test devices --test golden
+
+# Data behind URLs, also with an S3 server of another maker.
+test-remote:
+	cargo install s3s-fs --version 0.14.1 --locked --features binary --root target/s3
+	S3_SERVER="$(CURDIR)/target/s3/bin/s3s-fs" cargo test --release -p byol-data --features remote --test remote -- --include-ignored
 
 # Kills, full and read-only disks and damaged checkpoints at random, see docs/reliability.md. As root, since disks are mounted.
 torture:
@@ -46,6 +51,7 @@ golden:
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/sources.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/benchmarks.py
 	tests/golden/webdataset.sh
+	tests/golden/tls.sh
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/augmentations.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/method.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/variants.py

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use crate::error::Unread;
 use crate::{BadImage, DataError, Dataset, Image, LoadMemory};
 
 /// Known bad pictures, shared by the worker threads.
@@ -18,6 +19,8 @@ struct Found {
     all: BTreeMap<u32, BadImage>,
     /// Places of those not yet reported in a batch.
     unreported: Vec<u32>,
+    /// Why no picture can be read any more.
+    lost: Option<DataError>,
 }
 
 impl BadImages {
@@ -25,14 +28,19 @@ impl BadImages {
         Self { max_bad_fraction, found: Mutex::default() }
     }
 
-    /// Decodes picture `index`, unless it is known to be bad. `None` if it is bad.
+    /// Decodes picture `index`, unless it is known to be bad. `None` if it is bad or nothing can be read any more.
     pub fn load(&self, dataset: &Dataset, index: u32, memory: &mut LoadMemory) -> Option<Image> {
         if self.found().all.contains_key(&index) {
             return None;
         }
-        match dataset.load_in(index as usize, memory) {
+        match dataset.try_load(index as usize, memory) {
             Ok(image) => Some(image),
-            Err(bad) => {
+            Err(Unread::Lost(error)) => {
+                self.found().lost.get_or_insert(*error);
+                None
+            }
+            Err(Unread::Bad(reason)) => {
+                let bad = BadImage { name: dataset.name(index as usize), reason };
                 let mut found = self.found();
                 if found.all.insert(index, bad).is_none() {
                     found.unreported.push(index);
@@ -42,19 +50,26 @@ impl BadImages {
         }
     }
 
-    /// Whether there are more than the limit allows, or no good picture is left.
-    pub fn too_many(&self, dataset: &Dataset) -> bool {
-        let count = self.found().all.len();
+    /// Whether there is no going on: nothing can be read, there are more than the limit allows, or no good picture is left.
+    pub fn must_end(&self, dataset: &Dataset) -> bool {
+        let found = self.found();
+        found.lost.is_some() || self.too_many(found.all.len(), dataset)
+    }
+
+    fn too_many(&self, count: usize, dataset: &Dataset) -> bool {
         count == dataset.len() || count as f64 > self.max_bad_fraction * dataset.len() as f64
     }
 
-    /// Those found since the last call, by place; an error if there are too many by now.
+    /// Those found since the last call, by place; an error if there are too many by now, or nothing can be read.
     pub fn report(&self, dataset: &Dataset) -> Result<Vec<BadImage>, DataError> {
-        if self.too_many(dataset) {
-            let bad = self.found().all.values().cloned().collect();
+        let mut found = self.found();
+        if let Some(lost) = found.lost.take() {
+            return Err(lost);
+        }
+        if self.too_many(found.all.len(), dataset) {
+            let bad = found.all.values().cloned().collect();
             return Err(DataError::TooManyBad { bad, total: dataset.len(), max_bad_fraction: self.max_bad_fraction });
         }
-        let mut found = self.found();
         let mut new = std::mem::take(&mut found.unreported);
         new.sort_unstable();
         Ok(new.iter().filter_map(|index| found.all.get(index).cloned()).collect())

@@ -1,6 +1,7 @@
 //! The `[data]` table of a run's configuration.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,15 @@ pub struct DataConfig {
     /// (`~/.cache/byol/index-…`) and used again while no folder in it has changed. A file rewritten in place is not
     /// noticed as changed, though always read as it is. Default true.
     pub index_cache: bool,
+    /// Folder in which parts of what lies behind URLs are kept. Default: `remote` in the user's cache folder (`~/.cache/byol`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_cache: Option<PathBuf>,
+    /// Most bytes in that folder, which any number of processes may share; 0 keeps nothing. Where all data behind URLs fits,
+    /// each byte is fetched once. Default 20 GiB.
+    pub remote_cache_bytes: u64,
+    /// How long a server that does not answer, or answers that it is busy or broken, is asked again before a run ends, in
+    /// seconds. Default 300.
+    pub remote_retry_secs: u64,
     /// What the names of splits stand for where they are no words people usually have for them: `fold_1 = "train"`. A name
     /// is that of a folder, of a column's value or a word in the name of a file, in any case. Default none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -64,6 +74,9 @@ impl Default for DataConfig {
             max_file_bytes: 256 << 20,
             max_archive_memory_bytes: 4 << 30,
             index_cache: true,
+            remote_cache: None,
+            remote_cache_bytes: 20 << 30,
+            remote_retry_secs: 300,
             split_map: BTreeMap::new(),
             label_column: None,
             image_key: None,

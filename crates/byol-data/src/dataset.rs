@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::decode::{self, Flaw, decode};
+use crate::error::Unread;
 use crate::fnv::Fnv;
 use crate::source::{self, Source};
 use crate::splits::{self, Layout};
@@ -277,10 +278,20 @@ impl Dataset {
     /// # Panics
     /// As [`Self::load`].
     pub fn load_in(&self, index: usize, memory: &mut LoadMemory) -> Result<Image, BadImage> {
+        self.try_load(index, memory).map_err(|unread| BadImage { name: self.name(index), reason: unread.into_reason() })
+    }
+
+    /// [`Self::load_in`], which tells a bad picture from one that cannot be reached.
+    pub(crate) fn try_load(&self, index: usize, memory: &mut LoadMemory) -> Result<Image, Unread> {
         let Shared { source, config, .. } = &*self.shared;
-        source
-            .load(self.images[index] as usize, config, memory)
-            .map_err(|reason| BadImage { name: self.name(index), reason })
+        source.load(self.images[index] as usize, config, memory)
+    }
+
+    /// Has pictures behind URLs fetched that will be loaded soon.
+    pub(crate) fn announce(&self, indexes: impl IntoIterator<Item = u32>) {
+        if self.shared.source.is_remote() {
+            indexes.into_iter().for_each(|index| self.shared.source.announce(self.images[index as usize] as usize));
+        }
     }
 
     /// [`Self::load_in`] with a stopwatch.
@@ -289,13 +300,13 @@ impl Dataset {
         index: usize,
         memory: &mut LoadMemory,
         clock: &mut StageClock,
-    ) -> Result<Image, String> {
+    ) -> Result<Image, Unread> {
         let Shared { source, config, .. } = &*self.shared;
         let place = self.images[index] as usize;
         let loaded = match source.encoded(place, config, &mut memory.file)? {
             Some(bytes) => {
                 clock.lap(Stage::Read);
-                decode(bytes, config, memory.samples.take())
+                decode(bytes, config, memory.samples.take()).map_err(Unread::from)
             }
             None => source.load(place, config, memory),
         };

@@ -64,6 +64,25 @@ pub enum DataError {
         /// What the system said.
         source: io::Error,
     },
+    /// A URL, in a program that was built without them.
+    #[error(
+        "cannot open {url}: this program was built without object stores and web servers; build it with \
+         `cargo install --path crates/byol-cli --features remote`, or copy the data to this machine"
+    )]
+    NoRemote {
+        /// The URL, without its query.
+        url: String,
+    },
+    /// An object store or a web server does not give what is asked for.
+    #[error("cannot read {url}: {problem}; {remedy}")]
+    Remote {
+        /// The URL, without its query.
+        url: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// The folder holds no files at all.
     #[error("no pictures in {}: the folder is empty; expected picture files ({READ})", path.display())]
     EmptyFolder {
@@ -229,6 +248,31 @@ pub enum DataError {
         /// The panic's message.
         message: String,
     },
+}
+
+/// Why there is no picture.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// The picture is bad: others stand in for it.
+    Bad(String),
+    /// What holds it cannot be reached or has changed: no picture is missing there, and to go on without it would be wrong.
+    Lost(Box<DataError>),
+}
+
+impl Unread {
+    /// As a reason in words, where there is nothing to stop.
+    pub fn into_reason(self) -> String {
+        match self {
+            Self::Bad(reason) => reason,
+            Self::Lost(error) => error.to_string(),
+        }
+    }
+}
+
+impl From<String> for Unread {
+    fn from(reason: String) -> Self {
+        Self::Bad(reason)
+    }
 }
 
 /// The endings of picture files, for messages.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bad::BadImages;
-use crate::loader::dataset_len;
+use crate::loader::{AHEAD, dataset_len};
 use crate::prefetch::{Prefetch, in_parallel, one_per_thread};
 use crate::views::{EvaluationConfig, ViewScratch};
 use crate::{BadImage, DataError, Dataset, Image, LoadMemory};
@@ -84,7 +84,10 @@ impl EvaluationLoader {
             let mut batch = used.unwrap_or_default();
             batch.pixels.resize(places.len() * values_per_image, 0.0);
             let mut good = vec![false; places.len()];
-            let slots = places.clone().zip(batch.pixels.chunks_exact_mut(values_per_image)).zip(&mut good);
+            dataset.announce(places.clone().take(AHEAD));
+            let next = |place: &u32| dataset.announce(place.checked_add(AHEAD as u32).filter(|next| *next < end));
+            let slots =
+                places.clone().inspect(next).zip(batch.pixels.chunks_exact_mut(values_per_image)).zip(&mut good);
             let give_up = AtomicBool::new(false);
             let done = in_parallel(slots, &mut scratches, &give_up, |((index, out), good), (memory, scratch)| {
                 if let Some(image) = bad.load(&dataset, index, memory) {
@@ -92,7 +95,7 @@ impl EvaluationLoader {
                     memory.recycle(image);
                     *good = true;
                 }
-                if stop.load(Ordering::Relaxed) || (!*good && bad.too_many(&dataset)) {
+                if stop.load(Ordering::Relaxed) || (!*good && bad.must_end(&dataset)) {
                     give_up.store(true, Ordering::Relaxed);
                 }
             });

@@ -133,6 +133,9 @@ impl PairLoader {
     }
 }
 
+/// Pictures behind URLs that are asked for before their turn comes: a request takes longer than decoding.
+pub(crate) const AHEAD: usize = 64;
+
 /// The batches; after an error there are no more.
 ///
 /// # Errors
@@ -176,7 +179,14 @@ impl<S: Send, R: Fn(&Image, Sample, &mut [f32], &mut [f32], &mut S) + Sync> Pair
         batch.images.resize(samples.len(), 0);
         let mut second = batch.view2.chunks_exact_mut((*values2).max(1));
         let views = batch.view1.chunks_exact_mut(*values1).map(|view1| (view1, second.next().unwrap_or_default()));
-        let jobs = samples.into_iter().zip(views).zip(&mut batch.images);
+        let ahead: Vec<u32> = samples.iter().map(|sample| sample.image).collect();
+        dataset.announce(ahead.iter().copied().take(AHEAD));
+        // As a picture is begun, one more is asked for.
+        let begin = |(place, sample): (usize, Sample)| {
+            dataset.announce(ahead.get(place + AHEAD).copied());
+            sample
+        };
+        let jobs = samples.into_iter().enumerate().map(begin).zip(views).zip(&mut batch.images);
         let give_up = AtomicBool::new(false);
         in_parallel(jobs, scratches, &give_up, |((sample, (view1, view2)), used), (memory, scratch)| {
             match first_good(dataset, bad, sample.image, stop, memory) {
@@ -210,7 +220,7 @@ fn first_good(
         if let Some(image) = bad.load(dataset, index, memory) {
             return Some((image, index));
         }
-        if bad.too_many(dataset) {
+        if bad.must_end(dataset) {
             return None;
         }
         index = (index + 1) % len;

@@ -476,3 +476,12 @@ fn an_archive_cut_after_indexing_loses_what_was_cut_and_no_more() {
     assert!(images.len() == 8 && !images.contains(&3), "{images:?}");
     assert!(matches!(&bad[..], [bad] if bad.name == "d.png" && bad.reason.contains("cannot be read from")), "{bad:?}");
 }
+
+#[test]
+#[cfg(not(feature = "remote"))]
+fn a_url_names_the_feature_that_reads_it_and_shows_no_secret() {
+    for url in ["s3://bucket/train", "https://host/shard-{000..127}.tar?Signature=secret"] {
+        let message = Dataset::open(Path::new(url), None, &DataConfig::default()).unwrap_err().to_string();
+        assert!(message.contains("--features remote") && !message.contains("secret"), "{message}");
+    }
+}

@@ -154,6 +154,9 @@ fn key(encoder: &Encoder, dataset: &Dataset) -> String {
         max_file_bytes,
         max_archive_memory_bytes: _,
         index_cache: _,
+        remote_cache: _,
+        remote_cache_bytes: _,
+        remote_retry_secs: _,
         // These decide which pictures and labels there are, which the fingerprint knows.
         split_map: _,
         label_column: _,

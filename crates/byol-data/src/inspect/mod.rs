@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub use duplicates::{Overlap, Similar};
 pub use range::Used;
 
+use crate::error::Unread;
 use crate::prefetch::{in_parallel, one_per_thread};
 use crate::{BadImage, DataError, Dataset, Flaw, LoadMemory};
 use picture::{Picture, Scratch};
@@ -62,7 +63,7 @@ pub struct Inspection {
 /// many are done.
 ///
 /// # Errors
-/// [`DataError::WorkerFailed`] after a panic in a thread. Bad pictures are a result, not an error.
+/// [`DataError::WorkerFailed`] after a panic in a thread; [`DataError::Remote`] when a server is lost. Bad pictures are a result, not an error.
 pub fn inspect(
     dataset: &Dataset,
     places: &[u32],
@@ -72,11 +73,23 @@ pub fn inspect(
     let mut scratches: Vec<(LoadMemory, Scratch)> = one_per_thread(threads);
     let found = Mutex::new(Vec::with_capacity(places.len()));
     let done = AtomicUsize::new(0);
-    in_parallel(places.iter(), &mut scratches, &AtomicBool::new(false), |&place, (memory, scratch)| {
-        let picture = Picture::look(dataset, place, memory, scratch);
+    let (stop, lost) = (AtomicBool::new(false), Mutex::new(None));
+    in_parallel(places.iter(), &mut scratches, &stop, |&place, (memory, scratch)| {
+        let picture = match Picture::look(dataset, place, memory, scratch) {
+            Ok(picture) => Ok(picture),
+            Err(Unread::Bad(reason)) => Err(BadImage { name: dataset.name(place as usize), reason }),
+            Err(Unread::Lost(error)) => {
+                stop.store(true, Ordering::Relaxed);
+                lost.lock().expect("no thread panics while it writes").get_or_insert(*error);
+                return;
+            }
+        };
         found.lock().expect("no thread panics while it pushes").push((place, picture));
         progress(done.fetch_add(1, Ordering::Relaxed) + 1);
     })?;
+    if let Some(error) = lost.into_inner().expect("no thread panics while it writes") {
+        return Err(error);
+    }
     let mut found = found.into_inner().expect("no thread panics while it pushes");
     found.sort_by_key(|&(place, _)| place);
     Ok(summarise(found))

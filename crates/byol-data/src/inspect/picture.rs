@@ -2,8 +2,9 @@
 
 use std::hash::Hasher;
 
+use crate::error::Unread;
 use crate::views::{EvaluationConfig, EvaluationResize, Semantics, ViewScratch};
-use crate::{BadImage, Dataset, Flaw, Image, LoadMemory, Samples};
+use crate::{Dataset, Flaw, Image, LoadMemory, Samples};
 
 use super::range::Used;
 
@@ -46,11 +47,11 @@ impl Picture {
         place: u32,
         memory: &mut LoadMemory,
         scratch: &mut Scratch,
-    ) -> Result<Self, BadImage> {
+    ) -> Result<Self, Unread> {
         let index = place as usize;
         let kind = dataset.kind(index, memory);
         let flaw = dataset.flaw(index, memory);
-        let image = dataset.load_in(index, memory)?;
+        let image = dataset.try_load(index, memory)?;
         let thumbnail = thumbnail(&image, scratch);
         let moments = match image.samples() {
             Samples::U8(samples) => moments(samples, image.channels(), 255.0),

@@ -4,14 +4,17 @@
 //! no positions to go to, so it is read through once and the (still encoded) pictures stay in memory.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::contents::{Contents, Member};
 use super::listing::Listing;
 use super::read_at::read_exact_at;
+use crate::error::Unread;
 use crate::limits::check_file_size;
+#[cfg(feature = "remote")]
+use crate::remote::Object;
 use crate::{DataConfig, DataError};
 
 /// Where the bytes of the members are.
@@ -21,6 +24,9 @@ pub(crate) enum Storage {
     Plain(File),
     /// The same, opened for every member anew: thousands of archives at once would exceed what a process may open.
     Reopened { path: PathBuf, file_bytes: u64, modified: Option<SystemTime> },
+    /// In an archive behind a URL; positions are byte offsets.
+    #[cfg(feature = "remote")]
+    Object(std::sync::Arc<Object>),
     /// In memory; positions are places in this list.
     Memory(Vec<Box<[u8]>>),
 }
@@ -45,7 +51,7 @@ impl Compression {
     }
 
     /// The unpacked content of `file`.
-    pub fn reader(self, file: File) -> Box<dyn Read> {
+    pub fn reader(self, file: impl Read + 'static) -> Box<dyn Read> {
         let file = BufReader::with_capacity(1 << 18, file);
         match self {
             Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
@@ -112,8 +118,19 @@ pub(crate) fn looks_like_tar(head: &[u8]) -> bool {
 pub(crate) fn scan_plain(path: &Path, file: File, config: &DataConfig) -> Result<(Contents, Storage), DataError> {
     let broken = |error: io::Error| DataError::BrokenArchive { path: path.into(), reason: error.to_string() };
     let file_bytes = file.metadata().map_err(broken)?.len();
+    Ok((scan(path, &file, file_bytes, config)?, Storage::Plain(file)))
+}
+
+/// What is in a plain archive of `file_bytes`, wherever it is; `path` is for messages.
+pub(crate) fn scan(
+    path: &Path,
+    file: impl Read + Seek,
+    file_bytes: u64,
+    config: &DataConfig,
+) -> Result<Contents, DataError> {
+    let broken = |error: io::Error| DataError::BrokenArchive { path: path.into(), reason: error.to_string() };
     let mut found = Found::new(config);
-    let mut archive = tar::Archive::new(&file);
+    let mut archive = tar::Archive::new(file);
     for entry in archive.entries_with_seek().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         let (position, size_bytes) = (entry.raw_file_position(), entry.size());
@@ -124,7 +141,7 @@ pub(crate) fn scan_plain(path: &Path, file: File, config: &DataConfig) -> Result
         }
         found.add(&mut entry, position).map_err(broken)?;
     }
-    Ok((found.finish(), Storage::Plain(file)))
+    Ok(found.finish())
 }
 
 /// Reads a compressed archive through once and keeps the pictures.
@@ -223,31 +240,39 @@ fn clean(name: &[u8]) -> Vec<u8> {
 
 impl Storage {
     /// The bytes of the member at `position`, in `file` if they are not in memory anyhow.
-    pub fn read<'a>(&'a self, position: u64, size_bytes: u64, file: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+    pub fn read<'a>(&'a self, position: u64, size_bytes: u64, file: &'a mut Vec<u8>) -> Result<&'a [u8], Unread> {
+        let unreadable = |error: io::Error| error.to_string();
+        let bytes = usize::try_from(size_bytes).map_err(|error| error.to_string());
         match self {
-            Self::Memory(kept) => Ok(&kept[position as usize]),
+            Self::Memory(kept) => return Ok(&kept[position as usize]),
             Self::Plain(archive) => {
-                file.resize(usize::try_from(size_bytes).map_err(io::Error::other)?, 0);
-                read_exact_at(archive, file, position)?;
-                Ok(file)
+                file.resize(bytes?, 0);
+                read_exact_at(archive, file, position).map_err(unreadable)?;
             }
             Self::Reopened { path, file_bytes, modified } => {
-                let archive = File::open(path)?;
-                let metadata = archive.metadata()?;
+                let archive = File::open(path).map_err(unreadable)?;
+                let metadata = archive.metadata().map_err(unreadable)?;
                 if metadata.len() != *file_bytes || metadata.modified().ok() != *modified {
-                    return Err(io::Error::other("the archive has changed since it was opened"));
+                    return Err("the archive has changed since it was opened".to_owned().into());
                 }
-                file.resize(usize::try_from(size_bytes).map_err(io::Error::other)?, 0);
-                read_exact_at(&archive, file, position)?;
-                Ok(file)
+                file.resize(bytes?, 0);
+                read_exact_at(&archive, file, position).map_err(unreadable)?;
+            }
+            #[cfg(feature = "remote")]
+            Self::Object(object) => {
+                file.resize(bytes?, 0);
+                object.read_exact_at(file, position).map_err(|error| Unread::Lost(error.into()))?;
             }
         }
+        Ok(file)
     }
 
     /// Memory taken by pictures.
     pub fn memory_bytes(&self) -> u64 {
         match self {
             Self::Memory(kept) => kept.iter().map(|bytes| bytes.len() as u64).sum(),
+            #[cfg(feature = "remote")]
+            Self::Object(_) => 0,
             Self::Plain(_) | Self::Reopened { .. } => 0,
         }
     }
@@ -276,11 +301,12 @@ impl Archive {
     }
 
     /// The bytes of picture `index`, unless there are more than `max_bytes`; in `file` if they are not in memory anyhow.
-    pub fn read<'a>(&'a self, index: usize, max_bytes: u64, file: &'a mut Vec<u8>) -> Result<&'a [u8], String> {
+    pub fn read<'a>(&'a self, index: usize, max_bytes: u64, file: &'a mut Vec<u8>) -> Result<&'a [u8], Unread> {
         let size = self.listing.size_bytes(index);
         check_file_size(size, max_bytes)?;
-        self.storage
-            .read(self.listing.position(index), size, file)
-            .map_err(|error| format!("cannot be read from {}: {error}", self.path.display()))
+        self.storage.read(self.listing.position(index), size, file).map_err(|unread| match unread {
+            Unread::Bad(reason) => format!("cannot be read from {}: {reason}", self.path.display()).into(),
+            lost => lost,
+        })
     }
 }

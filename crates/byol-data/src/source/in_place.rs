@@ -9,6 +9,7 @@ use super::contents::Contents;
 use super::listing::{Listing, base_text, layout_of};
 use super::part::part_path;
 use super::pixels::Stored;
+use super::place::Place;
 use super::read::Source;
 use super::{arrays, arrow, npy, npz, parquet, stl10};
 use crate::splits::Layout;
@@ -28,7 +29,8 @@ pub(crate) fn open_folder(
     }
     let files = parts(parquet::is_part);
     if !files.is_empty() {
-        let (parquet, mut layout) = parquet::open(path, path, &files, split, config)?;
+        let places = files.into_iter().map(|name| (name.clone(), Place::Path(path.join(name)))).collect();
+        let (parquet, mut layout) = parquet::open(path, places, split, config)?;
         let left_out = parts(arrow::is_part).len();
         if left_out > 0 {
             layout.notes.push(format!("{left_out} Arrow files lie beside the Parquet files and are left out"));
@@ -65,7 +67,7 @@ pub(crate) fn open_file(
     let base = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let beside = path.parent().unwrap_or(Path::new(""));
     let pixels = if parquet::looks_like_parquet(head) {
-        let (parquet, layout) = parquet::open(path, beside, &[base], split, config)?;
+        let (parquet, layout) = parquet::open(path, vec![(base, Place::Path(path.into()))], split, config)?;
         return Ok(Some((Source::Parquet(parquet), layout)));
     } else if arrow::looks_like_arrow(head) {
         let (arrow, layout) = arrow::open_file(path, &base, split, config)?;
@@ -115,6 +117,11 @@ pub(crate) fn open_archive(
             }
             Storage::Plain(file) => file.try_clone(),
             Storage::Reopened { path, .. } => File::open(path),
+            #[cfg(feature = "remote")]
+            Storage::Object(_) => {
+                let found = "STL-10 in an archive behind a URL; copy it to this machine".into();
+                return Err(DataError::Unsupported { path: path.into(), found });
+            }
         };
         let file = file.map_err(|source| DataError::Unreadable { path: path.into(), source })?;
         Ok(Stored::File { file: Arc::new(file), start: position, bytes })

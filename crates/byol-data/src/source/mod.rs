@@ -26,6 +26,7 @@ mod named_files;
 mod npy;
 mod npz;
 mod open;
+mod open_archive;
 mod parquet;
 mod parquet_columns;
 mod parquet_file;
@@ -34,9 +35,12 @@ mod parquet_zstd;
 mod part;
 mod pattern;
 mod pixels;
+mod place;
 mod read;
 mod read_at;
 mod records;
+#[cfg(feature = "remote")]
+mod remote;
 mod several;
 mod stl10;
 mod table;
@@ -52,3 +56,5 @@ pub(crate) use npy::looks_like_npy;
 pub(crate) use open::open_all;
 pub(crate) use pattern::expand_all;
 pub(crate) use read::Source;
+#[cfg(feature = "remote")]
+pub(crate) use read_at::read_exact_at;

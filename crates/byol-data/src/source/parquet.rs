@@ -15,7 +15,9 @@ use super::column_labels::{self, Columnar, Files, choose_split};
 use super::parquet_columns::is_text;
 use super::parquet_file::ParquetFile;
 use super::parquet_values;
+use super::place::Place;
 use super::values::Values;
+use crate::error::Unread;
 use crate::limits::check_file_size;
 use crate::splits::{Layout, SplitMap, mapped, sort_splits, word_of_part};
 use crate::{DataConfig, DataError};
@@ -42,14 +44,14 @@ pub(crate) fn looks_like_parquet(head: &[u8]) -> bool {
     head.starts_with(b"PAR1")
 }
 
-/// Opens the files at `root` joined with each of the sorted `names`.
+/// Opens `places`, sorted by the name of each.
 pub(crate) fn open(
     path: &Path,
-    root: &Path,
-    names: &[String],
+    places: Vec<(String, Place)>,
     split: Option<&str>,
     config: &DataConfig,
 ) -> Result<(Parquet, Layout), DataError> {
+    let names: Vec<String> = places.iter().map(|(name, _)| name.clone()).collect();
     let split_of_file: Vec<Option<String>> = names.iter().map(|name| split_of(name, &config.split_map)).collect();
     let mut splits_present: Vec<String> = split_of_file.iter().flatten().cloned().collect();
     sort_splits(&mut splits_present);
@@ -60,8 +62,8 @@ pub(crate) fn open(
         .filter(|(_, of)| of.is_none() && chosen.is_some())
         .map(|(name, _)| name)
         .collect();
-    let open = |name: &String| ParquetFile::open(root.join(name), name.clone(), config.image_key.as_deref());
-    let all = names.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let open = |(name, place)| ParquetFile::open(place, name, config.image_key.as_deref());
+    let all = places.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
     // The classes are those of all splits, so that a class that one lacks does not shift the labels of another.
     let in_splits = |place: usize| splits_present.is_empty() || split_of_file[place].is_some();
     let in_use = |place: usize| chosen.is_none() || split_of_file[place] == chosen;
@@ -155,12 +157,12 @@ impl Parquet {
     }
 
     /// The encoded picture, unless it has more than `max_bytes`.
-    pub fn read(&self, index: usize, max_bytes: u64) -> Result<ByteArray, String> {
+    pub fn read(&self, index: usize, max_bytes: u64) -> Result<ByteArray, Unread> {
         let picture = match &self.kept {
-            Some(kept) => kept[index].clone().ok_or(NULL)?,
+            Some(kept) => kept[index].clone().ok_or_else(|| NULL.to_owned())?,
             None => {
                 let (file, row) = self.find(index);
-                file.picture(row)?.ok_or(NULL)?
+                file.picture(row)?.ok_or_else(|| NULL.to_owned())?
             }
         };
         check_file_size(picture.len() as u64, max_bytes)?;

@@ -2,10 +2,9 @@
 //!
 //! Columns are read without Arrow, one at a time: nothing but the pages of the column asked for is touched.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,8 +20,9 @@ use parquet::schema::types::ColumnDescriptor;
 use super::columns;
 use super::parquet_columns::{check_chunk, duplicate, names, picture_column};
 use super::parquet_zstd::{ZstdPages, taken_as_plain};
-use super::read_at::read_exact_at;
+use super::place::{Opened, Place};
 use crate::DataError;
+use crate::error::Unread;
 
 /// Rows that are read at once where all are read.
 const BATCH_ROWS: usize = 1024;
@@ -31,7 +31,9 @@ const BATCH_ROWS: usize = 1024;
 /// a data set may have more files than a process may hold open.
 #[derive(Debug)]
 pub(crate) struct ParquetFile {
-    pub path: PathBuf,
+    /// For messages.
+    path: PathBuf,
+    place: Place,
     /// Its name below the data, for the names of its pictures.
     pub name: String,
     /// The row before which each row group ends, ascending.
@@ -46,11 +48,13 @@ pub(crate) struct ParquetFile {
 
 impl ParquetFile {
     /// Reads the metadata and finds the columns.
-    pub fn open(path: PathBuf, name: String, image_key: Option<&str>) -> Result<Self, DataError> {
-        let file = File::open(&path).map_err(|source| DataError::Unreadable { path: path.clone(), source })?;
-        let file = InPlace::new(file).map_err(|source| DataError::Unreadable { path: path.clone(), source })?;
+    pub fn open(place: Place, name: String, image_key: Option<&str>) -> Result<Self, DataError> {
+        let path = place.path();
+        let file = place.open().map_err(|source| DataError::Unreadable { path: path.clone(), source })?;
+        let file = InPlace::new(file);
         let reader = ParquetMetaDataReader::new().with_offset_index_policy(PageIndexPolicy::Optional);
-        let metadata = guarded(|| reader.parse_and_finish(&file)).map_err(|error| broken(&path, error))?;
+        let metadata =
+            guarded(|| reader.parse_and_finish(&file)).map_err(|error| broken(path.clone(), &file.file, error))?;
         let columns = metadata.file_metadata().schema_descr().columns();
         let columns: Vec<&ColumnDescriptor> = columns.iter().map(AsRef::as_ref).collect();
         if let Some(twice) = duplicate(&columns) {
@@ -62,7 +66,7 @@ impl ParquetFile {
         let mut group_ends = Vec::new();
         let mut rows = 0usize;
         for group in metadata.row_groups() {
-            check_chunk(group.column(image), file.bytes).map_err(|problem| problem.at(&path))?;
+            check_chunk(group.column(image), file.file.bytes()).map_err(|problem| problem.at(&path))?;
             let count = usize::try_from(group.num_rows()).ok();
             let Some(end) = count.and_then(|count| rows.checked_add(count)) else {
                 let expected = "a number of rows in each row group".into();
@@ -71,7 +75,7 @@ impl ParquetFile {
             rows = end;
             group_ends.push(rows);
         }
-        Ok(Self { path, name, group_ends, metadata, image, names, other_pictures })
+        Ok(Self { path, place, name, group_ends, metadata, image, names, other_pictures })
     }
 
     /// Number of rows, which is that of pictures.
@@ -121,11 +125,13 @@ impl ParquetFile {
 
     /// The encoded picture of `row`, or `None` for a null. The pages of its row group before it are skipped by their
     /// headers.
-    pub fn picture(&self, row: usize) -> Result<Option<ByteArray>, String> {
-        let unreadable = |error: ParquetError| format!("cannot be read from {}: {error}", self.path.display());
+    pub fn picture(&self, row: usize) -> Result<Option<ByteArray>, Unread> {
+        let unreadable =
+            |error: &dyn std::fmt::Display| format!("cannot be read from {}: {error}", self.path.display());
         let (group, row) = self.find(row);
+        let file = Arc::new(self.place.open().map_err(|error| unreadable(&error))?);
         let picture = guarded(|| {
-            let file = InPlace::new(File::open(&self.path)?)?;
+            let file = InPlace { file: Arc::clone(&file) };
             let mut column = self.column::<ByteArrayType>(file, group, self.image)?;
             let skipped = column.skip_records(row)?;
             let (mut levels, mut values) = (Vec::new(), Vec::new());
@@ -135,7 +141,10 @@ impl ParquetFile {
             }
             Ok(values.pop())
         });
-        picture.map_err(unreadable)
+        picture.map_err(|error| match file.failure() {
+            Some(lost) => Unread::Lost(lost.into()),
+            None => unreadable(&error).into(),
+        })
     }
 
     /// All encoded pictures in order; `None` where a row has none. They share the memory of their pages.
@@ -156,12 +165,12 @@ impl ParquetFile {
         groups: usize,
         row: &mut dyn FnMut(&[T::T]),
     ) -> Result<(), DataError> {
-        let file_bytes = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        let file = self.opened()?;
         for group in 0..self.group_ends.len().min(groups) {
             let chunk = self.metadata.row_group(group).column(leaf);
-            check_chunk(chunk, file_bytes).map_err(|problem| problem.at(&self.path))?;
-            let read =
-                guarded(|| self.group_rows_of::<T>(group, leaf, row)).map_err(|error| broken(&self.path, error))?;
+            check_chunk(chunk, file.bytes()).map_err(|problem| problem.at(&self.path))?;
+            let read = guarded(|| self.group_rows_of::<T>(&file, group, leaf, row))
+                .map_err(|error| broken(self.path.clone(), &file, error))?;
             let expected = self.group_rows(group);
             if expected != read {
                 let expected = format!("{expected} rows in row group {group}, as the metadata says");
@@ -174,14 +183,14 @@ impl ParquetFile {
     /// The number of rows read.
     fn group_rows_of<T: DataType>(
         &self,
+        file: &Arc<Opened>,
         group: usize,
         leaf: usize,
         row: &mut dyn FnMut(&[T::T]),
     ) -> ParquetResult<usize> {
         let descriptor = self.column_descriptor(leaf);
         let (present, lists) = (descriptor.max_def_level(), descriptor.max_rep_level() > 0);
-        let file = InPlace::new(File::open(&self.path)?)?;
-        let mut column = self.column::<T>(file, group, leaf)?;
+        let mut column = self.column::<T>(InPlace { file: Arc::clone(file) }, group, leaf)?;
         let count = self.group_rows(group);
         let mut done = 0;
         while done < count {
@@ -219,10 +228,12 @@ impl ParquetFile {
     }
 
     fn values<T: DataType>(&self, leaf: usize) -> Result<Vec<Option<T::T>>, DataError> {
+        let file = self.opened()?;
         let mut all = Vec::new();
         for group in 0..self.group_ends.len() {
             let before = all.len();
-            guarded(|| self.group_values::<T>(group, leaf, &mut all)).map_err(|error| broken(&self.path, error))?;
+            guarded(|| self.group_values::<T>(&file, group, leaf, &mut all))
+                .map_err(|error| broken(self.path.clone(), &file, error))?;
             let (expected, got) = (self.group_rows(group), all.len() - before);
             if expected != got {
                 let expected = format!("{expected} rows in row group {group}, as the metadata says");
@@ -232,10 +243,20 @@ impl ParquetFile {
         Ok(all)
     }
 
-    fn group_values<T: DataType>(&self, group: usize, leaf: usize, all: &mut Vec<Option<T::T>>) -> ParquetResult<()> {
+    fn opened(&self) -> Result<Arc<Opened>, DataError> {
+        let opened = self.place.open().map_err(|source| DataError::Unreadable { path: self.path.clone(), source })?;
+        Ok(Arc::new(opened))
+    }
+
+    fn group_values<T: DataType>(
+        &self,
+        file: &Arc<Opened>,
+        group: usize,
+        leaf: usize,
+        all: &mut Vec<Option<T::T>>,
+    ) -> ParquetResult<()> {
         let present = self.metadata.file_metadata().schema_descr().column(leaf).max_def_level();
-        let file = InPlace::new(File::open(&self.path)?)?;
-        let mut column = self.column::<T>(file, group, leaf)?;
+        let mut column = self.column::<T>(InPlace { file: Arc::clone(file) }, group, leaf)?;
         let mut left = self.group_rows(group);
         while left > 0 {
             let (mut levels, mut values) = (Vec::new(), Vec::new());
@@ -306,60 +327,44 @@ fn guarded<T>(read: impl FnOnce() -> ParquetResult<T>) -> ParquetResult<T> {
         .unwrap_or_else(|_| Err(ParquetError::General("a page contradicts the metadata".into())))
 }
 
-fn broken(path: &Path, error: ParquetError) -> DataError {
-    DataError::BrokenArchive { path: path.into(), reason: error.to_string() }
+/// What made `error`: a lost server, or else a damaged file.
+fn broken(path: PathBuf, file: &Opened, error: ParquetError) -> DataError {
+    file.failure().unwrap_or_else(|| DataError::BrokenArchive { path, reason: error.to_string() })
 }
 
 /// A file that is read by position, so that threads do not move each other's place. The crate's own reading of a
 /// [`File`] seeks, and clones of a file share their place.
 struct InPlace {
-    file: Arc<File>,
-    bytes: u64,
+    file: Arc<Opened>,
 }
 
 impl InPlace {
-    fn new(file: File) -> io::Result<Self> {
-        let bytes = file.metadata()?.len();
-        Ok(Self { file: Arc::new(file), bytes })
+    fn new(file: Opened) -> Self {
+        Self { file: Arc::new(file) }
     }
 }
 
 impl Length for InPlace {
     fn len(&self) -> u64 {
-        self.bytes
+        self.file.bytes()
     }
 }
 
 impl ChunkReader for InPlace {
-    type T = BufReader<FromHere>;
+    type T = BufReader<Box<dyn Read + Send>>;
 
     fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
-        Ok(BufReader::new(FromHere { file: Arc::clone(&self.file), at: start, end: self.bytes }))
+        Ok(BufReader::new(Opened::reader_from(&self.file, start)))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
         // Lengths come from the file: nothing is allocated for what the file cannot hold.
-        if start.checked_add(length as u64).is_none_or(|end| end > self.bytes) {
-            return Err(ParquetError::EOF(format!("{length} bytes at {start} of a file of {} bytes", self.bytes)));
+        if start.checked_add(length as u64).is_none_or(|end| end > self.file.bytes()) {
+            let bytes = self.file.bytes();
+            return Err(ParquetError::EOF(format!("{length} bytes at {start} of a file of {bytes} bytes")));
         }
         let mut buffer = vec![0; length];
-        read_exact_at(&self.file, &mut buffer, start)?;
+        self.file.read_exact_at(&mut buffer, start)?;
         Ok(buffer.into())
-    }
-}
-
-/// What a file holds from a position on.
-struct FromHere {
-    file: Arc<File>,
-    at: u64,
-    end: u64,
-}
-
-impl Read for FromHere {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = (buffer.len() as u64).min(self.end.saturating_sub(self.at)) as usize;
-        read_exact_at(&self.file, &mut buffer[..count], self.at)?;
-        self.at += count as u64;
-        Ok(count)
     }
 }

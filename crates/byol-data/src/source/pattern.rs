@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::DataError;
+use crate::remote::is_url;
 
 /// More paths than this come from a slip of the pen.
 const MAX_PATHS: usize = 1 << 20;
@@ -16,7 +17,9 @@ pub(crate) fn expand_all(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
             Some(None) => return Err(DataError::TooManyPaths { pattern: path.clone(), limit: MAX_PATHS }),
             Some(Some(several)) => {
                 let several: Vec<PathBuf> = several.into_iter().map(PathBuf::from).collect();
-                if several != [path.clone()]
+                // Whether a URL is there only its server knows.
+                if !is_url(path)
+                    && several != [path.clone()]
                     && let Some(missing) = several.iter().find(|path| path.symlink_metadata().is_err())
                 {
                     return Err(missing_shard(path, missing, several.len()));

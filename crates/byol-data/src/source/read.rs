@@ -4,13 +4,18 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::archive::Archive;
+#[cfg(feature = "remote")]
+use super::archive::Storage;
 use super::arrow::Arrow;
 use super::folder;
 use super::listing::Listing;
 use super::parquet::Parquet;
 use super::pixels::Pixels;
 use super::records::Records;
+#[cfg(feature = "remote")]
+use super::remote::Objects;
 use crate::decode::decode;
+use crate::error::Unread;
 use crate::{DataConfig, Image, LoadMemory};
 
 /// Pictures that can be read by their place.
@@ -18,6 +23,9 @@ use crate::{DataConfig, Image, LoadMemory};
 pub(crate) enum Source {
     /// Files below a folder.
     Folder { root: PathBuf, listing: Listing },
+    /// Objects below a name in a store.
+    #[cfg(feature = "remote")]
+    Objects(Objects),
     /// Files that a list names.
     List { root: PathBuf, listing: Listing },
     /// Several of these.
@@ -41,6 +49,8 @@ impl Source {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Folder { .. } => "folder",
+            #[cfg(feature = "remote")]
+            Self::Objects(_) => "folder",
             Self::List { .. } => "list of files",
             Self::Roots(roots) => roots.kind(),
             Self::Archive(_) => "tar archive",
@@ -58,6 +68,8 @@ impl Source {
             Self::Folder { listing, .. } | Self::List { listing, .. } | Self::Archive(Archive { listing, .. }) => {
                 listing.len()
             }
+            #[cfg(feature = "remote")]
+            Self::Objects(objects) => objects.listing.len(),
             Self::Roots(roots) => roots.len(),
             Self::Records { records, .. } => records.len(),
             Self::Pixels(pixels) => pixels.len(),
@@ -73,6 +85,8 @@ impl Source {
             Self::Folder { listing, .. } | Self::List { listing, .. } | Self::Archive(Archive { listing, .. }) => {
                 listing.memory_bytes()
             }
+            #[cfg(feature = "remote")]
+            Self::Objects(objects) => objects.listing.memory_bytes(),
             Self::Roots(roots) => roots.index_bytes(),
             Self::Arrow(arrow) => arrow.index_bytes(),
             Self::Records { .. } | Self::Pixels(_) | Self::Parquet(_) => 0,
@@ -88,6 +102,8 @@ impl Source {
             Self::Records { records, .. } => records.files.iter().map(|(_, bytes)| bytes.len() as u64).sum(),
             Self::Pixels(pixels) => pixels.memory_bytes(),
             Self::Parquet(parquet) => parquet.memory_bytes(),
+            #[cfg(feature = "remote")]
+            Self::Objects(_) => 0,
             Self::Folder { .. } | Self::List { .. } | Self::Arrow(_) | Self::Images { .. } => 0,
         }
     }
@@ -99,6 +115,8 @@ impl Source {
             Self::Folder { listing, .. } | Self::List { listing, .. } | Self::Archive(Archive { listing, .. }) => {
                 String::from_utf8_lossy(listing.name(index))
             }
+            #[cfg(feature = "remote")]
+            Self::Objects(objects) => String::from_utf8_lossy(objects.listing.name(index)),
             Self::Records { records, .. } => Cow::Owned(records.name(index)),
             Self::Pixels(pixels) => Cow::Owned(format!("{}#{index}", pixels.name)),
             Self::Parquet(parquet) => Cow::Owned(parquet.name(index)),
@@ -114,6 +132,8 @@ impl Source {
             Self::Folder { listing, .. } | Self::List { listing, .. } | Self::Archive(Archive { listing, .. }) => {
                 listing.size_bytes(index)
             }
+            #[cfg(feature = "remote")]
+            Self::Objects(objects) => objects.listing.size_bytes(index),
             Self::Records { records, .. } => records.record_bytes as u64,
             Self::Pixels(pixels) => pixels.picture_bytes(),
             Self::Parquet(parquet) => parquet.size_bytes(index),
@@ -123,16 +143,16 @@ impl Source {
     }
 
     /// Reads and decodes picture `index`, or says why not.
-    pub fn load(&self, index: usize, config: &DataConfig, memory: &mut LoadMemory) -> Result<Image, String> {
+    pub fn load(&self, index: usize, config: &DataConfig, memory: &mut LoadMemory) -> Result<Image, Unread> {
         match self {
-            Self::Folder { .. } | Self::List { .. } | Self::Archive(_) | Self::Parquet(_) | Self::Arrow(_) => {
-                let bytes = self.encoded(index, config, &mut memory.file)?.unwrap_or_default();
-                decode(bytes, config, memory.samples.take())
-            }
             Self::Roots(roots) => roots.load(index, config, memory),
-            Self::Records { records, .. } => records.load(index, config),
-            Self::Pixels(pixels) => pixels.load(index, config, memory),
+            Self::Records { records, .. } => Ok(records.load(index, config)?),
+            Self::Pixels(pixels) => Ok(pixels.load(index, config, memory)?),
             Self::Images { images, .. } => Ok(images[index].clone()),
+            _ => {
+                let bytes = self.encoded(index, config, &mut memory.file)?.unwrap_or_default();
+                Ok(decode(bytes, config, memory.samples.take())?)
+            }
         }
     }
 
@@ -143,12 +163,14 @@ impl Source {
         index: usize,
         config: &DataConfig,
         file: &'a mut Vec<u8>,
-    ) -> Result<Option<&'a [u8]>, String> {
+    ) -> Result<Option<&'a [u8]>, Unread> {
         let max_bytes = config.max_file_bytes;
         match self {
             Self::Folder { root, listing } | Self::List { root, listing } => {
                 folder::read(root, listing.name(index), max_bytes, file)?;
             }
+            #[cfg(feature = "remote")]
+            Self::Objects(objects) => objects.read(index, max_bytes, file)?,
             Self::Archive(archive) => return archive.read(index, max_bytes, file).map(Some),
             Self::Roots(roots) => return roots.encoded(index, config, file),
             Self::Parquet(parquet) => {
@@ -159,6 +181,33 @@ impl Source {
             Self::Records { .. } | Self::Pixels(_) | Self::Images { .. } => return Ok(None),
         }
         Ok(Some(file))
+    }
+
+    /// Whether something of it is behind a URL.
+    pub fn is_remote(&self) -> bool {
+        match self {
+            #[cfg(feature = "remote")]
+            Self::Objects(_) | Self::Archive(Archive { storage: Storage::Object(_), .. }) => true,
+            Self::Roots(roots) => roots.roots.iter().any(|root| root.source.is_remote()),
+            _ => false,
+        }
+    }
+
+    /// Has picture `index` fetched, which will be read soon.
+    pub fn announce(&self, index: usize) {
+        match self {
+            #[cfg(feature = "remote")]
+            Self::Objects(objects) => objects.announce(index),
+            #[cfg(feature = "remote")]
+            Self::Archive(Archive { storage: Storage::Object(object), listing, .. }) => {
+                object.announce(listing.position(index), listing.size_bytes(index));
+            }
+            Self::Roots(roots) => {
+                let (root, index) = roots.find(index);
+                root.source.announce(index);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -215,7 +264,7 @@ impl Roots {
         root.source.size_bytes(index)
     }
 
-    pub fn load(&self, index: usize, config: &DataConfig, memory: &mut LoadMemory) -> Result<Image, String> {
+    pub fn load(&self, index: usize, config: &DataConfig, memory: &mut LoadMemory) -> Result<Image, Unread> {
         let (root, index) = self.find(index);
         root.source.load(index, config, memory)
     }
@@ -225,7 +274,7 @@ impl Roots {
         index: usize,
         config: &DataConfig,
         file: &'a mut Vec<u8>,
-    ) -> Result<Option<&'a [u8]>, String> {
+    ) -> Result<Option<&'a [u8]>, Unread> {
         let (root, index) = self.find(index);
         root.source.encoded(index, config, file)
     }

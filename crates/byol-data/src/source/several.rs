@@ -117,6 +117,8 @@ fn lone_class(root: &Root, layout: &Layout) -> Option<String> {
         Source::Folder { listing, .. } | Source::Archive(Archive { listing, .. }) if layout.classes.is_empty() => {
             splits::lone_folder(listing.names())
         }
+        #[cfg(feature = "remote")]
+        Source::Objects(objects) if layout.classes.is_empty() => splits::lone_folder(objects.listing.names()),
         _ => None,
     }
 }
