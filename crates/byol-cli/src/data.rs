@@ -11,7 +11,8 @@ use crate::screen::{row, talks};
 #[derive(clap::Args, Clone)]
 pub struct DataArguments {
     /// Pictures: folders, tar archives (plain, gz, xz, zst), WebDataset shards ("part-{000..127}.tar"), Parquet, Arrow, CIFAR,
-    /// STL or IDX file sets, .npy or .npz arrays, a text or CSV file of paths; several are read as one
+    /// STL or IDX file sets, .npy or .npz arrays, a text or CSV file of paths; URLs (s3://, gs://, az://, https://) of archives,
+    /// Parquet files or folders if built with `--features remote`; several are read as one
     #[arg(value_name = "DATA", required_unless_present = "data_flag")]
     data: Vec<PathBuf>,
     /// DATA, as `byol report` spells it

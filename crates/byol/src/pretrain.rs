@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use byol_data::Dataset;
+use byol_data::{Dataset, is_url};
 use byol_eval::waiting;
 use byol_nn::ops::{engine, possible_precision};
 use byol_nn::{Error, Result};
@@ -62,9 +62,8 @@ impl PretrainRequest {
         let preset_sentence = recipe.preset_sentence();
         let Recipe { config, dataset, preset, warm_start, .. } = recipe;
         let start = warm_start.map(|start| start.state(&config, dataset.classes().len(), device)).transpose()?;
-        let absolute = |path: &PathBuf| path.canonicalize().map_err(Error::io("resolve", path));
         let info = RunInfo {
-            data: dataset.roots().iter().map(absolute).collect::<Result<_>>()?,
+            data: dataset.roots().iter().map(|root| absolute(root)).collect::<Result<_>>()?,
             split: self.recipe.split.clone(),
             data_fingerprint: dataset.fingerprint(),
             images: dataset.len(),
@@ -106,8 +105,7 @@ impl PreparedRun {
         let before = (config.clone(), info.clone());
         let mut changes = Vec::new();
         if !going_on.data.is_empty() {
-            let absolute = |path: &PathBuf| path.canonicalize().map_err(Error::io("resolve", path));
-            info.data = going_on.data.iter().map(absolute).collect::<Result<_>>()?;
+            info.data = going_on.data.iter().map(|root| absolute(root)).collect::<Result<_>>()?;
         }
         let dataset = open_data(&folder, &config, &info, going_on)?;
         if info.data != before.1.data {
@@ -171,9 +169,14 @@ pub struct GoingOn {
     pub accepts_changed_data: bool,
 }
 
+/// A root as it will be found from any folder; a URL is that already.
+fn absolute(root: &Path) -> Result<PathBuf> {
+    if is_url(root) { Ok(root.to_owned()) } else { root.canonicalize().map_err(Error::io("resolve", root)) }
+}
+
 fn open_data(folder: &RunFolder, config: &Config, info: &RunInfo, going_on: &GoingOn) -> Result<Dataset> {
     let run = folder.path().display();
-    if let Some(missing) = info.data.iter().find(|data| !data.exists()) {
+    if let Some(missing) = info.data.iter().find(|data| !is_url(data) && !data.exists()) {
         let problem = format!(
             "the data of {run} is no longer there; put it back, or say where it is now: byol resume {run} --data DATA"
         );
