@@ -76,6 +76,8 @@ pub(crate) struct Disk {
 struct Usage {
     /// Bytes in the folder when it was last looked through, and of what was kept since.
     bytes: u64,
+    /// Of what is being written, which looking through does not show.
+    on_way: u64,
     /// Kept since it was looked through; `None` before the first time.
     since: Option<u64>,
     /// When the use of an object was last noted.
@@ -121,7 +123,7 @@ impl Disk {
         if !self.reserve(extent.file_bytes()) {
             return Ok(None);
         }
-        let reserved = Reserved { disk: self, bytes: extent.file_bytes() };
+        let _reserved = Reserved { disk: self, bytes: extent.file_bytes() };
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let path = extent.file(&self.folder);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -131,7 +133,7 @@ impl Disk {
         }
         let file = File::create(&temporary)?;
         let (piece, checksums) = (Vec::new(), Vec::new());
-        Ok(Some(Writer { file: Some(file), temporary, path, extent, piece, checksums, written: 0, reserved }))
+        Ok(Some(Writer { file: Some(file), temporary, path, extent, piece, checksums, written: 0, _reserved }))
     }
 
     /// Puts a whole extent in its place.
@@ -147,7 +149,10 @@ impl Disk {
         drop(file);
         fs::rename(&writer.temporary, &writer.path)?;
         self.note_use(writer.extent.group);
-        writer.reserved.bytes = 0;
+        let kept = writer.extent.file_bytes();
+        let mut usage = self.usage();
+        usage.bytes += kept;
+        usage.since = usage.since.map(|since| since + kept);
         Ok(())
     }
 
@@ -159,14 +164,14 @@ impl Disk {
         if is_due {
             (usage.bytes, usage.since) = (self.look_through(0), Some(0));
         }
-        if usage.bytes.saturating_add(bytes) > self.limit_bytes && is_due {
+        let taken = usage.on_way.saturating_add(bytes);
+        if usage.bytes.saturating_add(taken) > self.limit_bytes && is_due {
             // Some air, so that not every extent takes its own object away.
-            usage.bytes = self.look_through(bytes.max(self.limit_bytes / 20));
+            usage.bytes = self.look_through(taken.max(self.limit_bytes / 20));
         }
-        let has_room = usage.bytes.saturating_add(bytes) <= self.limit_bytes;
+        let has_room = usage.bytes.saturating_add(taken) <= self.limit_bytes;
         if has_room {
-            usage.bytes += bytes;
-            usage.since = usage.since.map(|since| since + bytes);
+            usage.on_way = taken;
         }
         has_room
     }
@@ -256,10 +261,10 @@ pub(crate) struct Writer<'a> {
     piece: Vec<u8>,
     checksums: Vec<u8>,
     written: u64,
-    reserved: Reserved<'a>,
+    _reserved: Reserved<'a>,
 }
 
-/// Room that was taken; given back when dropped, less what is used by then.
+/// Room that was taken for what is on its way.
 struct Reserved<'a> {
     disk: &'a Disk,
     bytes: u64,
@@ -268,7 +273,7 @@ struct Reserved<'a> {
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         let mut usage = self.disk.usage();
-        usage.bytes = usage.bytes.saturating_sub(self.bytes);
+        usage.on_way = usage.on_way.saturating_sub(self.bytes);
     }
 }
 
@@ -361,6 +366,19 @@ mod tests {
         let disk = Disk::new(folder.path().into(), 50_000);
         let there: Vec<u64> = (1..=5).filter(|&group| disk.has(extent(group, 12_000))).collect();
         assert_eq!(there, [1, 3, 4, 5], "the one unused for longest");
+    }
+
+    #[test]
+    fn what_is_being_written_counts_before_it_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path().into(), 30_000);
+        let mut first = disk.writer(extent(1, 20_000)).unwrap().unwrap();
+        assert!(disk.writer(extent(2, 20_000)).unwrap().is_none());
+        first.add(&content(20_000)).unwrap();
+        disk.finish(first).unwrap();
+        assert!(disk.writer(extent(2, 20_000)).unwrap().is_none());
+        drop(disk.writer(extent(3, 9_000)).unwrap().unwrap());
+        assert!(disk.writer(extent(4, 9_000)).unwrap().is_some(), "what was given up takes no room");
     }
 
     #[test]
