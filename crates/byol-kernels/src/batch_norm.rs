@@ -171,11 +171,20 @@ pub fn batch_norm_apply_in_place<E: Element>(
     });
 }
 
-/// Gradients of [`batch_norm_apply`] by batch statistics, through the statistics.
-///
-/// With `g = dy` where the ReLU let the value pass (everywhere without ReLU) and 0 elsewhere, `x̂ = (x − mean) /
-/// √(variance + ε)` and `n` rows: `dβ = Σ g`, `dγ = Σ g · x̂`, `dx = γ / √(variance + ε) · (g − dβ / n − x̂ · dγ / n)`,
-/// `dresidual = g`. All outputs are fully overwritten.
+/// Sums over rows that the gradient of a batch norm is made of; over all rows that the statistics were taken of, which may be more than
+/// there are here.
+#[derive(Clone, Copy, Debug)]
+pub struct GradientSums<'a> {
+    /// How many rows.
+    pub rows: f64,
+    /// `Σ g · x̂` of each channel `[channels]`.
+    pub gamma: &'a [f32],
+    /// `Σ g` of each channel `[channels]`.
+    pub beta: &'a [f32],
+}
+
+/// Gradients of [`batch_norm_apply`] by batch statistics, through the statistics: [`batch_norm_gradient_sums`] of the rows that are
+/// here, then [`batch_norm_input_gradient`].
 #[expect(clippy::too_many_arguments, reason = "one argument per array of the formula")]
 pub fn batch_norm_gradient<E: Element>(
     isa: Isa,
@@ -187,30 +196,60 @@ pub fn batch_norm_gradient<E: Element>(
     dx: &mut [E],
     dgamma: &mut [f32],
     dbeta: &mut [f32],
+    dresidual: Option<&mut [E]>,
+) {
+    batch_norm_gradient_sums(isa, norm, x, parameters, mask, dy, dgamma, dbeta);
+    let sums = GradientSums { rows: (x.len() / norm.channels) as f64, gamma: dgamma, beta: dbeta };
+    batch_norm_input_gradient(isa, norm, x, parameters, mask, dy, sums, dx, dresidual);
+}
+
+/// With `g = dy` where the ReLU let the value pass (everywhere without ReLU) and 0 elsewhere, and `x̂ = (x − mean) /
+/// √(variance + ε)`: `dβ = Σ g` and `dγ = Σ g · x̂` over the rows that are here. Both are fully overwritten.
+#[expect(clippy::too_many_arguments, reason = "one argument per array of the formula")]
+pub fn batch_norm_gradient_sums<E: Element>(
+    isa: Isa,
+    norm: &BatchNorm,
+    x: &[E],
+    parameters: ChannelParameters,
+    mask: Mask<E>,
+    dy: &[E],
+    dgamma: &mut [f32],
+    dbeta: &mut [f32],
+) {
+    let (gate, y) = Gate::new(norm, x, parameters, mask);
+    let rows = [("x", x.len()), ("y", y.len()), ("dy", dy.len())];
+    parameters.check(norm, &rows);
+    check(norm.channels, &rows, &[("dgamma", dgamma.len()), ("dbeta", dbeta.len())]);
+    let inverse = parameters.inverse_deviation(norm.epsilon);
+    sum_gradients(isa, &gate, (x, y, dy), parameters.mean, &inverse, dgamma, dbeta);
+}
+
+/// `dx = γ / √(variance + ε) · (g − Σg / n − x̂ · Σ(g·x̂) / n)` and `dresidual = g`, with `g` and `x̂` as in
+/// [`batch_norm_gradient_sums`] and the sums over all `n` rows that mean and variance are of. Both are fully overwritten.
+#[expect(clippy::too_many_arguments, reason = "one argument per array of the formula")]
+pub fn batch_norm_input_gradient<E: Element>(
+    isa: Isa,
+    norm: &BatchNorm,
+    x: &[E],
+    parameters: ChannelParameters,
+    mask: Mask<E>,
+    dy: &[E],
+    sums: GradientSums,
+    dx: &mut [E],
     mut dresidual: Option<&mut [E]>,
 ) {
     let dresidual_len = dresidual.as_ref().map_or(x.len(), |dresidual| dresidual.len());
-    let y = match mask {
-        Mask::Output(y) if norm.relu => y,
-        _ => x,
-    };
+    let (gate, y) = Gate::new(norm, x, parameters, mask);
     let rows = [("x", x.len()), ("y", y.len()), ("dy", dy.len()), ("dx", dx.len()), ("dresidual", dresidual_len)];
     parameters.check(norm, &rows);
-    check(norm.channels, &rows, &[("dgamma", dgamma.len()), ("dbeta", dbeta.len())]);
-    let gate = match (norm.relu, mask) {
-        (false, _) => Gate::Open,
-        (true, Mask::Recompute) => Gate::Recompute(Affine::new(norm, parameters)),
-        (true, Mask::Output(_)) => Gate::Output,
-    };
+    check(norm.channels, &rows, &[("sums.gamma", sums.gamma.len()), ("sums.beta", sums.beta.len())]);
     let inverse = parameters.inverse_deviation(norm.epsilon);
-    sum_gradients(isa, &gate, (x, y, dy), parameters.mean, &inverse, dgamma, dbeta);
-
-    let count = (x.len() / norm.channels) as f32;
+    let count = sums.rows as f32;
     let terms = InputGradient {
         mean: parameters.mean,
         scale: &parameters.scale(norm.epsilon),
-        shift: &dbeta.iter().map(|dbeta| dbeta / count).collect::<Vec<_>>(),
-        slope: &inverse.iter().zip(&*dgamma).map(|(inverse, dgamma)| inverse * (dgamma / count)).collect::<Vec<_>>(),
+        shift: &sums.beta.iter().map(|beta| beta / count).collect::<Vec<_>>(),
+        slope: &inverse.iter().zip(sums.gamma).map(|(inverse, gamma)| inverse * (gamma / count)).collect::<Vec<_>>(),
     };
     let chunk_len = chunk_len(norm.channels);
     let mut residuals: Vec<Option<&mut [E]>> = match &mut dresidual {
@@ -236,6 +275,22 @@ enum Gate<'a> {
     Open,
     Recompute(Affine<'a>),
     Output,
+}
+
+impl<'a> Gate<'a> {
+    /// And the forward pass's output, or `x` where it is not read.
+    fn new<'b, E>(
+        norm: &BatchNorm,
+        x: &'b [E],
+        parameters: ChannelParameters<'a>,
+        mask: Mask<'b, E>,
+    ) -> (Self, &'b [E]) {
+        match (norm.relu, mask) {
+            (false, _) => (Self::Open, x),
+            (true, Mask::Recompute) => (Self::Recompute(Affine::new(norm, parameters)), x),
+            (true, Mask::Output(y)) => (Self::Output, y),
+        }
+    }
 }
 
 /// `max(value, 0)` that keeps NaN, so that a diverged run shows.

@@ -29,7 +29,8 @@ mod transpose;
 mod vector;
 
 pub use batch_norm::{
-    BatchNorm, ChannelParameters, Mask, batch_moments, batch_norm_apply, batch_norm_apply_in_place, batch_norm_gradient,
+    BatchNorm, ChannelParameters, GradientSums, Mask, batch_moments, batch_norm_apply, batch_norm_apply_in_place,
+    batch_norm_gradient, batch_norm_gradient_sums, batch_norm_input_gradient,
 };
 pub use buffer::arbitrary;
 pub use conv::{
