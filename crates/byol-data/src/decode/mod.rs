@@ -91,7 +91,7 @@ pub fn decode(bytes: &[u8], config: &DataConfig, spare: Option<Samples>) -> Resu
 }
 
 /// What is wrong with a picture that can be used all the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Flaw {
     /// All data is there, but not the mark at the end of the file.
     EndMissing,

@@ -70,6 +70,32 @@ pub fn inspect(
     threads: usize,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Inspection, DataError> {
+    Ok(summarise(look(dataset, places, threads, progress)?))
+}
+
+/// What [`inspect`] takes down of a part of the pictures, as bytes: for processes that share the work.
+///
+/// # Errors
+/// Those of [`inspect`].
+pub fn inspect_part(
+    dataset: &Dataset,
+    places: &[u32],
+    threads: usize,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<Vec<u8>, DataError> {
+    let found = look(dataset, places, threads, progress)?;
+    Ok(postcard::to_allocvec(&found).expect("plain fields have a form"))
+}
+
+/// A place, and what is there.
+type Seen = (u32, Result<Picture, BadImage>);
+
+fn look(
+    dataset: &Dataset,
+    places: &[u32],
+    threads: usize,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<Vec<Seen>, DataError> {
     let mut scratches: Vec<(LoadMemory, Scratch)> = one_per_thread(threads);
     let found = Mutex::new(Vec::with_capacity(places.len()));
     let done = AtomicUsize::new(0);
@@ -92,10 +118,20 @@ pub fn inspect(
     }
     let mut found = found.into_inner().expect("no thread panics while it pushes");
     found.sort_by_key(|&(place, _)| place);
-    Ok(summarise(found))
+    Ok(found)
 }
 
 impl Inspection {
+    /// Of all parts that [`inspect_part`] took down, which follow each other.
+    ///
+    /// # Panics
+    /// When the bytes are not from there.
+    pub fn of_parts(parts: &[Vec<u8>]) -> Self {
+        let found =
+            |part: &Vec<u8>| -> Vec<Seen> { postcard::from_bytes(part).expect("what another process took down") };
+        summarise(parts.iter().flat_map(found).collect())
+    }
+
     /// Pictures of `other` (a test part) that this one (the training part) holds as well.
     pub fn overlap(&self, other: &Self) -> Overlap {
         duplicates::overlap(&self.prints, &other.prints)
@@ -114,7 +150,7 @@ impl Inspection {
     }
 }
 
-fn summarise(found: Vec<(u32, Result<Picture, BadImage>)>) -> Inspection {
+fn summarise(found: Vec<Seen>) -> Inspection {
     let mut inspection = Inspection::default();
     let mut sums: Vec<(f64, f64)> = Vec::new();
     let mut good = 0.0;

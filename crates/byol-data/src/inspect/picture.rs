@@ -2,6 +2,8 @@
 
 use std::hash::Hasher;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Unread;
 use crate::views::{EvaluationConfig, EvaluationResize, Semantics, ViewScratch};
 use crate::{Dataset, Flaw, Image, LoadMemory, Samples};
@@ -14,6 +16,7 @@ pub(super) const THUMBNAIL_PX: usize = 9;
 /// A thumbnail, `[9, 9, channels]`, 8 bits.
 pub(super) type Thumbnail = Vec<u8>;
 
+#[derive(Serialize, Deserialize)]
 pub(super) struct Picture {
     pub kind: String,
     pub width_px: u32,

@@ -10,7 +10,7 @@ const SLIVER: f64 = 0.25;
 const BEYOND: f64 = 0.005;
 
 /// Sample values that pictures of one depth use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Used {
     /// 8 or 16.
     pub bits: u8,
