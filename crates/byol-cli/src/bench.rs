@@ -8,11 +8,13 @@ use byol_data::views::{Views, ViewsConfig, blur_taps};
 use byol_data::{DataConfig, DataError, Dataset, throughput};
 use byol_eval::waiting;
 use byol_nn::Result;
+use byol_nn::dist::{Alone, Ranks, agree};
 use byol_nn::model::Arch;
 use byol_nn::ops::{Device, Precision};
 
 use crate::data::{DataArguments, tell_notes};
 use crate::device::Compute;
+use crate::ranks::by_the_first;
 use crate::screen::{paragraph, row, say, state};
 use crate::{Ending, show};
 
@@ -89,19 +91,25 @@ pub struct Arguments {
     compute: Compute,
 }
 
-pub fn run(bench: Bench) -> Result<Ending> {
+pub fn run(bench: Bench, ranks: &Ranks) -> Result<Ending> {
     match bench {
         Bench::Step(StepArguments { arguments, heads }) => {
-            time(&arguments, |workload, device| step(workload, heads, device))
+            time(&arguments, ranks, |workload, device| step(workload, heads, device, ranks))
         }
-        Bench::Embed(arguments) => time(&arguments, embed),
-        Bench::Peak(arguments) => peak(&arguments),
-        Bench::Input(arguments) => input(&arguments),
+        Bench::Embed(arguments) => by_the_first(ranks, || {
+            time(&arguments, &(Arc::new(Alone) as Ranks), |workload, device| Ok(embed(workload, device)))
+        }),
+        Bench::Peak(arguments) => by_the_first(ranks, || peak(&arguments)),
+        Bench::Input(arguments) => by_the_first(ranks, || input(&arguments)),
     }
 }
 
-fn time(arguments: &Arguments, bench: impl FnOnce(&Workload, &Device) -> BenchReport) -> Result<Ending> {
-    let device = arguments.compute.open()?;
+fn time(
+    arguments: &Arguments,
+    ranks: &Ranks,
+    bench: impl FnOnce(&Workload, &Device) -> Result<BenchReport>,
+) -> Result<Ending> {
+    let device = agree(&**ranks, arguments.compute.open_on(&**ranks))?;
     let workload = Workload {
         arch: arguments.arch,
         size_px: usize::from(arguments.size),
@@ -109,8 +117,8 @@ fn time(arguments: &Arguments, bench: impl FnOnce(&Workload, &Device) -> BenchRe
         precision: arguments.precision.unwrap_or_else(Precision::of_this_machine),
         iterations: usize::from(arguments.iterations),
     };
-    workload.validate()?;
-    let report = waiting("timing", || bench(&workload, &device));
+    agree(&**ranks, workload.validate())?;
+    let report = waiting("timing", || bench(&workload, &device))?;
     tell(&report);
     if arguments.json {
         show::json(&serde_json::json!(report));
@@ -190,7 +198,10 @@ fn peak(arguments: &PeakArguments) -> Result<Ending> {
 fn tell(report: &BenchReport) {
     let BenchReport { arch, size_px, batch_size, precision, isa, threads, .. } = report;
     let heads = report.heads.map_or(String::new(), |heads| format!(", heads {heads}"));
-    paragraph(&format!("{arch}, {size_px} px, batch {batch_size}{heads}, {precision} on {isa}, {threads} threads"));
+    let ranks = if report.ranks > 1 { format!("{} ranks of ", report.ranks) } else { String::new() };
+    paragraph(&format!(
+        "{arch}, {size_px} px, batch {batch_size}{heads}, {precision} on {isa}, {ranks}{threads} threads"
+    ));
     let memory = report.peak_rss_bytes.map_or("unknown".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
     row("speed", &format!("{:.1} images/s", report.images_per_second));
     row("repetition", &format!("{:.3} s (median)", report.seconds_median));

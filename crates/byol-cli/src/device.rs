@@ -4,6 +4,7 @@ use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 
 use byol_kernels::Isa;
+use byol_nn::dist::{Alone, Communicator};
 use byol_nn::ops::{Card, Device, cards};
 use byol_nn::{Error, Result};
 
@@ -16,7 +17,7 @@ pub struct Compute {
     /// Device to compute on: cpu, gpu (the first card there is), or a card that `byol devices` lists, like cuda:0
     #[arg(long, default_value = "cpu")]
     pub device: String,
-    /// CPU threads that compute [default: one per core]
+    /// CPU threads that compute [default: one per core, shared by the ranks of a machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// Instruction set of the CPU kernels: portable, avx2, avx512, avx512bf16 or amx [default: the fastest there is]
@@ -27,23 +28,32 @@ pub struct Compute {
 impl Compute {
     /// Threads that compute.
     pub fn thread_count(&self) -> usize {
-        let all = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.threads.map_or_else(all, usize::from)
+        self.threads_of(&Alone)
+    }
+
+    /// Threads of each of these ranks: those of a machine share its cores.
+    pub fn threads_of(&self, ranks: &dyn Communicator) -> usize {
+        self.threads.map_or_else(|| (cores() / ranks.local_ranks()).max(1), usize::from)
     }
 
     /// Opens the device and sets the number of threads.
     pub fn open(&self) -> Result<Device> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        if self.thread_count() > 2 * cores {
+        self.open_on(&Alone)
+    }
+
+    /// The same for a process that computes with others.
+    pub fn open_on(&self, ranks: &dyn Communicator) -> Result<Device> {
+        let (threads, cores) = (self.threads_of(ranks), cores());
+        if threads * ranks.local_ranks() > 2 * cores {
             say!(
                 "note: {} threads on {cores} cores wait for each other; without --threads there is one per core",
-                self.thread_count()
+                threads * ranks.local_ranks()
             );
         }
-        byol_nn::ops::set_compute_threads(self.thread_count()).map_err(|expected| Error::Flag {
+        byol_nn::ops::set_compute_threads(threads, !ranks.is_alone()).map_err(|expected| Error::Flag {
             flag: "--threads",
             expected,
-            got: self.thread_count().to_string(),
+            got: threads.to_string(),
         })?;
         if let Some(isa) = self.isa {
             byol_nn::ops::choose_isa(isa).map_err(|expected| Error::Flag {
@@ -52,12 +62,18 @@ impl Compute {
                 got: isa.to_string(),
             })?;
         }
-        byol_nn::ops::open_device(&self.device).map_err(|expected| Error::Flag {
-            flag: "--device",
-            expected,
-            got: self.device.clone(),
-        })
+        let refused = |expected: String| Error::Flag { flag: "--device", expected, got: self.device.clone() };
+        if !ranks.is_alone() && self.device != "cpu" {
+            return Err(refused(
+                "cpu: several ranks compute on processors only so far, one rank on any card".to_owned(),
+            ));
+        }
+        byol_nn::ops::open_device(&self.device).map_err(refused)
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// What is listed, and how.

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use byol::Preset;
 use byol::doctor::{Diagnosis, DoctorOptions, LabelConflict, SimilarPair, examine};
 use byol::recipe::RecipeRequest;
 use byol_nn::Result;
+use byol_nn::dist::{Communicator, agree, wait_for_first};
 
 use crate::device::Compute;
 use crate::recipe::RecipeArguments;
@@ -32,16 +34,23 @@ pub struct Arguments {
     compute: Compute,
 }
 
-pub fn run(arguments: Arguments) -> Result<Ending> {
-    let device = arguments.compute.open()?;
+pub fn run(arguments: Arguments, ranks: &dyn Communicator) -> Result<Ending> {
+    let device = agree(ranks, arguments.compute.open_on(ranks))?;
     let data = arguments.recipe.data.roots();
-    let recipe = RecipeRequest::from(arguments.recipe).open(&device)?;
+    let mut request = RecipeRequest { ranks: ranks.ranks(), ..arguments.recipe.into() };
+    if !ranks.is_first() {
+        // The first one says which recipe it is, for which it may time the machine; the pictures are the same for all.
+        (request.preset, request.minutes) = (request.preset.or(Some(Preset::Cifar10)), None);
+    }
+    let opened = request.open(&device);
+    wait_for_first(ranks)?;
+    let recipe = agree(ranks, opened)?;
     let options = DoctorOptions {
         sample: arguments.sample.map(|sample| sample as usize),
         estimate: !arguments.no_estimate,
         threads: arguments.compute.threads.map_or(0, usize::from),
     };
-    let diagnosis = examine(&recipe, options, &device)?;
+    let diagnosis = examine(&recipe, options, &device, ranks)?;
     print(&diagnosis, &data);
     if arguments.json {
         show::json(&diagnosis);

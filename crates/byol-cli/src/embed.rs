@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use byol::export::{check_free, write_embeddings};
 use byol_data::Dataset;
-use byol_eval::{extract, waiting};
+use byol_eval::{extract_on_ranks, waiting};
 use byol_nn::Result;
+use byol_nn::dist::{Communicator, agree};
+use byol_nn::encoder::Encoder;
+use byol_nn::ops::Device;
 
 use crate::data::{DataArguments, tell_notes};
 use crate::device::Compute;
@@ -38,17 +41,19 @@ pub struct Arguments {
     compute: Compute,
 }
 
-pub fn run(arguments: &Arguments) -> Result<Ending> {
+/// Several ranks share the pictures; the first writes the file.
+pub fn run(arguments: &Arguments, ranks: &dyn Communicator) -> Result<Ending> {
     let roots = arguments.data.roots();
-    check_free(&arguments.out, &roots)?;
-    let device = arguments.compute.open()?;
-    let mut encoder = arguments.network.open(&arguments.encoder, &device)?;
-    let limits = arguments.limits.of(&arguments.encoder, &encoder.info, &arguments.data)?;
-    let dataset = waiting("opening the data", || Dataset::open_all(&roots, arguments.split.as_deref(), &limits))?;
-    let dataset = Arc::new(dataset);
+    let is_free = if ranks.is_first() { check_free(&arguments.out, &roots) } else { Ok(()) };
+    agree(ranks, is_free)?;
+    let device = agree(ranks, arguments.compute.open_on(ranks))?;
+    let (mut encoder, dataset) = agree(ranks, open(arguments, &device))?;
     say!("{}", dataset.description());
     tell_notes([&*dataset]);
-    let features = extract(&mut encoder, &dataset, 0, &device)?;
+    let features = extract_on_ranks(&mut encoder, &dataset, 0, &device, ranks)?;
+    if !ranks.is_first() {
+        return Ok(Ending::Done);
+    }
     let files = write_embeddings(&features, &dataset, &arguments.out)?;
     for bad in &features.bad {
         say!("left out {}: {}", bad.name, bad.reason);
@@ -65,4 +70,12 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
         }));
     }
     Ok(Ending::Done)
+}
+
+fn open(arguments: &Arguments, device: &Device) -> Result<(Encoder, Arc<Dataset>)> {
+    let encoder = arguments.network.open(&arguments.encoder, device)?;
+    let limits = arguments.limits.of(&arguments.encoder, &encoder.info, &arguments.data)?;
+    let (roots, split) = (arguments.data.roots(), arguments.split.as_deref());
+    let dataset = waiting("opening the data", || Dataset::open_all(&roots, split, &limits))?;
+    Ok((encoder, Arc::new(dataset)))
 }

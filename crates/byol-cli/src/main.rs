@@ -19,6 +19,7 @@ mod network;
 mod predict;
 mod pretrain;
 mod preview;
+mod ranks;
 mod recipe;
 mod report;
 mod screen;
@@ -29,8 +30,10 @@ mod version;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use crate::ranks::by_the_first;
 use crate::screen::state;
 use byol_data::DataError;
+use byol_nn::dist::Ranks;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// A training step asks for the same large blocks every time.
@@ -115,38 +118,49 @@ fn main() -> ExitCode {
     if quiet {
         screen::be_quiet();
     }
-    match device::failing_as_error(|| carry_out(asked)) {
+    let session = match ranks::join() {
+        Ok(session) => session,
+        Err(error) => return failed(&error),
+    };
+    match device::failing_as_error(|| carry_out(asked, &session.ranks)) {
         Ok(Ending::Done) => ExitCode::SUCCESS,
         Ok(Ending::BarMissed) => ExitCode::from(1),
         Ok(Ending::Interrupted) => ExitCode::from(130),
         Err(error) => {
-            list_bad_images(&error);
-            screen::paragraph(&format!("error: {error}"));
+            ranks::end_all_after(&error, &*session.ranks, || failed(&error));
             ExitCode::from(2)
         }
     }
 }
 
-fn carry_out(command: Command) -> byol_nn::Result<Ending> {
+/// Says what stopped the command.
+fn failed(error: &byol_nn::Error) -> ExitCode {
+    list_bad_images(error);
+    screen::paragraph(&format!("error: {error}"));
+    ExitCode::from(2)
+}
+
+fn carry_out(command: Command, ranks: &Ranks) -> byol_nn::Result<Ending> {
     match command {
-        Command::Demo(arguments) => demo::run(&arguments),
-        Command::Doctor(arguments) => doctor::run(arguments),
-        Command::Preview(arguments) => preview::run(arguments),
-        Command::Pretrain(arguments) => pretrain::run(arguments),
-        Command::Resume(arguments) => pretrain::resume(&arguments),
-        Command::Eval(arguments) => eval::run(arguments),
-        Command::Embed(arguments) => embed::run(&arguments),
-        Command::Predict(arguments) => predict::run(&arguments),
-        Command::Report(arguments) => report::run(arguments),
-        Command::Bench(bench) => bench::run(bench),
-        Command::Devices(arguments) => device::list(&arguments),
-        Command::Completions(arguments) => shell::completions(self::command(), &arguments),
-        Command::Man(arguments) => shell::man(self::command(), &arguments),
+        Command::Pretrain(arguments) => pretrain::run(arguments, ranks),
+        Command::Resume(arguments) => pretrain::resume(&arguments, ranks),
+        Command::Bench(bench) => bench::run(bench, ranks),
+        Command::Doctor(arguments) => doctor::run(arguments, &**ranks),
+        Command::Embed(arguments) => embed::run(&arguments, &**ranks),
+        Command::Demo(arguments) => by_the_first(ranks, || demo::run(&arguments)),
+        Command::Preview(arguments) => by_the_first(ranks, || preview::run(arguments)),
+        Command::Eval(arguments) => by_the_first(ranks, || eval::run(arguments)),
+        Command::Predict(arguments) => by_the_first(ranks, || predict::run(&arguments)),
+        Command::Report(arguments) => by_the_first(ranks, || report::run(arguments)),
+        Command::Devices(arguments) => by_the_first(ranks, || device::list(&arguments)),
+        Command::Completions(arguments) => by_the_first(ranks, || shell::completions(self::command(), &arguments)),
+        Command::Man(arguments) => by_the_first(ranks, || shell::man(self::command(), &arguments)),
     }
 }
 
 /// The message names the first few; whoever must repair them needs all.
 fn list_bad_images(error: &byol_nn::Error) {
+    let error = if let byol_nn::Error::OnRank { source, .. } = error { source } else { error };
     if let byol_nn::Error::Data(DataError::TooManyBad { bad, .. }) = error {
         for image in bad {
             state!("cannot use {}: {}", image.name, image.reason);

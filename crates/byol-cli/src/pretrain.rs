@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use byol::config::Config;
+use byol::config::{Config, SyncBatchNorm};
 use byol::fit::Choice;
-use byol::pretrain::{GoingOn, PreparedRun, PretrainRequest};
+use byol::pretrain::{GoingOn, JoinedRun, PreparedRun, PretrainRequest, check_ranks};
 use byol::recipe::{Recipe, RecipeRequest, Shorter};
-use byol::train::{Outcome, TrainReport, last_checkpoint_step, train};
+use byol::train::{Outcome, Requests, TrainReport, last_checkpoint_step, train_on_ranks};
 use byol::{ViewsPreset, WarmStart};
+use byol_nn::dist::{Communicator, Ranks, agree, from_first, part_of};
 use byol_nn::ops::Device;
 use byol_nn::{Error, Result};
 
@@ -58,42 +59,97 @@ pub struct ResumeArguments {
     compute: Compute,
 }
 
-pub fn run(arguments: PretrainArguments) -> Result<Ending> {
+pub fn run(arguments: PretrainArguments, ranks: &Ranks) -> Result<Ending> {
     let PretrainArguments { recipe, out, dry_run, json, compute } = arguments;
-    let device = compute.open()?;
-    let request = PretrainRequest { recipe: recipe.into(), out, device: compute.device };
-    let requests = interrupt::install()?;
-    let recipe = request.open(&device)?;
-    if requests.stop.load(Ordering::Relaxed) {
-        return Ok(stopped_before_the_run());
-    }
-    introduce_recipe(&recipe);
-    if dry_run {
-        return dry_run_of(&recipe, &device, json);
-    }
-    if recipe.images_per_second.is_some() || !recipe.is_asked_for {
-        announce_length(&recipe, &request.recipe, &device)?;
-    }
-    if requests.stop.load(Ordering::Relaxed) {
-        return Ok(stopped_before_the_run());
-    }
-    let prepared = request.create(recipe, &device)?;
-    introduce_run(&prepared);
-    let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), &device, requests)
-        .inspect_err(|error| prepared.clean_up_after(error))
-        .inspect_err(|error| say_what_is_saved(&prepared, error))?;
-    conclude(&prepared, &report, json)
+    let device = agree(&**ranks, compute.open_on(&**ranks))?;
+    let requests = agree(&**ranks, interrupt::install())?;
+    let recipe = RecipeRequest { ranks: ranks.ranks(), ..recipe.into() };
+    let request = PretrainRequest { recipe, out, device: compute.device };
+    let prepare = || prepare(&request, dry_run, json, &device, requests, ranks);
+    train_prepared(prepare, json, &device, requests, ranks)
 }
 
-pub fn resume(arguments: &ResumeArguments) -> Result<Ending> {
-    let device = arguments.compute.open()?;
-    let requests = interrupt::install()?;
+/// A run, or how the command ends without one.
+type Prepared = std::result::Result<PreparedRun, Ending>;
+
+/// Rank 0 prepares a run, the others join it, and all train it. What stops them is said by whoever met it.
+fn train_prepared(
+    prepare: impl FnOnce() -> Result<Prepared>,
+    json: bool,
+    device: &Device,
+    requests: &Requests,
+    ranks: &Ranks,
+) -> Result<Ending> {
+    let mut prepared = None;
+    let invitation = from_first(&**ranks, || {
+        let made = prepare()?;
+        let invitation = made.as_ref().map_or(Ok(Vec::new()), PreparedRun::invitation);
+        prepared = Some(made);
+        invitation
+    })?;
+    let prepared = match prepared {
+        Some(Ok(prepared)) => prepared,
+        Some(Err(ending)) => return Ok(ending),
+        None if invitation.is_empty() => return Ok(Ending::Done),
+        None => {
+            let JoinedRun { config, dataset } = agree(&**ranks, JoinedRun::open(&invitation))?;
+            train_on_ranks(None, &config, dataset, device, requests, ranks)?;
+            return Ok(Ending::Done);
+        }
+    };
+    let report = agree(&**ranks, Ok(()))
+        .and_then(|()| {
+            let PreparedRun { folder, config, dataset, .. } = &prepared;
+            train_on_ranks(Some(folder), config, dataset.clone(), device, requests, ranks)
+        })
+        .inspect_err(|error| prepared.clean_up_after(error))
+        .inspect_err(|error| say_what_is_saved(&prepared, error))?;
+    conclude(&prepared, &report.expect("rank 0 reports"), json)
+}
+
+fn prepare(
+    request: &PretrainRequest,
+    dry_run: bool,
+    json: bool,
+    device: &Device,
+    requests: &Requests,
+    ranks: &Ranks,
+) -> Result<Prepared> {
+    let recipe = request.open(device)?;
+    check_ranks(&recipe.config, &**ranks)?;
+    if requests.stop.load(Ordering::Relaxed) {
+        return Ok(Err(stopped_before_the_run()));
+    }
+    introduce_recipe(&recipe);
+    introduce_ranks(&recipe.config, &**ranks);
+    if dry_run {
+        return dry_run_of(&recipe, device, json, &**ranks).map(Err);
+    }
+    if recipe.images_per_second.is_some() || !recipe.is_asked_for {
+        announce_length(&recipe, &request.recipe, device)?;
+    }
+    if requests.stop.load(Ordering::Relaxed) {
+        return Ok(Err(stopped_before_the_run()));
+    }
+    let prepared = request.create(recipe, device)?;
+    introduce_run(&prepared);
+    Ok(Ok(prepared))
+}
+
+pub fn resume(arguments: &ResumeArguments, ranks: &Ranks) -> Result<Ending> {
+    let device = agree(&**ranks, arguments.compute.open_on(&**ranks))?;
+    let requests = agree(&**ranks, interrupt::install())?;
+    train_prepared(|| reopen(arguments, ranks).map(Ok), arguments.json, &device, requests, ranks)
+}
+
+fn reopen(arguments: &ResumeArguments, ranks: &Ranks) -> Result<PreparedRun> {
     let going_on = GoingOn {
         epochs: arguments.epochs,
         data: arguments.data.clone(),
         accepts_changed_data: arguments.changed_data,
     };
     let (mut prepared, changes) = PreparedRun::reopen(&arguments.run, &going_on)?;
+    check_ranks(&prepared.config, &**ranks)?;
     if let Some(threads) = arguments.loader_threads {
         prepared.config.train.loader_threads = usize::from(threads);
     }
@@ -101,12 +157,34 @@ pub fn resume(arguments: &ResumeArguments) -> Result<Ending> {
         row("data", &prepared.dataset.description());
         tell_notes([&*prepared.dataset]);
         introduce(&prepared.config, prepared.dataset.len());
+        introduce_ranks(&prepared.config, &**ranks);
         changes.iter().for_each(|change| row("changed", change));
     }
     introduce_run(&prepared);
-    let report = train(&prepared.folder, &prepared.config, prepared.dataset.clone(), &device, requests)
-        .inspect_err(|error| say_what_is_saved(&prepared, error))?;
-    conclude(&prepared, &report, arguments.json)
+    Ok(prepared)
+}
+
+/// Nothing where one process trains alone.
+fn introduce_ranks(config: &Config, ranks: &dyn Communicator) {
+    if ranks.is_alone() || !talks() {
+        return;
+    }
+    let (most, threads) = (part_of(config.micro_batch_size(), 0, ranks.ranks()).len(), byol_nn::ops::compute_threads());
+    let statistics = match config.train.sync_batch_norm {
+        SyncBatchNorm::Whether(true) => "batch statistics over all of them".to_owned(),
+        SyncBatchNorm::Whether(false) | SyncBatchNorm::Groups(1) => {
+            "batch statistics of each one's own pictures, another method than with one process".to_owned()
+        }
+        SyncBatchNorm::Groups(size) => format!("batch statistics over groups of {size}"),
+    };
+    row(
+        "ranks",
+        &format!(
+            "{} processes, {} of them on this machine, each with up to {most} pictures of a pass and {threads} thread(s); {statistics}",
+            ranks.ranks(),
+            ranks.local_ranks()
+        ),
+    );
 }
 
 /// After Ctrl-C while the machine was timed.
@@ -182,9 +260,9 @@ fn announce_length(recipe: &Recipe, request: &RecipeRequest, device: &Device) ->
     Ok(())
 }
 
-fn dry_run_of(recipe: &Recipe, device: &Device, json: bool) -> Result<Ending> {
+fn dry_run_of(recipe: &Recipe, device: &Device, json: bool, ranks: &dyn Communicator) -> Result<Ending> {
     let Recipe { dataset, config, preset, reason, choices, adapted, .. } = recipe;
-    let measured = byol::cost::measure(dataset, config, config.train.loader_threads, device)?;
+    let measured = byol::cost::measure(dataset, config, config.train.loader_threads, device)?.by(ranks.ranks());
     if talks() {
         cost::print(&measured);
     }

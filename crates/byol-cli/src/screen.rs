@@ -25,12 +25,33 @@ pub fn talks() -> bool {
     !QUIET.load(Ordering::Relaxed)
 }
 
+/// Of several ranks the first one speaks; the others only say what stops them.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// From here on nothing at all: another rank says it.
+pub fn be_silent() {
+    be_quiet();
+    SILENT.store(true, Ordering::Relaxed);
+}
+
+/// Whether anything is said here.
+pub fn speaks() -> bool {
+    !SILENT.load(Ordering::Relaxed)
+}
+
+/// Ends [`be_silent`]: this rank has an error of its own.
+pub fn speak() {
+    SILENT.store(false, Ordering::Relaxed);
+}
+
 /// A line on stderr. Where that is a full disk, or its reader went away, the line is lost and the work goes on:
 /// `eprintln!` would panic.
 macro_rules! state {
     ($($words:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($words)*);
+        if crate::screen::speaks() {
+            let _ = writeln!(std::io::stderr(), $($words)*);
+        }
     }};
 }
 pub(crate) use state;

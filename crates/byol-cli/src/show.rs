@@ -5,7 +5,7 @@ use std::io::Write;
 use byol_eval::{Column, Statistic};
 use serde::Serialize;
 
-use crate::screen::state;
+use crate::screen::{self, state};
 
 /// The one JSON object of `--json`.
 pub fn json(value: &impl Serialize) {
@@ -15,6 +15,9 @@ pub fn json(value: &impl Serialize) {
 /// Writes `text` to stdout. Where that cannot be (a full disk, a reader that went away) it is said on stderr, and the exit
 /// code stays that of the work, which is done and kept.
 pub fn on_stdout(text: &str) {
+    if !screen::speaks() {
+        return;
+    }
     let mut stdout = std::io::stdout();
     if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         state!("standard output cannot be written, so what belongs there is lost: {error}");

@@ -206,3 +206,22 @@ fn a_part_whose_folder_is_no_class_is_refused_and_all_parts_can_be_taken() {
     let same = byol(at, &format!("eval knn {encoder} other --split valid --test-split valid"));
     assert!(said(&same).contains("both the part `valid`"), "{}", said(&same));
 }
+
+/// Else each process would train the same run.
+#[test]
+#[cfg(not(feature = "mpi"))]
+fn a_launcher_of_several_processes_is_refused_by_a_build_that_knows_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    let run = "pretrain data --out run --set schedule.epochs=1 TINY";
+    for variable in ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"] {
+        let output = command(at, run).env(variable, "4").output().unwrap();
+        let words = said(&output);
+        assert!(output.status.code() == Some(2) && words.contains("started 4 processes"), "{words}");
+        assert!(words.contains("--features mpi") && !at.join("run").exists(), "{words}");
+    }
+    // One is no trouble.
+    let one = command(at, run).env("OMPI_COMM_WORLD_SIZE", "1").output().unwrap();
+    assert_eq!((one.status.code().map(|code| code < 2), steps(&at.join("run"))), (Some(true), 3));
+}

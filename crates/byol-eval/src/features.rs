@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use byol_data::{BadImage, Dataset, EvaluationLoader};
+use byol_nn::dist::{Communicator, agree, gathered, part_of};
 use byol_nn::encoder::{Encoder, EncoderInfo};
 use byol_nn::weights::to_vec;
 use byol_nn::{Error, Result};
@@ -30,6 +31,27 @@ pub struct Features {
 }
 
 impl Features {
+    /// Of no picture.
+    pub fn none(size: usize) -> Self {
+        Self { values: vec![], size, images: vec![], labels: vec![], bad: vec![] }
+    }
+
+    /// Those that all ranks have made of pictures of `dataset`, in the order of ranks.
+    ///
+    /// # Errors
+    /// The ranks cannot talk to each other.
+    pub fn of_all(self, dataset: &Dataset, ranks: &dyn Communicator) -> Result<Self> {
+        if ranks.is_alone() {
+            return Ok(self);
+        }
+        let values = gathered(ranks, &self.values)?.concat();
+        let images: Vec<u32> = gathered(ranks, &self.images)?.concat();
+        let labels = images.iter().map(|&image| dataset.label(image as usize)).collect();
+        let bad = ranks.gather(&serde_json::to_vec(&self.bad).expect("plain fields have a JSON form"))?;
+        let bad = bad.iter().flat_map(|bad| serde_json::from_slice::<Vec<BadImage>>(bad).expect("what a rank wrote"));
+        Ok(Self { values, size: self.size, images, labels, bad: bad.collect() })
+    }
+
     /// Number of pictures.
     pub fn len(&self) -> usize {
         self.images.len()
@@ -94,6 +116,33 @@ pub fn extract(encoder: &mut Encoder, dataset: &Arc<Dataset>, threads: usize, de
     extract_watched(encoder, dataset, threads, device, &mut Countdown::silent())
 }
 
+/// As [`extract`], by several ranks: each passes a stretch of the pictures, and all of them get all representations.
+///
+/// # Errors
+/// As [`extract`], and when the ranks cannot talk to each other.
+pub fn extract_on_ranks(
+    encoder: &mut Encoder,
+    dataset: &Arc<Dataset>,
+    threads: usize,
+    device: &Device,
+    ranks: &dyn Communicator,
+) -> Result<Features> {
+    if ranks.is_alone() {
+        return extract(encoder, dataset, threads, device);
+    }
+    let part = part_of(dataset.len(), ranks.rank(), ranks.ranks());
+    let places: Vec<u32> = part.clone().map(|place| place as u32).collect();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if threads == 0 { (cores / ranks.local_ranks()).max(1) } else { threads };
+    let own = match places.is_empty() {
+        true => Ok(Features::none(encoder.info.representation_size)),
+        false => extract(encoder, &Arc::new(dataset.subset(&places)), threads, device),
+    };
+    let mut own = agree(ranks, own)?;
+    own.images.iter_mut().for_each(|image| *image += part.start as u32);
+    own.of_all(dataset, ranks)
+}
+
 /// As [`extract`]; `countdown` goes down by every picture.
 ///
 /// # Errors
@@ -122,7 +171,7 @@ pub(super) fn extract_by(
     countdown: &mut Countdown,
 ) -> Result<Features> {
     let (side, channels) = (info.preprocessing.size_px, info.channels());
-    let mut features = Features { values: Vec::new(), size, images: vec![], labels: vec![], bad: vec![] };
+    let mut features = Features::none(size);
     let loader = EvaluationLoader::start(dataset.clone(), info.preprocessing.clone(), BATCH_SIZE, threads);
     let meter = countdown.is_silent().then(|| Meter::start("representations", dataset.len() as u64));
     for batch in loader {

@@ -44,7 +44,7 @@ mod truth;
 
 pub use cache::{CacheUse, Extracted, entry_name, extract_cached, extract_cached_watched, fingerprint};
 pub use edge::{Edge, End};
-pub use features::{Features, extract, extract_watched};
+pub use features::{Features, extract, extract_on_ranks, extract_watched};
 pub use held_out::HeldOut;
 pub use kept::KeptOutcomes;
 pub use lines::{screen_columns, wrapped};

@@ -101,9 +101,9 @@ impl Classifier {
             let progress = step as f64 / setting.steps as f64;
             let learning_rate = setting.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
             let pass = start.info.batch_norm_updates + step + 1;
-            let mode = BatchNormMode::Batch { running_weight: running_weight(fixed.batch_norm_decay, pass) };
+            let mode = BatchNormMode::batch(running_weight(fixed.batch_norm_decay, pass));
             let logits =
-                network.forward(images(&batch, &start.info, device), mode, possible_precision(start.info.precision));
+                network.forward(images(&batch, &start.info, device), &mode, possible_precision(start.info.precision));
             let loss = loss(logits, &truth.of(dataset, &batch.images)?, device);
             let mut gradients = NamedGradients::new();
             add_gradients(&network, &mut loss.backward(), 1.0, &mut gradients);
@@ -121,7 +121,7 @@ impl Classifier {
     /// The logits of every picture as features `[pictures, classes]`, batch norm frozen.
     pub fn logits(&mut self, dataset: &Arc<Dataset>, device: &Device) -> Result<Features> {
         let precision = possible_precision(self.info.precision);
-        let forward = |images| self.network.forward(images, BatchNormMode::Running, precision);
+        let forward = |images| self.network.forward(images, &BatchNormMode::Running, precision);
         extract_by(forward, self.classes, &self.info, dataset, 0, device, &mut Countdown::silent())
     }
 
@@ -148,7 +148,7 @@ impl Network {
     }
 
     /// Logits `[batch, classes]` of prepared pictures.
-    fn forward(&mut self, images: Tensor<4>, mode: BatchNormMode, precision: Precision) -> Tensor<2> {
+    fn forward(&mut self, images: Tensor<4>, mode: &BatchNormMode, precision: Precision) -> Tensor<2> {
         self.fc.forward(self.encoder.forward(images, mode, precision), Precision::F32)
     }
 }

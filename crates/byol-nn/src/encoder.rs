@@ -222,7 +222,7 @@ impl Encoder {
     /// Representations `y [batch, size]` (0 or more, not normalised) of prepared pictures `[batch, height, width, channels]`,
     /// f32, normalised by mean and standard deviation; batch-norm statistics stay frozen.
     pub fn represent(&mut self, images: Tensor<4>) -> Tensor<2> {
-        self.network.forward(images, BatchNormMode::Running, ops::possible_precision(self.info.precision))
+        self.network.forward(images, &BatchNormMode::Running, ops::possible_precision(self.info.precision))
     }
 
     /// Writes `encoder.safetensors` and `encoder.json` into `folder`.

@@ -111,6 +111,23 @@ pub enum Error {
         /// What is kept, and what to do.
         remedy: String,
     },
+    /// The processes of a run cannot talk to each other.
+    #[error("{0}")]
+    Ranks(String),
+    /// What stopped a rank, of which all others know.
+    #[error("rank {rank}: {source}")]
+    OnRank {
+        /// Which.
+        rank: usize,
+        /// Its error.
+        source: Box<Error>,
+    },
+    /// Another rank cannot go on, and says why itself.
+    #[error("rank {rank} could not go on; it says why")]
+    Elsewhere {
+        /// Which.
+        rank: usize,
+    },
     /// The person asked to stop; what was complete by then is kept.
     #[error("interrupted")]
     Interrupted,

@@ -5,8 +5,10 @@
 //!   weights   optim      to and from files, those of other programs too · LARS, SGD, Adam, schedules
 //!     model              ResNet and heads
 //!       ops              the seam to the hardware
+//! dist                   several processes as one run
 //! ```
 
+pub mod dist;
 pub mod encoder;
 mod error;
 pub mod files;

@@ -19,6 +19,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
 use crate::model::{map_tensors, visit_tensors};
+pub use checksum::Fingerprint;
 pub use state_dict::StateDict;
 
 /// One tensor on its way to or from a file.
@@ -155,6 +156,22 @@ pub fn flat(prefix: &str, from: &StoredTensors, device: &Device) -> BTreeMap<Str
 /// # Errors
 /// [`Error::Io`] when the disk refuses; an older file of that name is then as it was.
 pub fn save(path: &Path, tensors: &StoredTensors, metadata: BTreeMap<String, String>) -> Result<()> {
+    let (header, file, start) = header_and_data(tensors, metadata);
+    write_atomically(path, |writer| {
+        writer.write_all(&header)?;
+        writer.write_all(&file[start..])
+    })
+}
+
+/// The bytes of the file that [`save`] writes.
+pub fn to_bytes(tensors: &StoredTensors, metadata: BTreeMap<String, String>) -> Vec<u8> {
+    let (mut bytes, file, start) = header_and_data(tensors, metadata);
+    bytes.extend_from_slice(&file[start..]);
+    bytes
+}
+
+/// The header with its checksum, and a file without whose data begins at the number behind it.
+fn header_and_data(tensors: &StoredTensors, metadata: BTreeMap<String, String>) -> (Vec<u8>, Vec<u8>, usize) {
     let bytes: Vec<(Dtype, Vec<u8>)> = tensors
         .values()
         .map(|tensor| match &tensor.values {
@@ -171,10 +188,8 @@ pub fn save(path: &Path, tensors: &StoredTensors, metadata: BTreeMap<String, Str
     metadata.insert(checksum::KEY.to_owned(), checksum::BLANK.to_owned());
     let (mut header, data) = with_metadata(&file, &metadata);
     checksum::seal(&mut header, data);
-    write_atomically(path, |writer| {
-        writer.write_all(&header)?;
-        writer.write_all(data)
-    })
+    let start = file.len() - data.len();
+    (header, file, start)
 }
 
 /// The header of a safetensors file (length, then JSON, filled with blanks to a multiple of 8) with `metadata` in it, and the
@@ -197,14 +212,21 @@ fn with_metadata<'a>(file: &'a [u8], metadata: &BTreeMap<String, String>) -> (Ve
 /// [`Error::Io`] when it cannot be read, [`Error::Damaged`] when it is no such file or not as it was written, [`Error::Path`]
 /// when it holds other types.
 pub fn load(path: &Path) -> Result<(StoredTensors, BTreeMap<String, String>)> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    from_bytes(&std::fs::read(path).map_err(Error::io("read", path))?, path)
+}
+
+/// The tensors and metadata of a file's bytes; `path` is what errors name.
+///
+/// # Errors
+/// Those of [`load`], but for what the disk says.
+pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<(StoredTensors, BTreeMap<String, String>)> {
     let malformed = |error: Box<dyn Display>| {
         let problem = format!("expected a complete safetensors file, got a damaged one or something else ({error})");
         Error::Damaged { path: path.to_owned(), problem }
     };
-    checksum::verify(&bytes).map_err(|problem| malformed(Box::new(problem)))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| malformed(Box::new(error)))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| malformed(Box::new(error)))?;
+    checksum::verify(bytes).map_err(|problem| malformed(Box::new(problem)))?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| malformed(Box::new(error)))?;
+    let file = SafeTensors::deserialize(bytes).map_err(|error| malformed(Box::new(error)))?;
     let mut tensors = StoredTensors::new();
     for (name, view) in file.iter() {
         let values = match view.dtype() {

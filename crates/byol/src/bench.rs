@@ -1,19 +1,22 @@
 //! How fast this machine trains and embeds: the figures behind `byol bench`.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use byol_data::{Random, Stream};
 use byol_kernels::peak_memory_bytes;
+use byol_nn::dist::{GradientSums, Ranks, part_of};
 use byol_nn::model::{Arch, BatchNormMode, NamedGradients, ResNet, ResNetConfig, Stem, initialize};
 use byol_nn::ops::{self, Precision};
 use byol_nn::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 use byol_nn::{Error, Result};
 use serde::Serialize;
 
-use crate::method::{Byol, ModelConfig, PassModes};
+use crate::method::{Byol, ModelConfig, Part, PassModes};
 use crate::preset::Preset;
 
 /// What is timed.
@@ -81,8 +84,10 @@ pub struct BenchReport {
     pub heads: Option<Heads>,
     /// Instruction set of the kernels, or the graphics card.
     pub isa: String,
-    /// Threads that computed.
+    /// Threads that computed, of each rank.
     pub threads: usize,
+    /// Processes that computed together.
+    pub ranks: usize,
     /// Pictures (a pair of views counts once) per second, by the median.
     pub images_per_second: f64,
     /// Median of one repetition.
@@ -128,7 +133,7 @@ impl Workload {
         Tensor::from_data(TensorData::new(pixels, [self.batch_size, self.size_px, self.size_px, 3]), device)
     }
 
-    fn report(&self, seconds_median: f64, multiply_adds: u64, step: Option<(Heads, f32)>) -> BenchReport {
+    fn report(&self, seconds_median: f64, multiply_adds: u64, step: Option<(Heads, f32)>, ranks: usize) -> BenchReport {
         BenchReport {
             arch: self.arch,
             size_px: self.size_px,
@@ -137,6 +142,7 @@ impl Workload {
             heads: step.map(|(heads, _)| heads),
             isa: ops::engine(),
             threads: rayon::current_num_threads(),
+            ranks,
             images_per_second: self.batch_size as f64 / seconds_median,
             seconds_median,
             gflops_per_second: 2.0 * multiply_adds as f64 * self.batch_size as f64 / seconds_median / 1e9,
@@ -151,7 +157,12 @@ impl Workload {
 ///
 /// Counted per picture and view: one forward pass of online network, predictor and target network, and twice the online
 /// forward pass backwards, but for the first convolution, whose input needs no gradient.
-pub fn step(workload: &Workload, heads: Heads, device: &Device) -> BenchReport {
+///
+/// Of several ranks each takes its part of the batch.
+///
+/// # Errors
+/// The ranks cannot talk to each other.
+pub fn step(workload: &Workload, heads: Heads, device: &Device, ranks: &Ranks) -> Result<BenchReport> {
     let config = ModelConfig {
         arch: workload.arch,
         stem: workload.stem(),
@@ -160,32 +171,48 @@ pub fn step(workload: &Workload, heads: Heads, device: &Device) -> BenchReport {
         projection_size: heads.size,
         ..Preset::Imagenet1000.config().model
     };
-    step_of(&config, workload, device)
+    step_of(&config, workload, device, ranks)
 }
 
 /// [`step`] with the heads and the stem of `config`.
-pub fn step_of(config: &ModelConfig, workload: &Workload, device: &Device) -> BenchReport {
+///
+/// # Errors
+/// Those of [`step`].
+pub fn step_of(config: &ModelConfig, workload: &Workload, device: &Device, ranks: &Ranks) -> Result<BenchReport> {
+    let pictures = part_of(workload.batch_size, ranks.rank(), ranks.ranks()).len();
+    let part = Part {
+        ranks: ranks.clone(),
+        statistics: (!ranks.is_alone()).then(|| ranks.clone()),
+        share: pictures as f32 / workload.batch_size as f32,
+        sums: None,
+    };
+    let own = Workload { batch_size: pictures, ..*workload };
     let mut byol = Byol::new(config, 3, workload.precision, 0, device);
     let rule = OptimizerConfig { kind: OptimizerKind::Sgd, weight_decay: 1e-6, ..OptimizerConfig::default() };
     let mut optimizer = Optimizer::new(rule);
-    let views = [1, 2].map(|view| workload.images(view, device));
-    let mode = BatchNormMode::Batch { running_weight: 0.1 };
+    let views = [1, 2].map(|view| own.images(view, device));
+    let mode = BatchNormMode::batch(0.1);
     let mut loss = 0.0;
     let seconds = median(workload.iterations, || {
         let mut gradients = NamedGradients::new();
-        let modes = PassModes { first: mode, second: mode };
-        let losses = byol.add_gradients(views.clone(), modes, 1.0, &mut gradients);
+        let modes = PassModes { first: mode.clone(), second: mode.clone() };
+        let sums = Arc::new(GradientSums::new(ranks.clone()));
+        let part = Part { sums: (!ranks.is_alone()).then(|| sums.clone()), ..part.clone() };
+        let losses = byol.add_gradients(views.clone(), modes, &part, 1.0, &mut gradients)?;
+        drop(part);
+        let gradients = Arc::into_inner(sums).expect("the pass has ended").finish(gradients)?;
         loss = losses.loss.into_scalar();
         optimizer.step(&mut byol.online, gradients, 0.01);
         byol.update_target(0.996);
-    });
+        Ok::<_, Error>(())
+    })?;
     let (stem, encoder) = byol.online.encoder.multiply_adds(workload.size_px);
     let size = workload.arch.representation_size();
     let projector = ((size + config.projection_size) * config.projector_hidden) as u64;
     let predictor = (2 * config.projection_size * config.predictor_hidden) as u64;
     let (online, target) = (encoder + projector + predictor, encoder + projector);
     let heads = Heads { hidden: config.projector_hidden, size: config.projection_size };
-    workload.report(seconds, 2 * (3 * online - stem + target), Some((heads, loss)))
+    Ok(workload.report(seconds, 2 * (3 * online - stem + target), Some((heads, loss)), ranks.ranks()))
 }
 
 /// Times inference of the encoder: batch norm by running statistics, ready-made pictures.
@@ -196,25 +223,26 @@ pub fn embed(workload: &Workload, device: &Device) -> BenchReport {
         "online.encoder",
     );
     let images = workload.images(1, device);
-    let seconds = median(workload.iterations, || {
-        let features = network.forward(images.clone(), BatchNormMode::Running, workload.precision);
+    let Ok(seconds) = median(workload.iterations, || {
+        let features = network.forward(images.clone(), &BatchNormMode::Running, workload.precision);
         let _: f32 = features.sum().into_scalar();
+        Ok::<_, Infallible>(())
     });
     let (_, multiply_adds) = network.multiply_adds(workload.size_px);
-    workload.report(seconds, multiply_adds, None)
+    workload.report(seconds, multiply_adds, None, 1)
 }
 
-fn median(iterations: usize, mut run: impl FnMut()) -> f64 {
+fn median<E>(iterations: usize, mut run: impl FnMut() -> std::result::Result<(), E>) -> std::result::Result<f64, E> {
     for _ in 0..2 {
-        run();
+        run()?;
     }
     let mut seconds: Vec<f64> = (0..iterations)
         .map(|_| {
             let start = Instant::now();
-            run();
-            start.elapsed().as_secs_f64()
+            run()?;
+            Ok(start.elapsed().as_secs_f64())
         })
-        .collect();
+        .collect::<std::result::Result<_, E>>()?;
     seconds.sort_by(f64::total_cmp);
-    seconds[iterations / 2]
+    Ok(seconds[iterations / 2])
 }

@@ -8,6 +8,7 @@ use byol_data::views::Views;
 use byol_data::{Dataset, throughput};
 use byol_eval::waiting;
 use byol_kernels::{available_memory_bytes, peak_memory_bytes, reset_peak_memory};
+use byol_nn::dist::{Alone, Ranks};
 use byol_nn::{Error, Result};
 use serde::Serialize;
 
@@ -64,13 +65,30 @@ pub struct Cost {
     pub accumulation_steps: Option<usize>,
 }
 
+impl Cost {
+    /// Where so many processes like this one train together, each on cores of its own.
+    pub fn by(self, ranks: usize) -> Self {
+        let ranks = ranks as f64;
+        Self {
+            speed: Speed {
+                input_images_per_second: self.speed.input_images_per_second * ranks,
+                step_images_per_second: self.speed.step_images_per_second * ranks,
+            },
+            images_per_second: self.images_per_second * ranks,
+            hours_per_epoch: self.hours_per_epoch / ranks,
+            hours: self.hours / ranks,
+            ..self
+        }
+    }
+}
+
 /// Times the loader on the data, for about three times `duration`, and a small training step of the recipe's networks.
 ///
 /// # Errors
 /// As of the loader of a training run: too many pictures that cannot be read.
 pub fn speed(dataset: &Dataset, config: &Config, threads: usize, duration: Duration, device: &Device) -> Result<Speed> {
     let input_images_per_second = input_images_per_second(dataset, config, threads, duration)?;
-    let step_images_per_second = step_images_per_second(config, timed_images(config) / 2, device);
+    let step_images_per_second = step_images_per_second(config, timed_images(config) / 2, device)?;
     Ok(Speed { input_images_per_second, step_images_per_second })
 }
 
@@ -84,9 +102,10 @@ pub fn measure(dataset: &Dataset, config: &Config, threads: usize, device: &Devi
     })?;
     let small = timed_images(config) / 2;
     reset_peak_memory();
-    waiting("timing training steps", || step_images_per_second(config, small, device));
+    waiting("timing training steps", || step_images_per_second(config, small, device))?;
     let first = peak_memory_bytes();
-    let step_images_per_second = waiting("timing training steps", || step_images_per_second(config, 2 * small, device));
+    let step_images_per_second =
+        waiting("timing training steps", || step_images_per_second(config, 2 * small, device))?;
     let speed = Speed { input_images_per_second, step_images_per_second };
     let memory_of = |batch: usize| {
         let (first, second) = (first? as f64, peak_memory_bytes()? as f64);
@@ -129,8 +148,8 @@ fn input_images_per_second(dataset: &Dataset, config: &Config, threads: usize, d
     Ok(throughput::measure(&Arc::new(dataset.clone()), &views, threads, duration)?.images_per_second)
 }
 
-fn step_images_per_second(config: &Config, batch_size: usize, device: &Device) -> f64 {
+fn step_images_per_second(config: &Config, batch_size: usize, device: &Device) -> Result<f64> {
     let (arch, size_px, precision) = (config.model.arch, config.views.size_px, config.precision);
     let workload = Workload { arch, size_px, batch_size, precision, iterations: 3 };
-    step_of(&config.model, &workload, device).images_per_second
+    Ok(step_of(&config.model, &workload, device, &(Arc::new(Alone) as Ranks))?.images_per_second)
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
-use byol_data::inspect::{Inspection, Similar, inspect};
+use byol_data::inspect::{Inspection, Similar, inspect_part};
 use byol_data::views::blur_taps;
 use byol_data::{BadImage, Dataset};
 use byol_eval::{Meter, waiting};
-use byol_nn::Result;
+use byol_nn::dist::{Communicator, agree, part_of};
+use byol_nn::{Error, Result};
 use serde::Serialize;
 
 use crate::config::Config;
@@ -125,16 +126,24 @@ pub struct LabelConflict {
     pub classes: [String; 2],
 }
 
-/// Looks at the data of `recipe`.
+/// Looks at the data of `recipe`. Several ranks share the pictures, and all come to the same diagnosis; only the first estimates what a
+/// run costs.
 ///
 /// # Errors
 /// When another part of the data cannot be opened, or a worker thread failed.
-pub fn examine(recipe: &Recipe, options: DoctorOptions, device: &Device) -> Result<Diagnosis> {
+pub fn examine(
+    recipe: &Recipe,
+    options: DoctorOptions,
+    device: &Device,
+    ranks: &dyn Communicator,
+) -> Result<Diagnosis> {
     let Recipe { dataset, config, .. } = recipe;
     let look = |dataset: &Dataset| -> Result<Inspection> {
         let places = places(dataset.len(), options.sample);
-        let meter = Meter::start("looking at pictures", places.len() as u64);
-        Ok(inspect(dataset, &places, options.threads, &|done| meter.set(done as u64))?)
+        let own = &places[part_of(places.len(), ranks.rank(), ranks.ranks())];
+        let meter = Meter::start("looking at pictures", own.len() as u64);
+        let found = inspect_part(dataset, own, options.threads, &|done| meter.set(done as u64));
+        Ok(Inspection::of_parts(&ranks.gather(&agree(ranks, found.map_err(Error::from))?)?))
     };
     let found = look(dataset)?;
     let (mut overlap, mut conflicts) = (BTreeMap::new(), conflicts_within(dataset, &found.equal));
@@ -180,8 +189,8 @@ pub fn examine(recipe: &Recipe, options: DoctorOptions, device: &Device) -> Resu
         notes: [dataset.notes(), &recipe.adapted].concat(),
     };
     // With more broken pictures than a run accepts, its loader would end with an error instead of a speed.
-    if options.estimate && bad_share(&diagnosis) <= config.data.max_bad_fraction {
-        let cost = cost::measure(dataset, config, options.threads, device)?;
+    if options.estimate && ranks.is_first() && bad_share(&diagnosis) <= config.data.max_bad_fraction {
+        let cost = cost::measure(dataset, config, options.threads, device)?.by(ranks.ranks());
         diagnosis.shorter = Shorter::than(cost.hours, recipe, device)?;
         diagnosis.estimate = Some(cost);
     }

@@ -11,8 +11,8 @@ use byol_nn::optim::{OptimizerConfig, OptimizerKind};
 use byol_nn::{Error, Result};
 
 use crate::config::{
-    Config, EvaluationSettings, KeepBest, MonitorConfig, Origin, Part, ScheduleConfig, TrainConfig, WatchConfig,
-    nearest, question,
+    Config, EvaluationSettings, KeepBest, MonitorConfig, Origin, Part, ScheduleConfig, SyncBatchNorm, TrainConfig,
+    WatchConfig, nearest, question,
 };
 use crate::method::{LossNormalisation, ModelConfig, PredictorKind, TargetKind};
 
@@ -156,6 +156,8 @@ fn imagenet(epochs: f64, base_learning_rate: f64, weight_decay: f64, target_ema:
             prefetch_batches: 2,
             tensorboard: true,
             keep_best: KeepBest::None,
+            sync_batch_norm: SyncBatchNorm::default(),
+            rank_timeout_secs: 1800.0,
         },
         data: DataConfig::default(),
         views: ViewsConfig::default(),

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use byol_data::{Dataset, is_url};
 use byol_eval::waiting;
+use byol_nn::dist::Communicator;
 use byol_nn::ops::{engine, possible_precision};
 use byol_nn::{Error, Result};
+use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{Config, SyncBatchNorm};
 use crate::recipe::{Recipe, RecipeRequest};
-use crate::run::{EarlierData, RunFolder, RunInfo};
+use crate::run::{EarlierData, RunFolder, RunInfo, read_metrics};
 use crate::train::{check_keep_best, last_checkpoint_step};
 
 /// What the person asked for.
@@ -84,12 +86,25 @@ impl PretrainRequest {
 }
 
 impl PreparedRun {
+    /// What the other ranks need to join this run.
+    pub fn invitation(&self) -> Result<Vec<u8>> {
+        let info = self.folder.info()?;
+        let invitation = Invitation { config: self.config.to_toml(), data: info.data, split: info.split };
+        Ok(serde_json::to_vec(&invitation).expect("plain fields have a JSON form"))
+    }
+
     /// Removes a run that was just created when its training ended in `error` because the data cannot be used or the disk has
     /// no room, and there is no checkpoint to go on from. Whatever else may have stopped it, the folder stays.
     pub fn clean_up_after(&self, error: &Error) {
+        let is_new = self.preset.is_some();
         // The checkpoint of a warm start is of step 0.
-        let started = last_checkpoint_step(&self.folder.checkpoints()).is_ok_and(|step| step > Some(0));
-        if matches!(error, Error::Data(_) | Error::NoRoom { .. }) && !started {
+        let is_saved = last_checkpoint_step(&self.folder.checkpoints()).is_ok_and(|step| step > Some(0));
+        let started = is_saved || read_metrics(&self.folder.metrics()).is_ok_and(|steps| !steps.is_empty());
+        let is_unusable = |error: &Error| {
+            matches!(error, Error::Data(_) | Error::NoRoom { .. } | Error::Ranks(_) | Error::Elsewhere { .. })
+        };
+        let error = if let Error::OnRank { source, .. } = error { source } else { error };
+        if is_new && is_unusable(error) && !started {
             self.folder.discard();
         }
     }
@@ -156,6 +171,64 @@ impl PreparedRun {
         }
         Ok((Self { folder, config, dataset: Arc::new(dataset), preset: None }, changes))
     }
+}
+
+/// A run that rank 0 has prepared, as the other ranks have it: settings and pictures, no folder.
+#[derive(Clone, Debug)]
+pub struct JoinedRun {
+    /// Its settings.
+    pub config: Config,
+    /// Its pictures.
+    pub dataset: Arc<Dataset>,
+}
+
+/// What rank 0 tells the others.
+#[derive(Serialize, Deserialize)]
+struct Invitation {
+    config: String,
+    data: Vec<PathBuf>,
+    split: Option<String>,
+}
+
+impl JoinedRun {
+    /// Opens the data of a run to which [`PreparedRun::invitation`] invites, under the paths that it has on rank 0.
+    ///
+    /// # Errors
+    /// Whatever keeps the data from being opened here.
+    pub fn open(invitation: &[u8]) -> Result<Self> {
+        let Invitation { config, data, split } =
+            serde_json::from_slice(invitation).expect("what rank 0 wrote just now");
+        let config = Config::stored(&config)?;
+        let dataset = Dataset::open_all(&data, split.as_deref(), &config.data)?;
+        check_against(&config, dataset.len())?;
+        Ok(Self { config, dataset: Arc::new(dataset) })
+    }
+}
+
+/// Whether every rank has pictures to train with.
+///
+/// # Errors
+/// [`Error::Config`] where a pass has fewer pictures than there are ranks.
+pub fn check_ranks(config: &Config, ranks: &dyn Communicator) -> Result<()> {
+    let each = match config.train.sync_batch_norm {
+        SyncBatchNorm::Whether(true) => 1,
+        // Batch norm needs two.
+        _ => 2,
+    };
+    let (needed, micro) = (each * ranks.ranks(), config.micro_batch_size());
+    if ranks.is_alone() || micro >= needed {
+        return Ok(());
+    }
+    let passes = config.train.accumulation_steps;
+    Err(Error::Config {
+        key: "train.batch_size".to_owned(),
+        expected: format!(
+            "at least {}, {each} picture(s) for each of the {} ranks in {passes} pass(es)",
+            needed * passes,
+            ranks.ranks()
+        ),
+        got: config.train.batch_size.to_string(),
+    })
 }
 
 /// What is to be another when a run goes on.

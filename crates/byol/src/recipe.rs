@@ -54,6 +54,8 @@ pub struct RecipeRequest {
     pub init: Option<String>,
     /// Which network of that file, as in [`Encoder::open_under`](byol_nn::encoder::Encoder::open_under).
     pub init_prefix: Option<String>,
+    /// Processes that will train together, each on cores of its own: so many times faster than this one is. 0 is 1.
+    pub ranks: usize,
 }
 
 /// Pictures and what to do with them.
@@ -98,7 +100,7 @@ impl Recipe {
     pub fn hours(&self, device: &Device) -> Result<f64> {
         let images_per_second = match self.images_per_second {
             Some(images_per_second) => images_per_second,
-            None => speed(&self.dataset, &self.config, device)?,
+            None => self.request.speed(&self.dataset, &self.config, device)?,
         };
         Ok(self.config.schedule.epochs * self.dataset.len() as f64 / images_per_second / 3600.0)
     }
@@ -202,7 +204,7 @@ impl RecipeRequest {
         let mut images_per_second = None;
         if named.is_none() || self.minutes.is_some() {
             let fitted = waiting("timing this machine", || {
-                fit(preset, pictures, &overlays, self.minutes, |config| speed(&dataset, config, device))
+                fit(preset, pictures, &overlays, self.minutes, |config| self.speed(&dataset, config, device))
             })?;
             choices.extend(fitted.choices);
             images_per_second = fitted.images_per_second;
@@ -251,6 +253,12 @@ impl RecipeRequest {
         Ok((preset, reason))
     }
 
+    /// Pictures per second of a run.
+    fn speed(&self, dataset: &Dataset, config: &Config, device: &Device) -> Result<f64> {
+        let alone = cost::speed(dataset, config, config.train.loader_threads, MEASURED, device)?;
+        Ok(alone.images_per_second() * self.ranks.max(1) as f64)
+    }
+
     /// A short name of the data, for run folders: the last part of the first root without its endings.
     pub fn data_name(&self) -> String {
         let first = self.data.first().map_or(Path::new("data"), PathBuf::as_path);
@@ -258,11 +266,6 @@ impl RecipeRequest {
         let name = path.file_name().map_or("data".to_owned(), |name| name.to_string_lossy().into_owned());
         name.split('.').next().filter(|name| !name.is_empty()).unwrap_or("data").to_owned()
     }
-}
-
-/// Pictures per second of a run.
-fn speed(dataset: &Dataset, config: &Config, device: &Device) -> Result<f64> {
-    Ok(cost::speed(dataset, config, config.train.loader_threads, MEASURED, device)?.images_per_second())
 }
 
 /// Median of the shorter sides, of a sample.

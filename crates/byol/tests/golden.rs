@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use byol::Preset;
 use byol::config::Config;
-use byol::method::{Byol, ModelConfig, PassModes, TargetKind};
+use byol::method::{Byol, ModelConfig, Part, PassModes, TargetKind};
 use byol::train::TrainState;
 use byol_kernels::Isa;
 use byol_nn::model::{
@@ -63,9 +63,9 @@ fn check_features(device: &Device) {
         let mut network =
             filled(ResNet::new(&ResNetConfig::torchvision(arch.parse::<Arch>().unwrap(), stem), 3, device), "");
         let images = input("input", 2, side, device);
-        let modes = [("running", BatchNormMode::Running), ("batch", BatchNormMode::Batch { running_weight: 1.0 })];
+        let modes = [("running", BatchNormMode::Running), ("batch", BatchNormMode::batch(1.0))];
         for (mode_name, mode) in modes {
-            let features = network.forward(images.clone(), mode, Precision::F32);
+            let features = network.forward(images.clone(), &mode, Precision::F32);
             let count = features.shape().num_elements();
             let error = relative_error(
                 &to_vec(features.reshape([count])),
@@ -89,8 +89,8 @@ fn gradients_through_a_whole_resnet50_match_as_far_as_f32_goes() {
         &device.clone().autodiff(),
     );
     let mut network = filled(network, "");
-    let mode = BatchNormMode::Batch { running_weight: 1.0 };
-    let features = network.forward(input("input", batch, 64, &device), mode, Precision::F32);
+    let mode = BatchNormMode::batch(1.0);
+    let features = network.forward(input("input", batch, 64, &device), &mode, Precision::F32);
     let cotangent: Vec<f32> = uniform("cotangent", batch * 2048).iter().map(|u| (2.0 * u - 1.0) as f32).collect();
     let cotangent = Tensor::<2>::from_data(TensorData::new(cotangent, [batch, 2048]), &device);
     let mut sum = NamedGradients::new();
@@ -144,10 +144,12 @@ fn loss_and_gradients_of_one_step_match_within_1e_3() {
 fn check_step(device: Device) {
     let golden = tensors("byol_step.safetensors");
     let mut byol = tiny_byol(Precision::F32, &device);
-    let mode = BatchNormMode::Batch { running_weight: 1.0 };
+    let mode = BatchNormMode::batch(1.0);
     let views = ["input.view1", "input.view2"].map(|name| input(name, TINY_BATCH, TINY_SIDE, &device));
     let mut sum = NamedGradients::new();
-    let losses = byol.add_gradients(views, PassModes { first: mode, second: mode }, 1.0, &mut sum);
+    let losses = byol
+        .add_gradients(views, PassModes { first: mode.clone(), second: mode }, &Part::whole(), 1.0, &mut sum)
+        .unwrap();
     let loss = losses.loss.into_scalar::<f32>();
     let expected = values(&golden, "loss")[0];
     assert!((loss - expected).abs() <= 1e-3 * expected, "{loss} {expected}");
@@ -226,7 +228,10 @@ fn check_trajectory(precision: Precision, what: &str, device: Device) {
                 let view = |view| input(&format!("{prefix}.step{step}.micro{micro}.{view}"), batch, TINY_SIDE, &device);
                 let modes = state.next_passes(0.9);
                 let scale = 1.0 / accumulation as f32;
-                let losses = state.byol.add_gradients([view("view1"), view("view2")], modes, scale, &mut gradients);
+                let losses = state
+                    .byol
+                    .add_gradients([view("view1"), view("view2")], modes, &Part::whole(), scale, &mut gradients)
+                    .unwrap();
                 loss += f64::from(losses.loss.into_scalar::<f32>()) / accumulation as f64;
             }
             let expected = expected["loss"].as_f64().unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::backend::DispatchTensorKind;
 use burn::tensor::{Device, Tensor};
 use byol::Preset;
-use byol::method::{Byol, PassModes};
+use byol::method::{Byol, Part, PassModes};
 use byol_nn::model::{BatchNormMode, NamedGradients, NamedTensor, Role, visit_tensors};
 use byol_nn::ops::Precision;
 use byol_nn::optim::{Optimizer, OptimizerConfig, OptimizerKind};
@@ -45,12 +45,19 @@ fn training_steps_update_parameters_moments_and_target_where_they_are() {
     for kind in [OptimizerKind::Lars, OptimizerKind::Sgd, OptimizerKind::Adam] {
         let mut byol = Byol::new(&model, 3, Precision::F32, 0, &device);
         let mut optimizer = Optimizer::new(OptimizerConfig { kind, ..OptimizerConfig::default() });
-        let mode = BatchNormMode::Batch { running_weight: 0.1 };
+        let mode = BatchNormMode::batch(0.1);
         let mut steps = Vec::new();
         for _ in 0..2 {
             let views = [0.3, 0.6].map(|value| Tensor::full([4, 16, 16, 3], value, &device));
             let mut gradients = NamedGradients::new();
-            byol.add_gradients(views, PassModes { first: mode, second: mode }, 1.0, &mut gradients);
+            byol.add_gradients(
+                views,
+                PassModes { first: mode.clone(), second: mode.clone() },
+                &Part::whole(),
+                1.0,
+                &mut gradients,
+            )
+            .unwrap();
             optimizer.step(&mut byol.online, gradients, 0.1);
             byol.update_target(0.9);
             steps.push(places(&byol, &optimizer));

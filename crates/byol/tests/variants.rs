@@ -32,12 +32,12 @@ fn check_network(golden: &StoredTensors, key: &str, config: &ResNetConfig, side_
     let device = Device::flex();
     let mut network = filled(ResNet::new(config, 3, &device.clone().autodiff()), "");
     let pictures = || input("input", 4, side_px, &device);
-    let running = flat(network.forward(pictures(), BatchNormMode::Running, Precision::F32).without_autodiff());
+    let running = flat(network.forward(pictures(), &BatchNormMode::Running, Precision::F32).without_autodiff());
     let error = relative_error(&running, &values(golden, &format!("{key}.running")));
     assert!(error <= 1e-4, "{key} with running statistics: {error}");
 
-    let mode = BatchNormMode::Batch { running_weight: 0.0 };
-    let y = network.forward(pictures(), mode, Precision::F32);
+    let mode = BatchNormMode::batch(0.0);
+    let y = network.forward(pictures(), &mode, Precision::F32);
     let error = relative_error(&flat(y.clone().without_autodiff()), &values(golden, &format!("{key}.batch")));
     assert!(error <= 1e-4, "{key} with batch statistics: {error}");
     let [batch, size] = y.dims();

@@ -56,7 +56,7 @@ impl Mlp {
     }
 
     /// `[batch, inputs]` → `[batch, outputs]`, both `f32`; the operands of the products are rounded to `precision`.
-    pub fn forward(&mut self, x: Tensor<2>, mode: BatchNormMode, precision: Precision) -> Tensor<2> {
+    pub fn forward(&mut self, x: Tensor<2>, mode: &BatchNormMode, precision: Precision) -> Tensor<2> {
         let mut x = self.linear1.forward(x, precision);
         for (norm, linear) in [(&mut self.bn, &self.linear2), (&mut self.bn2, &self.linear3)] {
             if let (Some(norm), Some(linear)) = (norm, linear) {

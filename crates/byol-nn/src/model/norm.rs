@@ -5,19 +5,53 @@ use burn::tensor::{Device, FloatDType, Tensor, activation};
 
 use super::arch::NormKind;
 use super::layers::Conv2d;
+use crate::dist::Across;
 use crate::ops::{self, Activation, ConvNorm};
 
 /// Which statistics batch norm uses; always said aloud by the caller (spec §1.4).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum BatchNormMode {
     /// Normalise by the statistics of this batch and fold them into the running averages:
     /// `average ← average + weight · (batch − average)`, see [`running_weight`].
     Batch {
         /// Weight of this batch in the running averages.
         running_weight: f64,
+        /// Whose pictures the batch is, if others have a part of it.
+        across: Option<Across>,
     },
     /// Normalise by the running averages, which do not move. For evaluation.
     Running,
+}
+
+impl BatchNormMode {
+    /// By the statistics of the pictures of this process.
+    pub fn batch(running_weight: f64) -> Self {
+        Self::Batch { running_weight, across: None }
+    }
+
+    /// Weight of the batch in the running averages; 0 where they do not move.
+    pub fn running_weight(&self) -> f64 {
+        match *self {
+            Self::Batch { running_weight, .. } => running_weight,
+            Self::Running => 0.0,
+        }
+    }
+
+    /// The same with another weight of the batch in the running averages.
+    pub fn with_running_weight(self, running_weight: f64) -> Self {
+        match self {
+            Self::Batch { across, .. } => Self::Batch { running_weight, across },
+            Self::Running => Self::Running,
+        }
+    }
+
+    /// The same over the pictures of other ranks, too.
+    pub fn over(&self, across: Across) -> Self {
+        match *self {
+            Self::Batch { running_weight, .. } => Self::Batch { running_weight, across: Some(across) },
+            Self::Running => Self::Running,
+        }
+    }
 }
 
 /// Weight of the `pass`-th training pass (from 1) in a debiased running average: `(1 − decay) / (1 − decay^pass)`.
@@ -64,15 +98,16 @@ impl Norm {
     }
 
     /// Normalises `x [batch, channels]` and applies ReLU if asked; see [`ops::batch_norm`] and [`ops::group_norm`].
-    pub fn forward(&mut self, x: Tensor<2>, relu: bool, mode: BatchNormMode) -> Tensor<2> {
+    pub fn forward(&mut self, x: Tensor<2>, relu: bool, mode: &BatchNormMode) -> Tensor<2> {
         match mode {
             _ if self.is_group_norm() => {
                 let y = self.by_groups(x.unsqueeze_dim(1)).squeeze_dim(1);
                 if relu { activation::relu(y) } else { y }
             }
-            BatchNormMode::Batch { running_weight } => {
-                let normalised = ops::batch_norm(x, self.weight.val(), self.bias.val(), relu, EPSILON);
-                self.average(normalised.mean, normalised.variance, running_weight);
+            BatchNormMode::Batch { running_weight, across } => {
+                let (gamma, beta) = (self.weight.val(), self.bias.val());
+                let normalised = ops::batch_norm(x, gamma, beta, relu, EPSILON, across.clone());
+                self.average(normalised.mean, normalised.variance, *running_weight);
                 normalised.output
             }
             BatchNormMode::Running => {
@@ -92,16 +127,16 @@ impl Norm {
         x: &Activation,
         residual: Option<Tensor<4>>,
         relu: bool,
-        mode: BatchNormMode,
+        mode: &BatchNormMode,
     ) -> Activation {
         let options = ConvNorm { conv: conv.options, relu, epsilon: EPSILON };
         let weight = conv.weight.val();
         match mode {
             _ if self.is_group_norm() => self.groups_after(conv, x, residual, relu).into(),
-            BatchNormMode::Batch { running_weight } => {
+            BatchNormMode::Batch { running_weight, across } => {
                 let (gamma, beta) = (self.weight.val(), self.bias.val());
-                let normalised = ops::conv_norm(x, weight, gamma, beta, residual, options);
-                self.average(normalised.mean, normalised.variance, running_weight);
+                let normalised = ops::conv_norm(x, weight, gamma, beta, residual, options, across.clone());
+                self.average(normalised.mean, normalised.variance, *running_weight);
                 normalised.output
             }
             BatchNormMode::Running => {
@@ -179,10 +214,10 @@ mod tests {
         let device = Device::flex();
         let mut norm = Norm::new(NormKind::Batch, 1, &device);
         let x = Tensor::<2>::from_floats([[1.0], [3.0]], &device);
-        let y = norm.forward(x.clone(), false, BatchNormMode::Batch { running_weight: running_weight(0.9, 1) });
+        let y = norm.forward(x.clone(), false, &BatchNormMode::batch(running_weight(0.9, 1)));
         let values: Vec<f32> = y.to_data().try_to_vec().unwrap();
         assert!((values[0] + 1.0).abs() < 1e-4 && (values[1] - 1.0).abs() < 1e-4, "{values:?}");
-        norm.forward(x * 100.0, true, BatchNormMode::Running);
+        norm.forward(x * 100.0, true, &BatchNormMode::Running);
         assert_eq!(norm.running_mean.as_ref().unwrap().val().into_scalar::<f32>(), 2.0);
         assert_eq!(norm.running_var.as_ref().unwrap().val().into_scalar::<f32>(), 1.0);
     }
@@ -228,9 +263,9 @@ mod tests {
         let pixels: Vec<f32> = (0..2 * 8 * 8 * 3).map(|_| random.normal()).collect();
         let both = Tensor::<4>::from_data(burn::tensor::TensorData::new(pixels, [2, 8, 8, 3]), &device);
         let first = both.clone().narrow(0, 0, 1);
-        let mode = BatchNormMode::Batch { running_weight: 0.1 };
-        let of_both = network.forward(both, mode, Precision::F32).narrow(0, 0, 1);
-        let alone = network.forward(first, BatchNormMode::Running, Precision::F32);
+        let mode = BatchNormMode::batch(0.1);
+        let of_both = network.forward(both, &mode, Precision::F32).narrow(0, 0, 1);
+        let alone = network.forward(first, &BatchNormMode::Running, Precision::F32);
         assert!((of_both - alone).abs().max().into_scalar::<f32>() < 1e-5);
     }
 }

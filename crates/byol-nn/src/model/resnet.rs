@@ -27,6 +27,9 @@ pub struct ResNet {
 }
 
 impl ResNet {
+    /// What the names of the last group's parameters begin with.
+    pub const LAST_GROUP: &str = "layer4.";
+
     /// Builds the network for pictures of `input_channels` with zero weights; [`super::initialize`] fills them.
     pub fn new(config: &ResNetConfig, input_channels: usize, device: &Device) -> Self {
         let ResNetConfig { arch, stem, padding, norm, .. } = *config;
@@ -60,16 +63,25 @@ impl ResNet {
     }
 
     /// The representation, in `f32`: global average pool of the last group. Activations are of type `precision`.
-    pub fn forward(&mut self, images: Tensor<4>, mode: BatchNormMode, precision: Precision) -> Tensor<2> {
+    pub fn forward(&mut self, images: Tensor<4>, mode: &BatchNormMode, precision: Precision) -> Tensor<2> {
+        let x = self.before_last_group(images, mode, precision);
+        self.last_group(x, mode)
+    }
+
+    /// The feature maps that the last group takes.
+    pub fn before_last_group(&mut self, images: Tensor<4>, mode: &BatchNormMode, precision: Precision) -> Activation {
         let images = images.cast(precision.dtype()).into();
         let mut x = self.bn1.after(&self.conv1, &images, None, true, mode);
         if self.stem == Stem::Imagenet {
             x = ops::max_pool_3x3_stride_2(&x, self.padding.of(3), EPSILON).into();
         }
-        for block in self.blocks_mut() {
-            x = block.forward(x, mode);
-        }
-        ops::global_average_pool(x.values)
+        let Self { layer1, layer2, layer3, .. } = self;
+        [layer1, layer2, layer3].into_iter().flatten().fold(x, |x, block| block.forward(x, mode))
+    }
+
+    /// From there to the representation. Its parameters are those whose names begin with [`Self::LAST_GROUP`].
+    pub fn last_group(&mut self, x: Activation, mode: &BatchNormMode) -> Tensor<2> {
+        ops::global_average_pool(self.layer4.iter_mut().fold(x, |x, block| block.forward(x, mode)).values)
     }
 
     /// Multiply-adds of all convolutions for one picture of `size_px`, padding included; the first one's beside them.
@@ -136,7 +148,7 @@ impl Block {
         }
     }
 
-    fn forward(&mut self, x: Activation, mode: BatchNormMode) -> Activation {
+    fn forward(&mut self, x: Activation, mode: &BatchNormMode) -> Activation {
         let shortcut = match &mut self.downsample {
             Some((conv, norm)) => norm.after(conv, &x, None, false, mode).values,
             None => x.values.clone(),

@@ -11,6 +11,7 @@ use byol_kernels::Padding;
 use super::layer::{Conv, ConvNorm, Normalised, Residual, Source};
 use super::precision::Precision;
 use super::vision::VisionOps;
+use crate::dist::Across;
 
 impl<B: VisionOps, C: CheckpointStrategy> VisionOps for Autodiff<B, C> {
     fn conv_norm(
@@ -21,6 +22,7 @@ impl<B: VisionOps, C: CheckpointStrategy> VisionOps for Autodiff<B, C> {
         beta: FloatTensor<Self>,
         residual: Residual<Self>,
         options: ConvNorm,
+        across: Option<Across>,
         keep: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let nodes = [x.node(), weight.node(), gamma.node(), beta.node()];
@@ -34,11 +36,20 @@ impl<B: VisionOps, C: CheckpointStrategy> VisionOps for Autodiff<B, C> {
         };
         let source = inner_source(source);
         let [x, weight, gamma, beta] = [x, weight, gamma, beta].map(|tensor| tensor.into_primitive());
-        let (y, z, mean, variance) =
-            B::conv_norm(x, source.clone(), weight.clone(), gamma.clone(), beta.clone(), residual, options, keep);
+        let (y, z, mean, variance) = B::conv_norm(
+            x,
+            source.clone(),
+            weight.clone(),
+            gamma.clone(),
+            beta.clone(),
+            residual,
+            options,
+            across.clone(),
+            keep,
+        );
         let output = if has_residual { Residual::Shortcut(y.clone()) } else { Residual::None };
         let norm = Normalised { z: z.clone(), mean: mean.clone(), variance: variance.clone(), gamma, beta };
-        let state = ConvNormState { source, weight, norm, output, options };
+        let state = ConvNormState { source, weight, norm, output, options, across };
         let y = match shortcut_node {
             None => match ConvNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
                 OpsKind::Tracked(prepared) => prepared.finish(state, y),
@@ -98,13 +109,15 @@ impl<B: VisionOps, C: CheckpointStrategy> VisionOps for Autodiff<B, C> {
         beta: FloatTensor<Self>,
         relu: bool,
         epsilon: f32,
+        across: Option<Across>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let nodes = [x.node(), gamma.node(), beta.node()];
         let [z, gamma, beta] = [x, gamma, beta].map(|tensor| tensor.into_primitive());
-        let (y, mean, variance) = B::batch_norm_rows(z.clone(), gamma.clone(), beta.clone(), relu, epsilon);
+        let (y, mean, variance) =
+            B::batch_norm_rows(z.clone(), gamma.clone(), beta.clone(), relu, epsilon, across.clone());
         let norm = Normalised { z, mean: mean.clone(), variance: variance.clone(), gamma, beta };
         let y = match BatchNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prepared) => prepared.finish(BatchNormState { norm, relu, epsilon }, y),
+            OpsKind::Tracked(prepared) => prepared.finish(BatchNormState { norm, relu, epsilon, across }, y),
             OpsKind::UnTracked(prepared) => prepared.finish(y),
         };
         (y, Self::FloatTensorPrimitive::new(mean), Self::FloatTensorPrimitive::new(variance))
@@ -155,6 +168,7 @@ struct ConvNormState<B: Backend> {
     /// The output where a residual was added: the ReLU's sign cannot be computed from `norm` then.
     output: Residual<B>,
     options: ConvNorm,
+    across: Option<Across>,
 }
 
 /// With four parents (`x`, `weight`, `gamma`, `beta`) there is no residual, with five it is the last.
@@ -163,10 +177,10 @@ impl<B: VisionOps, const N: usize> Backward<B, N> for ConvNormBackward {
 
     fn backward(self, ops: Ops<Self::State, N>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let output_gradient = gradients.consume::<B>(&ops.node);
-        let ConvNormState { source, weight, norm, output, options } = ops.state;
+        let ConvNormState { source, weight, norm, output, options, across } = ops.state;
         let wants_x = ops.parents[0].is_some();
         let (x, weight, gamma, beta, residual) =
-            B::conv_norm_gradient(source, weight, norm, output, output_gradient, options, wants_x);
+            B::conv_norm_gradient(source, weight, norm, output, output_gradient, options, across, wants_x);
         for (parent, gradient) in ops.parents.into_iter().zip([x, weight, gamma, beta, residual]) {
             if let Some(node) = parent {
                 gradients.register::<B>(node.id, gradient);
@@ -234,6 +248,7 @@ struct BatchNormState<B: Backend> {
     norm: Normalised<B>,
     relu: bool,
     epsilon: f32,
+    across: Option<Across>,
 }
 
 impl<B: VisionOps> Backward<B, 3> for BatchNormBackward {
@@ -241,8 +256,8 @@ impl<B: VisionOps> Backward<B, 3> for BatchNormBackward {
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let output_gradient = gradients.consume::<B>(&ops.node);
-        let BatchNormState { norm, relu, epsilon } = ops.state;
-        let (x, gamma, beta) = B::batch_norm_rows_gradient(norm, output_gradient, relu, epsilon);
+        let BatchNormState { norm, relu, epsilon, across } = ops.state;
+        let (x, gamma, beta) = B::batch_norm_rows_gradient(norm, output_gradient, relu, epsilon, across);
         for (parent, gradient) in ops.parents.into_iter().zip([x, gamma, beta]) {
             if let Some(node) = parent {
                 gradients.register::<B>(node.id, gradient);

@@ -299,7 +299,7 @@ mod tests {
             let (a, b, c, d, e) = forward.clone();
             let ours = conv_norm::<Flex>(a, b, c, d, e, options);
             let (a, b, c, d, e) = forward;
-            let theirs = Flex::conv_norm(a, Source::Kept(x.clone()), b, c, d, e, options, true);
+            let theirs = Flex::conv_norm(a, Source::Kept(x.clone()), b, c, d, e, options, None, true);
             assert_close("y", ours.0.clone(), theirs.0);
             assert_close("z", ours.1.clone(), theirs.1);
             assert_close("mean", ours.2.clone(), theirs.2);
@@ -313,7 +313,7 @@ mod tests {
             let (a, b, c, d, e) = backward.clone();
             let ours = conv_norm_gradient::<Flex>(a, b, c, d, e, options);
             let (a, b, c, d, e) = backward;
-            let theirs = Flex::conv_norm_gradient(a, b, c, d, e, options, true);
+            let theirs = Flex::conv_norm_gradient(a, b, c, d, e, options, None, true);
             assert_close("dx", ours.0, theirs.0);
             assert_close("dweight", ours.1, theirs.1);
             assert_close("dgamma", ours.2, theirs.2);
@@ -330,7 +330,7 @@ mod tests {
         let (z, weight) = (tensor([2, 6, 6, 4], 1), tensor([5, 4, 3, 3], 2));
         // By the kernels, because the pool finds its maximum by equality.
         let rows = z.reshape(Shape::new([72, 4]));
-        let (y, mean, variance) = Flex::batch_norm_rows(rows, tensor([4], 3), tensor([4], 4), true, EPSILON);
+        let (y, mean, variance) = Flex::batch_norm_rows(rows, tensor([4], 3), tensor([4], 4), true, EPSILON, None);
         let y = y.reshape(z.shape());
         let source = Normalised { z, mean, variance, gamma: tensor([4], 3), beta: tensor([4], 4) };
         let conv = Conv { stride: 1, padding: Padding::Symmetric(1) };
@@ -346,7 +346,7 @@ mod tests {
         };
         let gradient = |source| {
             let (weight, norm) = (weight.clone(), norm.clone());
-            Flex::conv_norm_gradient(source, weight, norm, Residual::None, tensor([2, 6, 6, 5], 7), options, true)
+            Flex::conv_norm_gradient(source, weight, norm, Residual::None, tensor([2, 6, 6, 5], 7), options, None, true)
         };
         let (kept, again) = (gradient(Source::Kept(y.clone())), gradient(Source::Normalised(source.clone())));
         assert_close("dweight", kept.1, again.1);
@@ -382,11 +382,11 @@ mod tests {
 
         let (gamma, beta) = (tensor([9], 4), tensor([9], 5));
         let ours = batch_norm::<Flex>(y.clone(), gamma.clone(), beta.clone(), Residual::None, true, EPSILON);
-        let theirs = Flex::batch_norm_rows(y.clone(), gamma.clone(), beta.clone(), true, EPSILON);
+        let theirs = Flex::batch_norm_rows(y.clone(), gamma.clone(), beta.clone(), true, EPSILON, None);
         assert_close("y", ours.0, theirs.0);
         let norm = Normalised { z: y, mean: ours.1, variance: ours.2, gamma, beta };
         let ours = batch_norm_gradient::<Flex>(norm.clone(), Residual::None, dy.clone(), true, EPSILON);
-        let theirs = Flex::batch_norm_rows_gradient(norm, dy, true, EPSILON);
+        let theirs = Flex::batch_norm_rows_gradient(norm, dy, true, EPSILON, None);
         assert_close("dx", ours.0, theirs.0);
         assert_close("dgamma", ours.1, theirs.1);
         assert_close("dbeta", ours.2, theirs.2);

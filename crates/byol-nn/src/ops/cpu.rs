@@ -3,12 +3,15 @@
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, Shape, TensorData};
-use byol_kernels::{BatchNorm, ChannelParameters, ConvShape, Mask, MaxPool, Padding, Write, arbitrary, bf16};
+use byol_kernels::{
+    BatchNorm, ChannelParameters, ConvShape, GradientSums, Mask, MaxPool, Padding, Write, arbitrary, bf16,
+};
 
 use super::device::isa;
 use super::layer::{Conv, ConvNorm, Normalised, Residual, Source};
 use super::precision::Precision;
 use super::vision::VisionOps;
+use crate::dist::Across;
 
 impl VisionOps for Flex {
     fn conv_norm(
@@ -19,11 +22,12 @@ impl VisionOps for Flex {
         beta: FlexTensor,
         residual: Residual<Self>,
         options: ConvNorm,
+        across: Option<Across>,
         keep: bool,
     ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
         match x.dtype() {
-            DType::BF16 => conv_norm::<bf16>(x, weight, gamma, beta, residual, options, keep),
-            _ => conv_norm::<f32>(x, weight, gamma, beta, residual, options, keep),
+            DType::BF16 => conv_norm::<bf16>(x, weight, gamma, beta, residual, options, across, keep),
+            _ => conv_norm::<f32>(x, weight, gamma, beta, residual, options, across, keep),
         }
     }
 
@@ -34,12 +38,14 @@ impl VisionOps for Flex {
         output: Residual<Self>,
         output_gradient: FlexTensor,
         options: ConvNorm,
+        across: Option<Across>,
         wants_x: bool,
     ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
-        match norm.z.dtype() {
-            DType::BF16 => conv_norm_gradient::<bf16>(source, weight, norm, output, output_gradient, options, wants_x),
-            _ => conv_norm_gradient::<f32>(source, weight, norm, output, output_gradient, options, wants_x),
-        }
+        let gradient = match norm.z.dtype() {
+            DType::BF16 => conv_norm_gradient::<bf16>,
+            _ => conv_norm_gradient::<f32>,
+        };
+        gradient(source, weight, norm, output, output_gradient, options, across, wants_x)
     }
 
     fn conv(x: FlexTensor, weight: FlexTensor, options: Conv) -> FlexTensor {
@@ -113,12 +119,16 @@ impl VisionOps for Flex {
         beta: FlexTensor,
         relu: bool,
         epsilon: f32,
+        across: Option<Across>,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let norm = BatchNorm { channels: gamma.shape().num_elements(), epsilon, relu };
         let [x, gamma, beta] = [x, gamma, beta].map(|tensor| tensor.to_contiguous());
         let (mut mean, mut variance) = (arbitrary(norm.channels), arbitrary(norm.channels));
         let mut y = arbitrary::<f32>(x.shape().num_elements());
         byol_kernels::batch_moments::<f32>(isa(), norm.channels, values(&x), &mut mean, &mut variance);
+        if let Some(across) = across {
+            across.moments(x.shape()[0], &mut mean, &mut variance);
+        }
         let parameters =
             ChannelParameters { mean: &mean, variance: &variance, gamma: values(&gamma), beta: values(&beta) };
         byol_kernels::batch_norm_apply(isa(), &norm, values(&x), parameters, None, &mut y);
@@ -130,8 +140,10 @@ impl VisionOps for Flex {
         output_gradient: FlexTensor,
         relu: bool,
         epsilon: f32,
+        across: Option<Across>,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let (dx, gamma, beta, _) = norm_gradient::<f32>(&norm, &Residual::None, &output_gradient, relu, epsilon);
+        let (dx, gamma, beta, _) =
+            norm_gradient::<f32>(&norm, &Residual::None, &output_gradient, relu, epsilon, across);
         (tensor(dx, norm.z.shape()), gamma, beta)
     }
 
@@ -201,6 +213,7 @@ impl Normalised<Flex> {
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "one per symbol")]
 fn conv_norm<E: Stored>(
     x: FlexTensor,
     weight: FlexTensor,
@@ -208,6 +221,7 @@ fn conv_norm<E: Stored>(
     beta: FlexTensor,
     residual: Residual<Flex>,
     options: ConvNorm,
+    across: Option<Across>,
     keep: bool,
 ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
     let shape = conv_shape(&x.shape(), &weight.shape(), options.conv);
@@ -218,6 +232,9 @@ fn conv_norm<E: Stored>(
     let w = values(&weight);
     byol_kernels::conv2d_with_moments::<E, E>(isa(), &shape, values(&x), w, &mut z, &mut mean, &mut variance);
     drop(x);
+    if let Some(across) = across {
+        across.moments(z.len() / shape.outputs, &mut mean, &mut variance);
+    }
 
     let norm = BatchNorm { channels: shape.outputs, epsilon: options.epsilon, relu: options.relu };
     let parameters = ChannelParameters { mean: &mean, variance: &variance, gamma: values(&gamma), beta: values(&beta) };
@@ -234,6 +251,7 @@ fn conv_norm<E: Stored>(
     (tensor(y, image), z, per_channel(mean), per_channel(variance))
 }
 
+#[expect(clippy::too_many_arguments, reason = "one per symbol")]
 fn conv_norm_gradient<E: Stored>(
     source: Source<Flex>,
     weight: FlexTensor,
@@ -241,6 +259,7 @@ fn conv_norm_gradient<E: Stored>(
     output: Residual<Flex>,
     output_gradient: FlexTensor,
     options: ConvNorm,
+    across: Option<Across>,
     wants_x: bool,
 ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
     let x_shape = match &source {
@@ -249,7 +268,7 @@ fn conv_norm_gradient<E: Stored>(
     };
     let shape = conv_shape(&x_shape, &weight.shape(), options.conv);
     let (dz, gamma, beta, residual) =
-        norm_gradient::<E>(&norm, &output, &output_gradient, options.relu, options.epsilon);
+        norm_gradient::<E>(&norm, &output, &output_gradient, options.relu, options.epsilon, across);
     drop((norm, output, output_gradient));
 
     let (dx, dw) = conv_gradient::<E>(&shape, compute_again::<E>(source, options.epsilon), &weight, &dz, wants_x);
@@ -330,6 +349,7 @@ fn norm_gradient<E: Stored>(
     output_gradient: &FlexTensor,
     relu: bool,
     epsilon: f32,
+    across: Option<Across>,
 ) -> (Vec<E>, FlexTensor, FlexTensor, FlexTensor) {
     let norm = norm.contiguous();
     let dy = output_gradient.to_contiguous();
@@ -338,18 +358,17 @@ fn norm_gradient<E: Stored>(
     let (mut dz, mut dgamma, mut dbeta) =
         (arbitrary::<E>(norm.z.shape().num_elements()), arbitrary(options.channels), arbitrary(options.channels));
     let mut residual = output.as_ref().map(|output| arbitrary::<E>(output.shape().num_elements()));
-    byol_kernels::batch_norm_gradient(
-        isa(),
-        &options,
-        values(&norm.z),
-        norm.parameters(),
-        output.as_ref().map_or(Mask::Recompute, |output| Mask::Output(values(output))),
-        values(&dy),
-        &mut dz,
-        &mut dgamma,
-        &mut dbeta,
-        residual.as_deref_mut(),
-    );
+    let mask = output.as_ref().map_or(Mask::Recompute, |output| Mask::Output(values(output)));
+    let (isa, z, parameters, g) = (isa(), values(&norm.z), norm.parameters(), values(&dy));
+    byol_kernels::batch_norm_gradient_sums(isa, &options, z, parameters, mask, g, &mut dgamma, &mut dbeta);
+    let rows = z.len() / options.channels;
+    // Those of γ and β are of the pictures here: they travel with the other gradients.
+    let of_all = across.map(|across| across.gradient_sums(rows, &dgamma, &dbeta));
+    let (rows, gamma, beta) =
+        of_all.as_ref().map_or((rows as f64, &dgamma, &dbeta), |(rows, gamma, beta)| (*rows, gamma, beta));
+    let sums = GradientSums { rows, gamma, beta };
+    let shortcut = residual.as_deref_mut();
+    byol_kernels::batch_norm_input_gradient(isa, &options, z, parameters, mask, g, sums, &mut dz, shortcut);
     let residual =
         residual.map_or_else(|| tensor(Vec::<E>::new(), Shape::new([0])), |gradient| tensor(gradient, dy.shape()));
     (dz, per_channel(dgamma), per_channel(dbeta), residual)

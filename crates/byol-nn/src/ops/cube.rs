@@ -10,7 +10,8 @@ use byol_kernels::{Adam, ConvShape, Lars, MaxPool, Padding, Sgd};
 use super::layer::{Conv, ConvNorm, Normalised, Residual, Source};
 use super::precision::Precision;
 use super::update::UpdateOps;
-use super::vision::VisionOps;
+use super::vision::{VisionOps, only_here};
+use crate::dist::Across;
 
 const PLAIN: Affine = Affine { bias: None, residual: None, relu: false };
 
@@ -23,8 +24,10 @@ impl VisionOps for Cube {
         beta: CubeTensor,
         residual: Residual<Self>,
         options: ConvNorm,
+        across: Option<Across>,
         _keep: bool,
     ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
+        only_here(across);
         let shape = conv_shape(&x, &weight, options.conv);
         let place = Place::of(&x);
         let x = array(x);
@@ -48,8 +51,10 @@ impl VisionOps for Cube {
         output: Residual<Self>,
         output_gradient: CubeTensor,
         options: ConvNorm,
+        across: Option<Across>,
         wants_x: bool,
     ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
+        only_here(across);
         let place = Place::of(&norm.z);
         let channels = [weight.meta.shape()[0]];
         let z_shape = norm.z.meta.shape().clone();
@@ -137,7 +142,9 @@ impl VisionOps for Cube {
         beta: CubeTensor,
         relu: bool,
         epsilon: f32,
+        across: Option<Across>,
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
+        only_here(across);
         let place = Place::of(&x);
         let shape = x.meta.shape().clone();
         let channels = [shape[1]];
@@ -154,7 +161,9 @@ impl VisionOps for Cube {
         output_gradient: CubeTensor,
         relu: bool,
         epsilon: f32,
+        across: Option<Across>,
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
+        only_here(across);
         let place = Place::of(&norm.z);
         let shape = norm.z.meta.shape().clone();
         let (z, statistics, [gamma, beta]) = normalised(norm);

@@ -30,8 +30,8 @@ pub fn choose_isa(wanted: Isa) -> Result<(), String> {
     Ok(())
 }
 
-/// Fixes the number of CPU threads that compute, the calling one among them: what it starts need not be handed to another thread
-/// first, which for the short kernels of small networks takes as long as the kernel.
+/// Fixes the number of CPU threads that compute, the calling one among them unless it `waits_for_others`: what it starts need not be
+/// handed to another thread first, which for the short kernels of small networks takes as long as the kernel.
 ///
 /// The calling thread must be the one that computes: while it waits for another thread, that one computes with one thread less,
 /// and if there is but one thread, neither ever goes on.
@@ -41,14 +41,20 @@ pub fn choose_isa(wanted: Isa) -> Result<(), String> {
 ///
 /// # Panics
 /// When something was computed before.
-pub fn set_compute_threads(threads: usize) -> Result<(), String> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global();
-    pool.map_err(|error| {
+pub fn set_compute_threads(threads: usize, waits_for_others: bool) -> Result<(), String> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    let pool = if waits_for_others { pool } else { pool.use_current_thread() };
+    pool.build_global().map_err(|error| {
         match std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>()) {
             Some(source) => format!("as many threads as the system starts ({source}); see `ulimit -u`, or give 1"),
             None => panic!("the number of threads is set once, before anything is computed: {error}"),
         }
     })
+}
+
+/// How many CPU threads compute.
+pub fn compute_threads() -> usize {
+    rayon::current_num_threads()
 }
 
 /// The graphics card that this process computes on; empty on the processor.

@@ -21,13 +21,16 @@ use burn::tensor::Tensor;
 pub use byol_kernels::Padding;
 
 pub use device::{
-    Card, cards, choose_isa, engine, is_processor, isa, open_device, possible_precision, set_compute_threads,
+    Card, cards, choose_isa, compute_threads, engine, is_processor, isa, open_device, possible_precision,
+    set_compute_threads,
 };
 use layer::Normalised;
 pub use layer::{Conv, ConvNorm, Residual, Source};
 pub use precision::Precision;
 pub use update::{Adam, Lars, Sgd, UpdateOps, adam, lars, sgd, sum_of_squares, target_ema};
 pub use vision::VisionOps;
+
+use crate::dist::Across;
 
 /// A feature map `[batch, height, width, channels]` and, where it is cheap, how to compute it again in the backward pass.
 #[derive(Clone, Debug)]
@@ -54,6 +57,11 @@ impl From<Tensor<4>> for Activation {
 }
 
 impl Activation {
+    /// The same values, where a graph of their own begins: a gradient is kept for them.
+    pub fn leaf(&self) -> Self {
+        Self { values: self.values.clone().detach().require_grad(), recipe: self.recipe.clone() }
+    }
+
     fn source(&self) -> Source<Dispatch> {
         match self.recipe.clone() {
             None => Source::Kept(self.values.clone().into_dispatch()),
@@ -83,7 +91,7 @@ pub struct BatchNormalised<T> {
 ///
 /// `x [batch, height, width, in]`, `weight [out, in, kh, kw]` → `[batch, height', width', out]` with
 /// `height'` by [`Padding`], in the type of `x` (`f32` or `bf16`). Mean and variance are taken
-/// over batch, height and width (spec §1.4).
+/// over batch, height and width (spec §1.4); with `across`, over the pictures of all its ranks.
 pub fn conv_norm(
     x: &Activation,
     weight: Tensor<4>,
@@ -91,6 +99,7 @@ pub fn conv_norm(
     beta: Tensor<1>,
     residual: Option<Tensor<4>>,
     options: ConvNorm,
+    across: Option<Across>,
 ) -> BatchNormalised<Activation> {
     let keep = weight.is_require_grad() || x.values.is_autodiff();
     let is_recomputable = options.relu && residual.is_none();
@@ -102,6 +111,7 @@ pub fn conv_norm(
         beta.clone().into_dispatch(),
         shortcut(residual),
         options,
+        across,
         keep,
     );
     let mean = Tensor::<1>::from_dispatch(mean).without_autodiff();
@@ -140,16 +150,17 @@ fn shortcut(residual: Option<Tensor<4>>) -> Residual<Dispatch> {
 }
 
 /// Batch normalisation of `x [batch, channels]` by the statistics of this batch, then an optional ReLU:
-/// `relu(γ · (x − mean) / √(variance + ε) + β)`.
+/// `relu(γ · (x − mean) / √(variance + ε) + β)`; with `across`, by those of all its ranks.
 pub fn batch_norm(
     x: Tensor<2>,
     gamma: Tensor<1>,
     beta: Tensor<1>,
     relu: bool,
     epsilon: f32,
+    across: Option<Across>,
 ) -> BatchNormalised<Tensor<2>> {
-    let (output, mean, variance) =
-        Dispatch::batch_norm_rows(x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch(), relu, epsilon);
+    let [gamma, beta] = [gamma, beta].map(Tensor::into_dispatch);
+    let (output, mean, variance) = Dispatch::batch_norm_rows(x.into_dispatch(), gamma, beta, relu, epsilon, across);
     BatchNormalised {
         output: Tensor::from_dispatch(output),
         mean: Tensor::<1>::from_dispatch(mean).without_autodiff(),

@@ -7,6 +7,13 @@ use byol_kernels::Padding;
 use super::composed;
 use super::layer::{Conv, ConvNorm, Normalised, Residual, Source};
 use super::precision::Precision;
+use crate::dist::Across;
+
+/// Backends that take statistics over other processes do so in bodies of their own; whoever chooses the device sees to it that this
+/// one is not asked.
+pub(super) fn only_here(across: Option<Across>) {
+    assert!(across.is_none(), "batch statistics over several ranks are computed on the processor");
+}
 
 /// Heavy operations on channels-last activations. Default bodies are composed of Burn's own
 /// operations, so every backend has them.
@@ -18,7 +25,7 @@ pub trait VisionOps: Backend {
     /// Convolution, batch norm by batch statistics, optional residual, optional ReLU; see [`super::conv_norm`].
     ///
     /// Returns the output, the convolution's output `z` (meaningful only if `keep`), mean and biased variance of `z`.
-    /// `source` says how `x` is had again in the backward pass.
+    /// `source` says how `x` is had again in the backward pass; `across` whose pictures the statistics are of, if not these alone.
     #[allow(clippy::too_many_arguments, reason = "one per symbol; the lint sees only what the macro generates")]
     fn conv_norm(
         x: FloatTensor<Self>,
@@ -28,9 +35,11 @@ pub trait VisionOps: Backend {
         beta: FloatTensor<Self>,
         #[extension_type] residual: Residual<Self>,
         options: ConvNorm,
+        across: Option<Across>,
         keep: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let _ = (source, keep); // nothing is computed again or saved here
+        only_here(across);
         composed::conv_norm::<Self>(x, weight, gamma, beta, residual, options)
     }
 
@@ -45,9 +54,11 @@ pub trait VisionOps: Backend {
         #[extension_type] output: Residual<Self>,
         output_gradient: FloatTensor<Self>,
         options: ConvNorm,
+        across: Option<Across>,
         wants_x: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let _ = wants_x; // costs one operation that nobody reads
+        only_here(across);
         composed::conv_norm_gradient::<Self>(source, weight, norm, output, output_gradient, options)
     }
 
@@ -102,7 +113,9 @@ pub trait VisionOps: Backend {
         beta: FloatTensor<Self>,
         relu: bool,
         epsilon: f32,
+        across: Option<Across>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        only_here(across);
         composed::batch_norm::<Self>(x, gamma, beta, Residual::None, relu, epsilon)
     }
 
@@ -112,7 +125,9 @@ pub trait VisionOps: Backend {
         output_gradient: FloatTensor<Self>,
         relu: bool,
         epsilon: f32,
+        across: Option<Across>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        only_here(across);
         let (x, gamma, beta, _) =
             composed::batch_norm_gradient::<Self>(norm, Residual::None, output_gradient, relu, epsilon);
         (x, gamma, beta)

@@ -5,6 +5,7 @@
 
 use std::hash::Hasher;
 
+use burn::tensor::Tensor;
 use twox_hash::XxHash3_64;
 
 /// Key in the metadata.
@@ -53,4 +54,20 @@ fn hash(header: &[u8], at: usize, data: &[u8]) -> u64 {
         hasher.write(part);
     }
     hasher.finish()
+}
+
+/// A hash of tensors in an order, to tell whether two processes have the same to the bit.
+#[derive(Default)]
+pub struct Fingerprint(XxHash3_64);
+
+impl Fingerprint {
+    /// Adds a flat tensor.
+    pub fn add(&mut self, tensor: Tensor<1>) {
+        self.0.write(bytemuck::cast_slice(&super::to_vec(tensor)));
+    }
+
+    /// Of all that were added.
+    pub fn value(&self) -> u64 {
+        self.0.finish()
+    }
 }

@@ -2,7 +2,7 @@
 
 use byol_nn::{Error, Result};
 
-use super::tree::Config;
+use super::tree::{Config, SyncBatchNorm};
 
 impl Config {
     /// Checks every range.
@@ -71,6 +71,14 @@ impl Config {
         let prefetch = self.train.prefetch_batches;
         check((1..=1024).contains(&prefetch), "train.prefetch_batches", "1 to 1024", prefetch)?;
         check(self.train.loader_threads <= 1024, "train.loader_threads", "0 to 1024", self.train.loader_threads)?;
+        check(
+            self.train.sync_batch_norm != SyncBatchNorm::Groups(0),
+            "train.sync_batch_norm",
+            "true, false, or a number of ranks above 0",
+            0,
+        )?;
+        let timeout = self.train.rank_timeout_secs;
+        check((1.0..=1e6).contains(&timeout), "train.rank_timeout_secs", "a number from 1 to 1000000", timeout)?;
         self.eval.validate()?;
         self.data.validate().map_err(Error::from)?;
         self.views.validate().map_err(Error::from)?;

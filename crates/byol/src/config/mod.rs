@@ -16,5 +16,5 @@ pub(crate) use suggest::{nearest, question};
 pub(crate) use text::from_table;
 pub use text::similar_settings;
 pub(crate) use text::{located, parse_setting, parse_toml};
-pub use tree::{Config, EvaluationSettings, KeepBest, ScheduleConfig, TrainConfig};
+pub use tree::{Config, EvaluationSettings, KeepBest, ScheduleConfig, SyncBatchNorm, TrainConfig};
 pub use watch::{WatchAction, WatchConfig};

@@ -32,6 +32,12 @@ impl Config {
 
     /// All settings that decide the result, as text: equal for two configurations of which one may go on with the other's
     /// checkpoint.
+    /// Settings that [`Self::to_toml`] wrote.
+    pub(crate) fn stored(text: &str) -> Result<Self> {
+        let origin = Origin::Stored("run");
+        from_table(parse_toml(text, &origin)?, &origin, &[])
+    }
+
     pub(crate) fn identity(&self) -> String {
         let free = TrainConfig {
             log_every_steps: 1,
@@ -42,6 +48,7 @@ impl Config {
             prefetch_batches: 1,
             tensorboard: true,
             keep_best: KeepBest::None,
+            rank_timeout_secs: 0.0,
             ..self.train.clone()
         };
         // What the pictures are decides; limits on them do not.

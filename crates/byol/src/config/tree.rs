@@ -91,6 +91,28 @@ pub struct TrainConfig {
     /// Which measurement decides the encoder that is kept as `best.safetensors`, beside that of the last step.
     #[serde(default)]
     pub keep_best: KeepBest,
+    /// Whose pictures batch statistics are taken of, where several processes train the run.
+    #[serde(default)]
+    pub sync_batch_norm: SyncBatchNorm,
+    /// How long a process waits for the others before the run ends, in seconds.
+    #[serde(default = "half_an_hour")]
+    pub rank_timeout_secs: f64,
+}
+
+/// `train.sync_batch_norm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SyncBatchNorm {
+    /// `true`: those of all ranks, as the reference has it. `false`: each rank its own.
+    Whether(bool),
+    /// Those of so many ranks that follow each other; the last group may be smaller.
+    Groups(usize),
+}
+
+impl Default for SyncBatchNorm {
+    fn default() -> Self {
+        Self::Whether(true)
+    }
 }
 
 /// The number of a run's measurements on itself that is best where it is largest.
@@ -126,6 +148,10 @@ fn ten() -> f64 {
 }
 
 /// For switches that are on where a file does not name them.
+fn half_an_hour() -> f64 {
+    1800.0
+}
+
 fn yes() -> bool {
     true
 }

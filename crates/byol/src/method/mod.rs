@@ -4,8 +4,10 @@ mod config;
 mod loss;
 mod networks;
 mod optimal_predictor;
+mod part;
 
 pub use config::{ModelConfig, PredictorKind, TargetKind};
 pub use loss::{LossNormalisation, negatives, positive_cosine, projection_std, regression_loss};
 pub use networks::{Byol, Losses, Online, PassModes, Target};
 pub use optimal_predictor::optimal_prediction;
+pub use part::Part;

@@ -57,10 +57,17 @@ pub struct Session {
     pub version: String,
     /// Instruction set of the CPU kernels, or the graphics card.
     pub isa: String,
-    /// Threads that compute.
+    /// Threads that compute, of each rank.
     pub threads: usize,
+    /// Processes that trained together.
+    #[serde(default = "one")]
+    pub ranks: usize,
     /// Type of activations and matrix operands.
     pub precision: Precision,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// The open file.

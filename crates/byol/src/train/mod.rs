@@ -2,50 +2,48 @@
 
 mod checkpoints;
 mod feed;
+mod measures;
 mod monitor;
 mod probe;
 mod progress;
+mod record;
 mod rhythm;
 mod saving;
 mod state;
 mod stopwatch;
 mod tensorboard;
+mod together;
 pub mod watch;
 mod weights;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use byol_data::views::Views;
-use byol_data::{DataError, Dataset, LoaderOptions, PairLoader};
-use byol_nn::encoder::{Encoder, EncoderInfo};
+use byol_data::{Batch, Dataset, LoaderOptions, PairLoader};
+use byol_nn::dist::{Alone, Communicator, GradientSums, Ranks, agree};
 use byol_nn::model::NamedGradients;
 use byol_nn::ops;
 use byol_nn::optim::Schedule;
 use byol_nn::{Error, Result};
-use serde::Serialize;
 
 use crate::config::Config;
-use crate::method::{Losses, positive_cosine, projection_std};
-use crate::run::{
-    BadImageLog, MetricsLog, RunFolder, Session, SessionLine, StepMetrics, WarmStartRecord, last_online, read_metrics,
-};
+use crate::method::{Losses, Part};
+use crate::run::{RunFolder, StepMetrics};
 pub use checkpoints::{checkpoints, last_checkpoint_step};
 use feed::{Feed, Meal};
+use measures::Sums;
 pub use monitor::{Monitor, OnlineLine, OnlineNumbers};
 use probe::Lesson;
 pub use probe::Probe;
-use progress::Progress;
-use rhythm::Timetable;
-use saving::Saving;
+use record::{Ended, Record};
 pub use state::TrainState;
 use stopwatch::Stopwatch;
-use tensorboard::EventFile;
+use together::Decision;
 pub use watch::check_keep_best;
-use watch::{BestEncoder, Conclusion, Facts, Finding, Kept, Series, Watch};
+use watch::{Conclusion, Kept};
 
 /// What may be asked of a training while it runs, from a signal handler or another thread.
 #[derive(Debug, Default)]
@@ -112,89 +110,72 @@ pub fn train(
     device: &Device,
     requests: &Requests,
 ) -> Result<TrainReport> {
+    let report = train_on_ranks(Some(run), config, dataset, device, requests, &(Arc::new(Alone) as Ranks))?;
+    Ok(report.expect("the first rank reports"))
+}
+
+/// [`train`] by several processes, which call it alike: one run, the numbers that one process would have come to but for rounding. Rank 0
+/// has the run folder, loads and saves, speaks, and reports; the others have neither folder nor report.
+///
+/// # Errors
+/// Those of [`train`]; what stops one rank is [`Error::OnRank`] there and [`Error::Elsewhere`] on all others. Any other error
+/// is one that the others do not know of: they must be ended.
+pub fn train_on_ranks(
+    run: Option<&RunFolder>,
+    config: &Config,
+    dataset: Arc<Dataset>,
+    device: &Device,
+    requests: &Requests,
+    ranks: &Ranks,
+) -> Result<Option<TrainReport>> {
     let started = Instant::now();
-    let lock = run.lock()?;
     let schedule = config.schedule(dataset.len());
     let classes = dataset.classes().len();
-    let info = run.info()?;
-    let encoder_of = |state: &TrainState| encoder(config, &schedule, info.warm_start.as_ref(), state);
-    let found = checkpoints::load_newest(&run.checkpoints(), config, classes, device)?;
-    let is_resumed = found.is_some();
-    let mut state = found.unwrap_or_else(|| TrainState::new(config, classes, device));
-    let mut progress = Progress::start(state.step, schedule.total_steps);
-    if lock.is_none() {
-        progress.say(
-            "warning: this file system has no locks, so nothing keeps a second `byol resume` from training this run at the same time",
-        );
-    }
-    let mut saving = Saving::start(run, config, &state, &requests.stop);
-    let mut best = BestEncoder::start(config, run.path(), &Series::read(&run.metrics())?);
-    if state.step < schedule.total_steps {
-        saving.check_room(&state, config, &progress).inspect_err(|_| progress.finish())?;
-    }
-    if is_resumed {
-        // A process that died between checkpoint and encoder left an old encoder behind.
-        encoder_of(&state).save(run.path())?;
-    }
-    let mut log = MetricsLog::continue_at(&run.metrics(), state.step)?;
-    // A process that was stopped left the measurement of its last step to the next one.
-    let mut measured_at = last_online(&run.metrics())?;
-    let is_unmeasured = measured_at.is_some_and(|step| step < state.step);
-    let (mut events, mut monitor) = (None, None);
-    if state.step < schedule.total_steps || is_unmeasured {
-        log.append(&SessionLine { session: session(config, state.step) })?;
-        events = config.train.tensorboard.then(|| EventFile::start(&run.tensorboard(), state.step)).transpose()?;
-        monitor = Monitor::new(config, &dataset);
-    }
-    let mut watch = Watch::start(Facts::of_run(config, &info), &run.metrics())?;
-    let newest = watch.series().online.last().cloned();
-    if let (Some(best), Some(measured)) = (&mut best, newest.as_ref().filter(|measured| measured.step == state.step)) {
-        // A process that died between the line and the file left this to the next one.
-        best.consider(measured, || encoder_of(&state))?;
-    }
-    let mut timetable = monitor.as_ref().map(|monitor| {
-        let last_secs = newest.and_then(|measured| measured.seconds);
-        let total = schedule.total_steps;
-        Timetable::start(config.eval.every_epochs, monitor.epochs_per_step(), total, state.step, last_secs)
-    });
-    let mut bad_images = BadImageLog::open(&run.bad_images())?;
+    together::meet(&**ranks, dataset.fingerprint(), dataset.len())?;
+    let opened = match run {
+        Some(run) => Record::start(run, config, &dataset, device, &requests.stop, &**ranks)
+            .map(|(state, record)| (state, Some(record))),
+        None => Ok((TrainState::new(config, classes, device), None)),
+    };
+    let (mut state, mut record) = agree(&**ranks, opened)?;
+    together::shared(&**ranks, &mut state, config, classes, device)?;
+    let statistics = together::statistics_ranks(ranks, config.train.sync_batch_norm)?;
+    let steps_done = Arc::new(AtomicU64::new(state.step));
+    together::watch_over(&**ranks, config, run, steps_done.clone());
+
+    let wish = Decision {
+        measure: record.as_ref().is_some_and(|record| record.measurement_is_due(state.step)),
+        ..Decision::default()
+    };
+    let mut decision = wish.agreed(&**ranks)?;
+    let monitor = match state.step < schedule.total_steps || decision.measure {
+        true => Monitor::new(config, &dataset),
+        false => None,
+    };
     let batches =
         (schedule.total_steps - state.step.min(schedule.total_steps)) * config.train.accumulation_steps as u64;
-    let mut feed = Feed::start(start_loader(config, &dataset, &schedule, state.step)?, batches, config, device);
+    let loader = start_loader(config, &dataset, &schedule, state.step, &**ranks)?;
+    let mut feed = Feed::start(loader, batches, config, device);
     let mut stopwatch = Stopwatch::start(state.step);
-    let mut last = read_metrics(&run.metrics())?.pop();
-    let first_step = state.step;
-    // Steps already taken are not lost because the data went away.
-    let rescue = |saving: &mut Saving, progress: &Progress, state: &TrainState, error| match state.step > first_step {
-        true => {
-            saving.save(state.step, progress, || save(run, config, state, &encoder_of(state))).err().unwrap_or(error)
-        }
-        false => error,
-    };
 
     loop {
         let is_done = state.step >= schedule.total_steps;
-        if let (Some(monitor), Some(timetable)) = (&monitor, &mut timetable)
-            && measured_at != Some(state.step)
-            && (is_done || timetable.is_due(state.step))
-        {
-            progress.measuring();
-            let line = monitor
-                .measure(&state, config, device)
-                .map_err(|error| rescue(&mut saving, &progress, &state, error))?;
-            saving.log("metrics.jsonl", &progress, || log.append(&line))?;
-            saving.log("tensorboard", &progress, || append_events(&mut events, "online", line.step, &line.numbers))?;
-            progress.show_online(&line);
-            stopwatch.skip(line.numbers.seconds);
-            timetable.measured(line.numbers.seconds);
-            measured_at = Some(line.step);
-            if let Some(best) = &mut best {
-                let measured = (&line).into();
-                saving.log("best.safetensors", &progress, || best.consider(&measured, || encoder_of(&state)))?;
+        if let Some(monitor) = monitor.as_ref().filter(|_| decision.measure) {
+            if let Some(record) = &record {
+                record.measuring();
             }
-            announce(watch.measured(&line), &mut log, &mut saving, &progress)?;
+            let line = monitor
+                .measure(&state, config, device, &**ranks)
+                .map_err(|error| rescued(&mut record, &state, error))?;
+            stopwatch.skip(line.numbers.seconds);
+            let mut halt = false;
+            if let Some(record) = &mut record {
+                record.measured(&line, &state)?;
+                halt = record.stops();
+            }
+            decision = Decision { halt, ..Decision::default() }.agreed(&**ranks)?;
         }
-        if is_done || watch.stops() {
+        if is_done || decision.halt {
             break;
         }
         let learning_rate = schedule.learning_rate(state.step);
@@ -205,13 +186,21 @@ pub fn train(
         let mut measured = Sums::default();
         let mut lesson = Lesson::default();
         let mut passed = None;
-        for _ in 0..config.train.accumulation_steps {
-            let Meal { batch, views } = stopwatch
-                .waiting(|| next_batch(&mut feed, &mut bad_images))
-                .map_err(|error| rescue(&mut saving, &progress, &state, error))?;
-            saving.log("bad_images.jsonl", &progress, || bad_images.append(&batch.bad))?;
-            let losses = backward(&mut state, config, views, &mut gradients);
-            measured.add(&losses, config.train.accumulation_steps);
+        let sums = Arc::new(GradientSums::new(ranks.clone()));
+        for micro_batch in 1..=config.train.accumulation_steps {
+            let taken = stopwatch.waiting(|| feed.take()).map_err(Error::from);
+            let Meal { mut batch, views } =
+                agree(&**ranks, taken).map_err(|error| rescued(&mut record, &state, error))?;
+            note_bad_images(&mut batch, &mut record, &dataset, &**ranks)
+                .map_err(|error| rescued(&mut record, &state, error))?;
+            let part = Part {
+                ranks: ranks.clone(),
+                statistics: statistics.clone(),
+                share: batch.images.len() as f32 / config.micro_batch_size() as f32,
+                sums: (!ranks.is_alone() && micro_batch == config.train.accumulation_steps).then(|| sums.clone()),
+            };
+            let losses = backward(&mut state, config, views, &part, &mut gradients)?;
+            measured.add(&losses, config.train.accumulation_steps, &part);
             if let (Some(probe), Some(monitor)) = (&state.probe, &monitor) {
                 probe.study(losses.representation.clone(), &monitor.labels(&batch), &mut lesson);
             }
@@ -219,10 +208,13 @@ pub fn train(
             passed = Some(losses);
             feed.prepare();
         }
+        let sums = Arc::into_inner(sums).expect("the passes of the step have ended");
+        let gradients = sums.finish(gradients)?;
         let asked = Instant::now();
-        let measured = measured
-            .read(&gradients)
-            .map_err(|error| checkpoints::device_failed(&error, config, &run.checkpoints()))?;
+        let measured = measured.read(&gradients, config.model.projection_size, &**ranks)?.map_err(|problem| {
+            let failed = |record: &Record| record.device_failed(&problem);
+            record.as_ref().map_or_else(|| Error::Ranks(problem.clone()), failed)
+        })?;
         // A device that answers at once was idle: the pictures came too late.
         let waited = feed.waited();
         if !ops::is_processor(device) && asked.elapsed() < IDLE {
@@ -231,14 +223,13 @@ pub fn train(
         if !(measured.loss.is_finite() && measured.grad_norm.is_finite()) {
             let what = passed.and_then(|losses| weights::first_non_finite(&state.byol, &losses, &gradients));
             let what = what.unwrap_or_else(|| "the loss".to_owned());
-            let good = checkpoints(&run.checkpoints())?.pop();
-            let finding = watch.not_finite(&what, state.step, good.as_deref());
-            announce(vec![finding], &mut log, &mut saving, &progress)?;
-            progress.finish();
-            return Err(checkpoints::non_finite(&what, state.step, &run.checkpoints()));
+            let ended = record.as_mut().map(|record| record.not_finite(&what, state.step)).transpose()?;
+            agree(&**ranks, ended.map_or(Ok(()), Err))?;
+            return Ok(None);
         }
 
         let probe_rate = learning_rate * config.eval.probe_rate_factor;
+        lesson.sum(ranks)?;
         let probe = state.probe.as_mut().and_then(|probe| probe.learn(lesson, probe_rate));
         let is_last = state.step + 1 == schedule.total_steps;
         let metrics = (is_last || state.step.is_multiple_of(config.train.log_every_steps)).then(|| StepMetrics {
@@ -259,175 +250,107 @@ pub fn train(
         state.optimizer.step(&mut state.byol.online, gradients, learning_rate);
         state.byol.update_target(tau);
         state.step += 1;
-        progress.advance(state.step);
+        steps_done.store(state.step, Ordering::Relaxed);
 
-        if let Some(metrics) = metrics {
-            saving.log("metrics.jsonl", &progress, || log.append(&metrics))?;
-            saving.log("tensorboard", &progress, || append_events(&mut events, "train", metrics.step, &metrics))?;
-            progress.show(&metrics);
-            announce(watch.logged(&metrics), &mut log, &mut saving, &progress)?;
+        let mut wish = Decision { stop: requests.stop.load(Ordering::Relaxed), ..Decision::default() };
+        wish.save = requests.save.swap(false, Ordering::Relaxed);
+        if let Some(record) = &mut record {
+            record.advance(state.step);
+            if let Some(metrics) = &metrics {
+                record.logged(metrics)?;
+            }
+            wish.halt = record.stops();
+            wish.checkpoint = record.is_save_due(state.step);
+            wish.measure = record.measurement_is_due(state.step);
+        }
+        if metrics.is_some() {
             stopwatch = Stopwatch::start(state.step);
-            last = Some(metrics);
         }
-        let stopping = requests.stop.load(Ordering::Relaxed) || watch.stops();
-        let asked_to_save = requests.save.swap(false, Ordering::Relaxed);
-        if stopping || is_last || asked_to_save || saving.is_due(state.step) {
-            saving.save(state.step, &progress, || save(run, config, &state, &encoder_of(&state)))?;
+        decision = wish.agreed(&**ranks)?;
+        let stopping = decision.stop || decision.halt;
+        if stopping || is_last || decision.save || decision.checkpoint {
+            together::check_same_weights(&**ranks, &state)?;
+            if let Some(record) = &mut record {
+                record.save(&state)?;
+            }
         }
-        if asked_to_save && !stopping {
-            progress.say(&format!("saved after step {} as asked; training goes on", state.step));
+        if let Some(record) = &mut record {
+            if decision.save && !stopping {
+                record.say(&format!("saved after step {} as asked; training goes on", state.step));
+            }
+            stopwatch.skip(record.waited_secs());
         }
-        let waited = saving.waited();
-        stopwatch.skip(waited.as_secs_f64());
-        progress.skip(waited);
         if stopping && !is_last {
             break;
         }
     }
-    progress.finish();
-    let outcome = match (state.step >= schedule.total_steps, watch.stops()) {
+    let Some(record) = &mut record else { return Ok(None) };
+    let Ended { last, bad_images, conclusion, best } = record.end(&state)?;
+    let outcome = match (state.step >= schedule.total_steps, record.stops()) {
         (true, _) => Outcome::Finished,
         (false, true) => Outcome::Halted,
         (false, false) => Outcome::Interrupted,
     };
-    if outcome == Outcome::Halted && checkpoints_end_before(run, state.step)? {
-        // Stopped by a measurement, between two checkpoints.
-        saving.save(state.step, &progress, || save(run, config, &state, &encoder_of(&state)))?;
-    }
-    Ok(TrainReport {
-        outcome,
-        step: state.step,
-        last,
-        bad_images: bad_images.len(),
-        conclusion: watch.conclude(),
-        best: best.and_then(|best| best.kept()),
-        seconds: started.elapsed().as_secs_f64(),
-    })
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(Some(TrainReport { outcome, step: state.step, last, bad_images, conclusion, best, seconds }))
 }
 
 /// An answer as fast as this means that the device had nothing left to do.
 const IDLE: Duration = Duration::from_millis(1);
 
-fn session(config: &Config, first_step: u64) -> Session {
-    Session {
-        first_step,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        isa: ops::engine(),
-        threads: rayon::current_num_threads(),
-        precision: config.precision,
+/// `error`, when what can be saved is saved.
+fn rescued(record: &mut Option<Record>, state: &TrainState, error: Error) -> Error {
+    match record {
+        Some(record) => record.rescue(state, error),
+        None => error,
     }
 }
 
-/// Says findings, once each, here and in the log.
-fn announce(findings: Vec<Finding>, log: &mut MetricsLog, saving: &mut Saving, progress: &Progress) -> Result<()> {
-    findings.into_iter().try_for_each(|finding| {
-        progress.say(&finding.in_columns(progress.columns()));
-        saving.log("metrics.jsonl", progress, || log.append(&finding))
-    })
-}
-
-/// Whether the newest checkpoint is older than `step`.
-fn checkpoints_end_before(run: &RunFolder, step: u64) -> Result<bool> {
-    Ok(last_checkpoint_step(&run.checkpoints())?.is_none_or(|newest| newest < step))
-}
-
-fn append_events(events: &mut Option<EventFile>, group: &str, step: u64, numbers: &impl Serialize) -> Result<()> {
-    events.as_mut().map_or(Ok(()), |events| events.append(group, step, numbers))
+/// Puts the bad pictures that any rank has met with a batch on the list of the run.
+fn note_bad_images(
+    batch: &mut Batch,
+    record: &mut Option<Record>,
+    dataset: &Dataset,
+    ranks: &dyn Communicator,
+) -> Result<()> {
+    let bad = together::all_bad_images(ranks, std::mem::take(&mut batch.bad))?;
+    if bad.is_empty() {
+        return Ok(());
+    }
+    agree(ranks, record.as_mut().map_or(Ok(()), |record| record.add_bad_images(&bad, dataset, ranks)))
 }
 
 /// Loss and gradients of one micro-batch; the gradients are added to `sum`, divided by the number of micro-batches.
-fn backward(state: &mut TrainState, config: &Config, views: [Tensor<4>; 2], sum: &mut NamedGradients) -> Losses {
+fn backward(
+    state: &mut TrainState,
+    config: &Config,
+    views: [Tensor<4>; 2],
+    part: &Part,
+    sum: &mut NamedGradients,
+) -> Result<Losses> {
     let modes = state.next_passes(config.model.batch_norm_decay);
     let scale = 1.0 / config.train.accumulation_steps as f32;
-    state.byol.add_gradients(views, modes, scale, sum)
+    state.byol.add_gradients(views, modes, part, scale, sum)
 }
 
-fn start_loader(config: &Config, dataset: &Arc<Dataset>, schedule: &Schedule, step: u64) -> Result<PairLoader> {
+fn start_loader(
+    config: &Config,
+    dataset: &Arc<Dataset>,
+    schedule: &Schedule,
+    step: u64,
+    ranks: &dyn Communicator,
+) -> Result<PairLoader> {
     let options = LoaderOptions {
         seed: config.seed,
         batch_size: config.micro_batch_size(),
         first_sample: step * config.train.batch_size as u64,
         total_samples: schedule.total_steps * config.train.batch_size as u64,
-        rank: 0,
-        ranks: 1,
-        threads: config.train.loader_threads,
+        rank: ranks.rank(),
+        ranks: ranks.ranks(),
+        threads: together::loader_threads(config, ranks),
         prefetch_batches: config.train.prefetch_batches,
         max_bad_fraction: config.data.max_bad_fraction,
     };
     let views = Views::new(config.views.clone()).map_err(Error::from)?;
     Ok(PairLoader::start(dataset.clone(), views, options))
-}
-
-/// The next batch. The unreadable pictures that end a run come on the list here, those of a batch with it.
-fn next_batch(feed: &mut Feed, bad_images: &mut BadImageLog) -> Result<Meal> {
-    let meal = feed.take();
-    if let Err(DataError::TooManyBad { bad, .. }) = &meal {
-        bad_images.append(bad)?;
-    }
-    meal.map_err(Error::from)
-}
-
-fn save(run: &RunFolder, config: &Config, state: &TrainState, encoder: &Encoder) -> Result<()> {
-    run.flush_logs()?;
-    state.save(&run.checkpoints(), config)?;
-    encoder.save(run.path())
-}
-
-/// The online encoder as it is handed over.
-fn encoder(config: &Config, schedule: &Schedule, start: Option<&WarmStartRecord>, state: &TrainState) -> Encoder {
-    let start = start.map_or(String::new(), |start| format!(", from {} ({})", start.from, start.training));
-    let training = format!(
-        "BYOL, step {} of {} ({} epochs), batch {}, seed {}{start}",
-        state.step, schedule.total_steps, config.schedule.epochs, config.train.batch_size, config.seed
-    );
-    let info = EncoderInfo::new(
-        config.model.resnet(),
-        config.preprocessing(),
-        config.precision,
-        training,
-        state.step,
-        state.passes,
-    )
-    .with_value_range(config.data.value_range);
-    Encoder { network: state.byol.online.encoder.valid(), info }
-}
-
-/// Means over the micro-batches of a step, where they are computed.
-#[derive(Default)]
-struct Sums {
-    /// Loss, spread of the projections and cosine of the two views, `[3]`.
-    means: Option<Tensor<1>>,
-}
-
-/// What a step measured.
-struct Measured {
-    loss: f32,
-    projection_std: f32,
-    positive_cosine: f32,
-    grad_norm: f32,
-}
-
-impl Sums {
-    fn add(&mut self, losses: &Losses, micro_batches: usize) {
-        let [z1, z2] = losses.projections.clone();
-        let spread = (projection_std(z1.clone()) + projection_std(z2.clone())) * 0.5;
-        let means = Tensor::cat(vec![losses.loss.clone(), spread, positive_cosine(z1, z2)], 0);
-        let means = means * (1.0 / micro_batches as f32);
-        self.means = Some(match self.means.take() {
-            Some(sum) => sum + means,
-            None => means,
-        });
-    }
-
-    /// The one moment of a step at which this thread waits for the device.
-    fn read(self, gradients: &NamedGradients) -> std::result::Result<Measured, String> {
-        let squares = gradients.values().map(|gradient| ops::sum_of_squares(gradient.clone()));
-        let all = self.means.into_iter().chain(squares.reduce(|sum, square| sum + square)).collect();
-        let data = Tensor::cat(all, 0).try_into_data().map_err(|error| error.to_string())?;
-        let values: Vec<f32> = data.try_into_vec().expect("four values of f32");
-        let [loss, projection_std, positive_cosine, squares] = values[..] else {
-            unreachable!("a step has a loss and gradients");
-        };
-        Ok(Measured { loss, projection_std, positive_cosine, grad_norm: squares.sqrt() })
-    }
 }

@@ -9,9 +9,11 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use byol_data::views::{ViewScratch, Views};
 use byol_data::{
-    Batch, Dataset, EvaluationLoader, EvaluationOptions, Image, LoaderOptions, PairLoader, Random, Stream,
+    Batch, Dataset, EvaluationBatch, EvaluationLoader, EvaluationOptions, Image, LoaderOptions, PairLoader, Random,
+    Stream,
 };
 use byol_eval::{Features, geometry, knn};
+use byol_nn::dist::{Communicator, agree, gathered, part_of};
 use byol_nn::model::BatchNormMode;
 use byol_nn::weights::to_vec;
 use byol_nn::{Error, Result};
@@ -19,6 +21,7 @@ use serde::Serialize;
 
 use super::rhythm::MEASURING_SHARE;
 use super::state::TrainState;
+use super::together::loader_threads;
 use super::weights::{encoder_norm, target_distance};
 use crate::config::{Config, MonitorConfig, Rhythm};
 use crate::method::Online;
@@ -146,14 +149,20 @@ impl Monitor {
         pictures.map(|(image, label)| label.filter(|_| self.choice.held_out.binary_search(image).is_err())).collect()
     }
 
-    /// Measures `state`.
+    /// Measures `state`. Of several ranks, each passes a part of the pictures, and all come to the same numbers.
     ///
     /// # Errors
-    /// Data errors, but for single pictures that cannot be read: these are left out.
-    pub fn measure(&self, state: &TrainState, config: &Config, device: &Device) -> Result<OnlineLine> {
+    /// Data errors, but for single pictures that cannot be read: these are left out. The ranks cannot talk to each other.
+    pub fn measure(
+        &self,
+        state: &TrainState,
+        config: &Config,
+        device: &Device,
+        ranks: &dyn Communicator,
+    ) -> Result<OnlineLine> {
         let started = Instant::now();
         let mut online = state.byol.online.valid();
-        let (features, looks) = self.representations(&mut online, config, device)?;
+        let (features, looks) = self.representations(&mut online, config, device, ranks)?;
         // Pictures that cannot be read are missing among the features.
         let rows_of = |places: &[u32]| -> Vec<usize> {
             let place_of = |row: &usize| self.places[features.images[*row] as usize];
@@ -162,7 +171,7 @@ impl Monitor {
         let unlabelled = features.select(&rows_of(&self.choice.unlabelled));
         let voting = features.select(&rows_of(&self.choice.voting));
         let held_out = features.select(&rows_of(&self.choice.held_out));
-        let [z1, z2] = self.projections(&mut online, config, device)?;
+        let [z1, z2] = self.projections(&mut online, config, device, ranks)?;
         let size = config.model.projection_size;
         let has_labels = !voting.is_empty() && !held_out.is_empty();
         let numbers = OnlineNumbers {
@@ -187,7 +196,7 @@ impl Monitor {
             train_images: voting.len(),
             test_images: held_out.len(),
             majority_top1: has_labels.then(|| majority_top1(&held_out.labels)),
-            equal_share: looks.equal as f64 / features.len().max(1) as f64,
+            equal_share: looks.equal() as f64 / features.len().max(1) as f64,
             flat_share: looks.flat as f64 / features.len().max(1) as f64,
             protocol: PROTOCOL,
         })
@@ -200,64 +209,102 @@ impl Monitor {
 
     /// Online projections of two random views of each picture, the same ones every time; a picture that cannot be read is
     /// replaced by another.
-    fn projections(&self, online: &mut Online, config: &Config, device: &Device) -> Result<[Vec<f32>; 2]> {
+    fn projections(
+        &self,
+        online: &mut Online,
+        config: &Config,
+        device: &Device,
+        ranks: &dyn Communicator,
+    ) -> Result<[Vec<f32>; 2]> {
         let options = LoaderOptions {
             seed: config.seed,
             batch_size: BATCH_SIZE,
             first_sample: 0,
             total_samples: self.unlabelled.len() as u64,
-            rank: 0,
-            ranks: 1,
-            threads: config.train.loader_threads,
+            rank: ranks.rank(),
+            ranks: ranks.ranks(),
+            threads: loader_threads(config, ranks),
             prefetch_batches: 2,
             max_bad_fraction: 1.0,
         };
         let views = Views::new(config.views.clone()).map_err(Error::from)?;
         let mut project = |pixels: &[f32]| {
-            let y = online.encoder.forward(images(pixels, config, device), BatchNormMode::Running, config.precision);
-            flat(online.projector.forward(y, BatchNormMode::Running, config.precision))
+            let y = online.encoder.forward(images(pixels, config, device), &BatchNormMode::Running, config.precision);
+            flat(online.projector.forward(y, &BatchNormMode::Running, config.precision))
         };
         let (mut z1, mut z2) = (Vec::new(), Vec::new());
-        for batch in PairLoader::start(self.unlabelled.clone(), views, options) {
-            let batch = batch?;
-            z1.extend(project(&batch.view1));
-            z2.extend(project(&batch.view2));
+        let mut take = |batch: Batch| {
+            if !batch.images.is_empty() {
+                z1.extend(project(&batch.view1));
+                z2.extend(project(&batch.view2));
+            }
+        };
+        let mut batches = PairLoader::start(self.unlabelled.clone(), views, options);
+        let passed = batches.try_for_each(|batch| batch.map(&mut take));
+        agree(ranks, passed.map_err(Error::from))?;
+        let size = config.model.projection_size;
+        Ok([self.in_order(ranks, z1, size)?, self.in_order(ranks, z2, size)?])
+    }
+
+    /// The rows of all ranks as one process would have them: of every batch each rank has made a stretch.
+    fn in_order(&self, ranks: &dyn Communicator, rows: Vec<f32>, size: usize) -> Result<Vec<f32>> {
+        let mut parts: Vec<_> = gathered(ranks, &rows)?.into_iter().map(Vec::into_iter).collect();
+        let mut all = Vec::with_capacity(self.unlabelled.len() * size);
+        for start in (0..self.unlabelled.len()).step_by(BATCH_SIZE) {
+            let batch = BATCH_SIZE.min(self.unlabelled.len() - start);
+            for (rank, part) in parts.iter_mut().enumerate() {
+                all.extend(part.take(part_of(batch, rank, ranks.ranks()).len() * size));
+            }
         }
-        Ok([z1, z2])
+        Ok(all)
     }
 
     /// Representations of all pictures, prepared as for evaluation. (`eval::extract` would end the run where too many of
     /// these few cannot be read.)
-    fn representations(&self, online: &mut Online, config: &Config, device: &Device) -> Result<(Features, Looks)> {
+    fn representations(
+        &self,
+        online: &mut Online,
+        config: &Config,
+        device: &Device,
+        ranks: &dyn Communicator,
+    ) -> Result<(Features, Looks)> {
         let preprocessing = config.preprocessing();
         let values = preprocessing.size_px * preprocessing.size_px * config.data.channels;
-        let threads = config.train.loader_threads;
+        let threads = loader_threads(config, ranks);
         let options = EvaluationOptions { batch_size: BATCH_SIZE, threads, prefetch_batches: 2, max_bad_fraction: 1.0 };
         let render =
             move |image: &Image, _, out: &mut [f32], scratch: &mut _| preprocessing.render(image, out, scratch);
         let size = config.model.arch.representation_size();
-        let mut features = Features { values: vec![], size, images: vec![], labels: vec![], bad: vec![] };
+        let mut features = Features::none(size);
         let mut looks = Looks::default();
-        for batch in EvaluationLoader::start_with::<ViewScratch, _>(self.pictures.clone(), values, options, render) {
-            let batch = batch?;
+        let part = part_of(self.pictures.len(), ranks.rank(), ranks.ranks());
+        let places: Vec<u32> = part.clone().map(|place| place as u32).collect();
+        let pictures = Arc::new(self.pictures.subset(&places));
+        let mut take = |batch: EvaluationBatch| {
             if !batch.images.is_empty() {
                 batch.pixels.chunks_exact(values).for_each(|picture| looks.add(picture, config.data.channels));
                 let pixels = images(&batch.pixels, config, device);
-                features.values.extend(flat(online.encoder.forward(pixels, BatchNormMode::Running, config.precision)));
-                features.images.extend(batch.images);
+                features.values.extend(flat(online.encoder.forward(pixels, &BatchNormMode::Running, config.precision)));
+                features.images.extend(batch.images.iter().map(|&image| image + part.start as u32));
                 features.labels.extend(batch.labels);
             }
+        };
+        if !pictures.is_empty() {
+            let mut batches = EvaluationLoader::start_with::<ViewScratch, _>(pictures, values, options, render);
+            let passed = batches.try_for_each(|batch| batch.map(&mut take));
+            agree(ranks, passed.map_err(Error::from))?;
+        } else {
+            agree(ranks, Ok(()))?;
         }
-        Ok((features, looks))
+        Ok((features.of_all(&self.pictures, ranks)?, looks.of_all(ranks)?))
     }
 }
 
 /// What the measured pictures look like.
 #[derive(Default)]
 struct Looks {
-    seen: HashSet<u64>,
-    /// Equal to one before.
-    equal: usize,
+    /// A hash of each picture.
+    seen: Vec<u64>,
     /// Of one colour.
     flat: usize,
 }
@@ -269,9 +316,21 @@ impl Looks {
         const ONE_COLOUR: f32 = 0.05;
         let mut hasher = DefaultHasher::new();
         picture.iter().for_each(|value| hasher.write_u32(value.to_bits()));
-        self.equal += usize::from(!self.seen.insert(hasher.finish()));
+        self.seen.push(hasher.finish());
         let near = |pixel: &[f32]| pixel.iter().zip(picture).all(|(value, first)| (value - first).abs() <= ONE_COLOUR);
         self.flat += usize::from(picture.chunks_exact(channels).all(near));
+    }
+
+    /// How many are equal to one before them.
+    fn equal(&self) -> usize {
+        self.seen.len() - self.seen.iter().collect::<HashSet<_>>().len()
+    }
+
+    /// At the pictures of all ranks.
+    fn of_all(self, ranks: &dyn Communicator) -> Result<Self> {
+        let mut flat = [self.flat as f64];
+        ranks.sum(&mut flat)?;
+        Ok(Self { seen: gathered(ranks, &self.seen)?.concat(), flat: flat[0] as usize })
     }
 }
 
@@ -450,7 +509,7 @@ mod tests {
         for picture in [[0.1, 0.2, 0.12, 0.21], [0.1, 0.2, 0.9, 0.2], [0.1, 0.2, 0.9, 0.2], [0.3, 0.3, 0.3, 0.3]] {
             looks.add(&picture, 2);
         }
-        assert_eq!((looks.equal, looks.flat), (1, 2));
+        assert_eq!((looks.equal(), looks.flat), (1, 2));
         assert_eq!(majority_top1(&[Some(1), Some(2), Some(1), Some(1)]), 75.0);
         assert_eq!(majority_top1(&[]), 0.0);
     }

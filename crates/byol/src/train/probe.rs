@@ -5,6 +5,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor, TensorData};
 use byol_eval::Features;
 use byol_nn::Result;
+use byol_nn::dist::{Ranks, sum_gradients};
 use byol_nn::model::{Linear, NamedGradients, initialize, visit_tensors};
 use byol_nn::ops::{self, Precision};
 use byol_nn::optim::{Optimizer, OptimizerConfig};
@@ -33,6 +34,23 @@ pub struct Lesson {
     loss: f64,
     right: usize,
     images: usize,
+}
+
+impl Lesson {
+    /// What all ranks have gathered.
+    ///
+    /// # Errors
+    /// The ranks cannot talk to each other.
+    pub fn sum(&mut self, ranks: &Ranks) -> Result<()> {
+        if ranks.is_alone() {
+            return Ok(());
+        }
+        self.gradients = sum_gradients(ranks, std::mem::take(&mut self.gradients))?;
+        let mut sums = [self.loss, self.right as f64, self.images as f64];
+        ranks.sum(&mut sums)?;
+        (self.loss, self.right, self.images) = (sums[0], sums[1] as usize, sums[2] as usize);
+        Ok(())
+    }
 }
 
 /// How the probe did on a batch, before it learned from it.

@@ -52,7 +52,7 @@ impl TrainState {
 
     /// Batch-norm modes of the next pair of passes, and counts them.
     pub fn next_passes(&mut self, decay: f64) -> PassModes {
-        let mode = |pass| BatchNormMode::Batch { running_weight: running_weight(decay, pass) };
+        let mode = |pass| BatchNormMode::batch(running_weight(decay, pass));
         self.passes += 2;
         PassModes { first: mode(self.passes - 1), second: mode(self.passes) }
     }
@@ -82,22 +82,10 @@ impl TrainState {
     /// # Errors
     /// [`Error::NonFinite`] when a tensor holds NaN or infinity (nothing is written then), [`Error::Io`] when the disk refuses.
     pub fn save(&self, folder: &Path, config: &Config) -> Result<PathBuf> {
-        let mut tensors = StoredTensors::new();
-        weights::collect(&self.byol.online, "online.", &mut tensors);
-        weights::collect(&self.byol.target, "target.", &mut tensors);
-        weights::collect_flat(self.optimizer.first_moments(), "first_moment.", &mut tensors);
-        weights::collect_flat(self.optimizer.second_moments(), "second_moment.", &mut tensors);
-        if let Some(probe) = &self.probe {
-            probe.collect(&mut tensors);
-        }
+        let (tensors, metadata) = self.stored(config);
         if let Some(name) = weights::first_non_finite(&tensors) {
             return Err(non_finite(name, self.step, folder));
         }
-        let metadata = BTreeMap::from([
-            ("step".to_owned(), self.step.to_string()),
-            ("passes".to_owned(), self.passes.to_string()),
-            ("config".to_owned(), config.identity()),
-        ]);
         let path = folder.join(format!("step-{:08}.safetensors", self.step));
         weights::save(&path, &tensors, metadata)?;
         // The new one is safe on the disk, with its name.
@@ -107,12 +95,54 @@ impl TrainState {
         Ok(path)
     }
 
+    /// The tensors and the header of a checkpoint.
+    fn stored(&self, config: &Config) -> (StoredTensors, BTreeMap<String, String>) {
+        let mut tensors = StoredTensors::new();
+        weights::collect(&self.byol.online, "online.", &mut tensors);
+        weights::collect(&self.byol.target, "target.", &mut tensors);
+        weights::collect_flat(self.optimizer.first_moments(), "first_moment.", &mut tensors);
+        weights::collect_flat(self.optimizer.second_moments(), "second_moment.", &mut tensors);
+        if let Some(probe) = &self.probe {
+            probe.collect(&mut tensors);
+        }
+        let metadata = BTreeMap::from([
+            ("step".to_owned(), self.step.to_string()),
+            ("passes".to_owned(), self.passes.to_string()),
+            ("config".to_owned(), config.identity()),
+        ]);
+        (tensors, metadata)
+    }
+
+    /// A checkpoint as it would be on the disk.
+    pub(super) fn to_bytes(&self, config: &Config) -> Vec<u8> {
+        let (tensors, metadata) = self.stored(config);
+        weights::to_bytes(&tensors, metadata)
+    }
+
+    /// The state that [`Self::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// As of a checkpoint on the disk.
+    pub(super) fn from_bytes(bytes: &[u8], config: &Config, classes: usize, device: &Device) -> Result<Self> {
+        let path = Path::new("the state of rank 0");
+        Self::restored(weights::from_bytes(bytes, path)?, path, config, classes, device)
+    }
+
     /// Reads one checkpoint. One without a probe (it was off, or the version is older) gets a fresh one.
     ///
     /// # Errors
     /// [`Error::Damaged`] when the file is not as it was written, [`Error::Path`] when it is of another run.
     pub(super) fn load(path: &Path, config: &Config, classes: usize, device: &Device) -> Result<Self> {
-        let (tensors, metadata) = weights::load(path)?;
+        Self::restored(weights::load(path)?, path, config, classes, device)
+    }
+
+    fn restored(
+        (tensors, metadata): (StoredTensors, BTreeMap<String, String>),
+        path: &Path,
+        config: &Config,
+        classes: usize,
+        device: &Device,
+    ) -> Result<Self> {
         let number = |key: &str| {
             let value = metadata.get(key).and_then(|value| value.parse::<u64>().ok());
             value.ok_or_else(|| {
