@@ -5,7 +5,7 @@ BENCH_VENV ?= $(HOME)/.cache/byol-bench
 
 PREFIX ?= /usr/local
 
-.PHONY: check test test-gpu test-remote torture asan golden fuzz bench-vs-pytorch bench-gpu install
+.PHONY: check test test-gpu test-mpi test-remote torture asan golden fuzz bench-vs-pytorch bench-gpu install
 
 check:
 	cargo fmt --all --check
@@ -23,6 +23,10 @@ test-gpu:
 test-remote:
 	cargo install s3s-fs --version 0.14.1 --locked --features binary --root target/s3
 	S3_SERVER="$(CURDIR)/target/s3/bin/s3s-fs" cargo test --release -p byol-data --features remote --test remote -- --include-ignored
+
+# Several processes under Open MPI's mpirun. One test at a time: each has processes enough.
+test-mpi:
+	cargo test --locked --release --workspace --features mpi --test mpi --test ranks -- --test-threads 1
 
 # Kills, full and read-only disks and damaged checkpoints at random, see docs/reliability.md. As root, since disks are mounted.
 torture:
