@@ -93,7 +93,7 @@ fn check_run_folder(run: &Path) {
 
 fn check_metrics(run: &Path) {
     let [session] = &sessions(run)[..] else { panic!("one process trained the run") };
-    assert_eq!(keys(session), set(&["first_step", "version", "isa", "threads", "precision"]));
+    assert_eq!(keys(session), set(&["first_step", "version", "isa", "threads", "ranks", "precision"]));
     let isa: byol_kernels::Isa = session["isa"].as_str().unwrap().parse().unwrap();
     assert_eq!((isa, &session["first_step"]), (byol_kernels::Isa::best(), &0.into()));
     let lines = metrics(run);
