@@ -76,9 +76,11 @@ fn tensors(run: &Path) -> BTreeMap<String, Vec<f32>> {
 struct Near {
     loss: f64,
     weights: f64,
+    /// The norm that a tensor is at least taken to have: biases begin at 0.
+    least_norm: f64,
 }
 
-const F32: Near = Near { loss: 1e-5, weights: 1e-4 };
+const F32: Near = Near { loss: 1e-5, weights: 1e-4, least_norm: 1e-2 };
 
 fn assert_same(one: &Path, other: &Path, near: Near) {
     let (first, second) = (steps(one), steps(other));
@@ -105,7 +107,7 @@ fn assert_same(one: &Path, other: &Path, near: Near) {
         let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
         let difference = norm(&mut first.iter().zip(&second[name]).map(|(a, b)| a - b));
         let size = norm(&mut first.iter().copied());
-        assert!(difference <= bound * size.max(1e-2), "{name}: differs by {difference:e} of {size:e}");
+        assert!(difference <= bound * size.max(near.least_norm), "{name}: differs by {difference:e} of {size:e}");
     }
 }
 
@@ -155,7 +157,7 @@ fn variants_whose_loss_sees_the_whole_batch_or_whose_target_is_the_online_networ
 fn bf16_comes_to_the_same_within_its_rounding() {
     // At a rate at which twenty steps do not blow its rounding up.
     let settings = "NARROW --set precision=bf16 --set schedule.base_learning_rate=0.02";
-    compare(settings, &[2], Near { loss: 2e-2, weights: 5e-2 });
+    compare(settings, &[2], Near { loss: 2e-2, weights: 5e-2, least_norm: 0.2 });
 }
 
 /// A run under `mpirun`, ended when the test is.
@@ -260,7 +262,7 @@ fn a_signal_to_any_rank_stops_all_and_another_number_of_ranks_goes_on_with_the_s
     let last = byol(at, 0, "resume run --threads 1");
     assert!(last.status.code().is_some_and(|code| code < 2), "{}", said(&last));
     // Rounding grows over eighty steps.
-    assert_same(&at.join("alone"), &run, Near { loss: 1e-3, weights: 1e-2 });
+    assert_same(&at.join("alone"), &run, Near { loss: 1e-3, weights: 1e-2, ..F32 });
     let numbers: Vec<u64> = steps(&run).iter().map(|line| line["step"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (0..80).collect::<Vec<_>>(), "every step once");
     let log = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
