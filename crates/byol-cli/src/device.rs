@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 
 use byol_kernels::Isa;
-use byol_nn::dist::{Alone, Communicator};
+use byol_nn::dist::{Alone, Communicator, threads_of};
 use byol_nn::ops::{Card, Device, cards};
 use byol_nn::{Error, Result};
 
@@ -33,7 +33,7 @@ impl Compute {
 
     /// Threads of each of these ranks: those of a machine share its cores.
     pub fn threads_of(&self, ranks: &dyn Communicator) -> usize {
-        self.threads.map_or_else(|| (cores() / ranks.local_ranks()).max(1), usize::from)
+        self.threads.map_or_else(|| threads_of(ranks), usize::from)
     }
 
     /// Opens the device and sets the number of threads.
@@ -43,7 +43,7 @@ impl Compute {
 
     /// The same for a process that computes with others.
     pub fn open_on(&self, ranks: &dyn Communicator) -> Result<Device> {
-        let (threads, cores) = (self.threads_of(ranks), cores());
+        let (threads, cores) = (self.threads_of(ranks), threads_of(&Alone));
         if threads * ranks.local_ranks() > 2 * cores {
             say!(
                 "note: {} threads on {cores} cores wait for each other; without --threads there is one per core",
@@ -70,10 +70,6 @@ impl Compute {
         }
         byol_nn::ops::open_device(&self.device).map_err(refused)
     }
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// What is listed, and how.

@@ -126,10 +126,7 @@ fn main() -> ExitCode {
         Ok(Ending::Done) => ExitCode::SUCCESS,
         Ok(Ending::BarMissed) => ExitCode::from(1),
         Ok(Ending::Interrupted) => ExitCode::from(130),
-        Err(error) => {
-            ranks::end_all_after(&error, &*session.ranks, || failed(&error));
-            ExitCode::from(2)
-        }
+        Err(error) => ranks::end_all_after(&error, &*session.ranks),
     }
 }
 

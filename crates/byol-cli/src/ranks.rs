@@ -39,22 +39,16 @@ pub fn by_the_first(ranks: &Ranks, work: impl FnOnce() -> Result<Ending>) -> Res
     Ok(ended)
 }
 
-/// After `error`, which [`failed`](crate::failed) says: ends the other ranks if they do not know of it.
-pub fn end_all_after(error: &Error, ranks: &dyn Communicator, failed: impl FnOnce() -> ExitCode) {
-    match error {
-        // That rank says why.
-        Error::Elsewhere { .. } => {}
-        Error::OnRank { .. } => {
-            screen::speak();
-            failed();
-        }
-        _ => {
-            screen::speak();
-            failed();
-            if !ranks.is_alone() {
-                screen::paragraph(&format!("All ranks end, since rank {} cannot go on.", ranks.rank()));
-                ranks.abort(2);
-            }
-        }
+/// Says `error`, unless another rank does, and ends the other ranks if they do not know of it.
+pub fn end_all_after(error: &Error, ranks: &dyn Communicator) -> ExitCode {
+    if let Error::Elsewhere { .. } = error {
+        return ExitCode::from(2);
     }
+    screen::speak();
+    let code = crate::failed(error);
+    if !ranks.is_alone() && !matches!(error, Error::OnRank { .. }) {
+        screen::paragraph(&format!("All ranks end, since rank {} cannot go on.", ranks.rank()));
+        ranks.abort(2);
+    }
+    code
 }

@@ -35,7 +35,7 @@ pub use decode::{FIDELITY, Flaw, decode, flaw, unread_format};
 pub use error::{BadImage, DataError};
 pub use evaluation_loader::{EvaluationBatch, EvaluationLoader, EvaluationOptions};
 pub use image::{Image, Samples};
-pub use loader::{Batch, LoaderOptions, PairLoader};
+pub use loader::{Batch, LoaderOptions, PairLoader, part_of};
 pub use memory::LoadMemory;
 pub use order::{Order, Sample};
 pub use random::{Random, Stream};

@@ -153,8 +153,8 @@ pub(crate) fn dataset_len(dataset: &Dataset) -> u32 {
     u32::try_from(dataset.len()).unwrap_or(u32::MAX)
 }
 
-/// The stretch of `batch` that `rank` makes. What is left when the batch does not divide goes to the first ranks.
-fn part_of(batch: &Range<u64>, rank: u64, ranks: u64) -> Range<u64> {
+/// The stretch of `batch` that `rank` of `ranks` makes. What is left when the batch does not divide goes to the first ranks.
+pub fn part_of(batch: &Range<u64>, rank: u64, ranks: u64) -> Range<u64> {
     let len = batch.end.saturating_sub(batch.start);
     let start = |rank: u64| batch.start + len / ranks * rank + rank.min(len % ranks);
     start(rank)..start(rank + 1)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use byol_data::{BadImage, Dataset, EvaluationLoader};
-use byol_nn::dist::{Communicator, agree, gathered, part_of};
+use byol_nn::dist::{Communicator, agree, gathered, part_of, threads_of};
 use byol_nn::encoder::{Encoder, EncoderInfo};
 use byol_nn::weights::to_vec;
 use byol_nn::{Error, Result};
@@ -132,8 +132,7 @@ pub fn extract_on_ranks(
     }
     let part = part_of(dataset.len(), ranks.rank(), ranks.ranks());
     let places: Vec<u32> = part.clone().map(|place| place as u32).collect();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = if threads == 0 { (cores / ranks.local_ranks()).max(1) } else { threads };
+    let threads = if threads == 0 { threads_of(ranks) } else { threads };
     let own = match places.is_empty() {
         true => Ok(Features::none(encoder.info.representation_size)),
         false => extract(encoder, &Arc::new(dataset.subset(&places)), threads, device),

@@ -93,12 +93,17 @@ impl Summing {
 /// A communicator, shared by whoever needs one.
 pub type Ranks = Arc<dyn Communicator>;
 
-/// The stretch of `0..len` of one rank: stretches follow each other from rank 0 on and differ by at most one, longer ones first.
-///
-/// As [`byol_data::PairLoader`] cuts batches.
+/// The stretch of `0..len` that is of one rank, as [`byol_data::PairLoader`] cuts batches: stretches follow each other from rank 0 on and
+/// differ by at most one, longer ones first.
 pub fn part_of(len: usize, rank: usize, ranks: usize) -> Range<usize> {
-    let start = |rank: usize| len / ranks * rank + rank.min(len % ranks);
-    start(rank)..start(rank + 1)
+    let part = byol_data::part_of(&(0..len as u64), rank as u64, ranks as u64);
+    part.start as usize..part.end as usize
+}
+
+/// Threads for each rank where nobody asks for a number: the ranks of a machine share the cores that this process may use.
+pub fn threads_of(ranks: &dyn Communicator) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (cores / ranks.local_ranks()).max(1)
 }
 
 /// The numbers of every rank, in the order of ranks, on every rank.

@@ -10,7 +10,7 @@ use crate::model::NamedGradients;
 use crate::weights::to_vec;
 
 /// What travels at once: enough that a network is busy sending, little enough that the first bucket is on its way while others are made.
-pub const BUCKET_BYTES: usize = 25 << 20;
+const BUCKET_BYTES: usize = 25 << 20;
 
 /// The gradients of one step on their way to their sums over the ranks. They travel in the order of their names, in buckets of
 /// [`BUCKET_BYTES`]; a larger gradient is a bucket of its own.

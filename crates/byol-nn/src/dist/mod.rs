@@ -22,8 +22,8 @@ mod statistics;
 mod watchdog;
 
 pub use agreement::{agree, from_first, wait_for_first};
-pub use communicator::{Alone, Communicator, Ranks, Summing, gathered, part_of};
-pub use gradients::{BUCKET_BYTES, GradientSums, sum_gradients};
+pub use communicator::{Alone, Communicator, Ranks, Summing, gathered, part_of, threads_of};
+pub use gradients::{GradientSums, sum_gradients};
 pub use launcher::{Launch, Session, start};
 pub use lockstep::{Lockstep, Party};
 pub use statistics::Across;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use burn::tensor::Device;
 use byol_data::BadImage;
-use byol_nn::dist::{Communicator, Ranks, agree, from_first};
+use byol_nn::dist::{Communicator, Ranks, agree, from_first, threads_of};
 use byol_nn::model::{Role, visit_tensors};
 use byol_nn::ops;
 use byol_nn::weights::Fingerprint;
@@ -186,10 +186,7 @@ pub fn watch_over(ranks: &dyn Communicator, config: &Config, run: Option<&RunFol
 /// Threads that load pictures: the ranks of a machine share its cores.
 pub fn loader_threads(config: &Config, ranks: &dyn Communicator) -> usize {
     match config.train.loader_threads {
-        0 if !ranks.is_alone() => {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            (cores / ranks.local_ranks()).max(1)
-        }
+        0 if !ranks.is_alone() => threads_of(ranks),
         threads => threads,
     }
 }
