@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 
 use byol_kernels::Isa;
-use byol_nn::dist::{Alone, Communicator, threads_of};
+use byol_nn::dist::{Alone, Communicator, agree, compute_alike, threads_of};
 use byol_nn::ops::{Card, Device, cards};
 use byol_nn::{Error, Result};
 
@@ -69,6 +69,13 @@ impl Compute {
             ));
         }
         byol_nn::ops::open_device(&self.device).map_err(refused)
+    }
+
+    /// As [`Self::open_on`], on all ranks alike: they compute with the same instructions.
+    pub fn open_with(&self, ranks: &dyn Communicator) -> Result<Device> {
+        let device = agree(ranks, self.open_on(ranks))?;
+        compute_alike(ranks)?;
+        Ok(device)
     }
 }
 

@@ -46,7 +46,7 @@ pub fn run(arguments: &Arguments, ranks: &dyn Communicator) -> Result<Ending> {
     let roots = arguments.data.roots();
     let is_free = if ranks.is_first() { check_free(&arguments.out, &roots) } else { Ok(()) };
     agree(ranks, is_free)?;
-    let device = agree(ranks, arguments.compute.open_on(ranks))?;
+    let device = arguments.compute.open_with(ranks)?;
     let (mut encoder, dataset) = agree(ranks, open(arguments, &device))?;
     say!("{}", dataset.description());
     tell_notes([&*dataset]);

@@ -146,7 +146,7 @@ fn carry_out(command: Command, ranks: &Ranks) -> byol_nn::Result<Ending> {
         Command::Embed(arguments) => embed::run(&arguments, &**ranks),
         Command::Demo(arguments) => by_the_first(ranks, || demo::run(&arguments)),
         Command::Preview(arguments) => by_the_first(ranks, || preview::run(arguments)),
-        Command::Eval(arguments) => by_the_first(ranks, || eval::run(arguments)),
+        Command::Eval(arguments) => eval::run(arguments, ranks),
         Command::Predict(arguments) => by_the_first(ranks, || predict::run(&arguments)),
         Command::Report(arguments) => by_the_first(ranks, || report::run(arguments)),
         Command::Devices(arguments) => by_the_first(ranks, || device::list(&arguments)),

@@ -19,16 +19,23 @@ const TINY: &str = "--threads 1 --preset cifar10 --set optimizer.kind=lars --set
 
 const NARROW: &str = "--set model.arch=resnet18x0.0625";
 
+/// `mpirun -n RANKS …`, where MPIRUN may name another launcher of Open MPI.
+fn launcher(ranks: usize) -> Command {
+    let mut command = Command::new(std::env::var_os("MPIRUN").unwrap_or_else(|| "mpirun".into()));
+    command.args(["--oversubscribe", "--bind-to", "none", "-n", &ranks.to_string()]);
+    // A test in a container is root, and may not read the memory of other processes.
+    command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+    command.env("OMPI_MCA_btl_vader_single_copy_mechanism", "none");
+    command
+}
+
 /// `mpirun -n RANKS byol …`; with no ranks the program alone.
 fn command(at: &Path, ranks: usize, arguments: &str) -> Command {
     let byol = env!("CARGO_BIN_EXE_byol");
     let arguments = arguments.replace("TINY", TINY).replace("NARROW", NARROW);
-    let mut command = Command::new(if ranks > 0 { "mpirun" } else { byol });
+    let mut command = if ranks > 0 { launcher(ranks) } else { Command::new(byol) };
     if ranks > 0 {
-        command.args(["--oversubscribe", "--bind-to", "none", "-n", &ranks.to_string(), byol]);
-        // A test in a container is root, and may not read the memory of other processes.
-        command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
-        command.env("OMPI_MCA_btl_vader_single_copy_mechanism", "none");
+        command.arg(byol);
     }
     command.current_dir(at).args(arguments.split_whitespace());
     command
@@ -446,4 +453,48 @@ fn doctor_and_embed_share_their_pictures_and_come_to_the_same() {
             assert!((a - b).abs() <= 1e-5 * a.abs().max(1.0), "{a} {b}");
         }
     }
+}
+
+const EVAL: &str = "random:resnet18x0.0625:cifar:16 data --json --max-bad-fraction 0.3 --threads 1";
+
+/// The rows of an evaluation.
+fn rows(output: &Output) -> serde_json::Value {
+    let json = serde_json::from_slice::<serde_json::Value>(&output.stdout);
+    json.unwrap_or_else(|error| panic!("{error}: {}", said(output)))["rows"].clone()
+}
+
+#[test]
+fn evaluations_share_representations_and_come_to_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    // Four bad ones of sixteen may be, though they are most of the stretch of rank 0.
+    (0..4).for_each(|picture| truncate(&at.join(format!("data/across/{picture}.png"))));
+    for protocol in ["knn --k 3", "linear --epochs 20 --batch-size 8"] {
+        let [alone, together] = [0, 3].map(|ranks| byol(at, ranks, &format!("eval {protocol} {EVAL}")));
+        assert_eq!(together.status.code(), Some(0), "{}", said(&together));
+        assert!(!said(&together).contains("could not help"), "{}", said(&together));
+        assert_eq!(rows(&alone), rows(&together), "{protocol}");
+    }
+    let strict = byol(at, 3, &format!("eval knn --k 3 {}", EVAL.replace("0.3", "0.1")));
+    assert_eq!(strict.status.code(), Some(2));
+    let told = said(&strict);
+    assert!(told.matches("pictures cannot be used").count() == 1 && told.contains("max_bad_fraction = 0.1"), "{told}");
+}
+
+#[test]
+fn a_rank_that_cannot_open_the_pictures_leaves_them_to_the_first_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    fs::create_dir_all(at.join("elsewhere")).unwrap();
+    write_class(&at.join("elsewhere/data/across"), 0, 3);
+    write_class(&at.join("elsewhere/data/down"), 1, 3);
+    let line = format!("{} eval knn --k 3 {EVAL}", env!("CARGO_BIN_EXE_byol"));
+    let script = format!("if [ $OMPI_COMM_WORLD_RANK = 1 ]; then cd elsewhere; fi; exec {line}");
+    let output = launcher(2).args(["sh", "-c", &script]).current_dir(at).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let told = said(&output);
+    assert!(told.contains("another could not help: rank 1: it has no picture"), "{told}");
+    assert_eq!(rows(&output), rows(&byol(at, 0, &format!("eval knn --k 3 {EVAL}"))));
 }

@@ -10,6 +10,8 @@ use crate::{BadImage, DataError, Dataset, Image, LoadMemory};
 #[derive(Debug)]
 pub(crate) struct BadImages {
     max_bad_fraction: f64,
+    /// Pictures that the limit is a share of.
+    total: usize,
     found: Mutex<Found>,
 }
 
@@ -24,8 +26,8 @@ struct Found {
 }
 
 impl BadImages {
-    pub fn new(max_bad_fraction: f64) -> Self {
-        Self { max_bad_fraction, found: Mutex::default() }
+    pub fn new(max_bad_fraction: f64, total: usize) -> Self {
+        Self { max_bad_fraction, total, found: Mutex::default() }
     }
 
     /// Decodes picture `index`, unless it is known to be bad. `None` if it is bad or nothing can be read any more.
@@ -51,24 +53,20 @@ impl BadImages {
     }
 
     /// Whether there is no going on: nothing can be read, there are more than the limit allows, or no good picture is left.
-    pub fn must_end(&self, dataset: &Dataset) -> bool {
+    pub fn must_end(&self) -> bool {
         let found = self.found();
-        found.lost.is_some() || self.too_many(found.all.len(), dataset)
-    }
-
-    fn too_many(&self, count: usize, dataset: &Dataset) -> bool {
-        count == dataset.len() || count as f64 > self.max_bad_fraction * dataset.len() as f64
+        found.lost.is_some() || too_many(found.all.len(), self.total, self.max_bad_fraction)
     }
 
     /// Those found since the last call, by place; an error if there are too many by now, or nothing can be read.
-    pub fn report(&self, dataset: &Dataset) -> Result<Vec<BadImage>, DataError> {
+    pub fn report(&self) -> Result<Vec<BadImage>, DataError> {
         let mut found = self.found();
         if let Some(lost) = found.lost.take() {
             return Err(lost);
         }
-        if self.too_many(found.all.len(), dataset) {
+        if too_many(found.all.len(), self.total, self.max_bad_fraction) {
             let bad = found.all.values().cloned().collect();
-            return Err(DataError::TooManyBad { bad, total: dataset.len(), max_bad_fraction: self.max_bad_fraction });
+            return Err(DataError::TooManyBad { bad, total: self.total, max_bad_fraction: self.max_bad_fraction });
         }
         let mut new = std::mem::take(&mut found.unreported);
         new.sort_unstable();
@@ -77,5 +75,20 @@ impl BadImages {
 
     fn found(&self) -> std::sync::MutexGuard<'_, Found> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn too_many(count: usize, total: usize, max_bad_fraction: f64) -> bool {
+    count == total || count as f64 > max_bad_fraction * total as f64
+}
+
+/// Whether a data set of `total` pictures is of use with the `bad` ones left out, which several loaders may have found.
+///
+/// # Errors
+/// [`DataError::TooManyBad`] when they are more than this share of it, or all.
+pub fn check_bad(bad: &[BadImage], total: usize, max_bad_fraction: f64) -> Result<(), DataError> {
+    match total > 0 && too_many(bad.len(), total, max_bad_fraction) {
+        true => Err(DataError::TooManyBad { bad: bad.to_vec(), total, max_bad_fraction }),
+        false => Ok(()),
     }
 }

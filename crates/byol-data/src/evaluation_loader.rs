@@ -20,6 +20,16 @@ pub struct EvaluationOptions {
     pub prefetch_batches: usize,
     /// Largest share of bad pictures, see [`crate::DataConfig::max_bad_fraction`].
     pub max_bad_fraction: f64,
+    /// Pictures that it is a share of: those of the dataset, or of a larger one of which it is a part.
+    pub total: usize,
+}
+
+impl EvaluationOptions {
+    /// For all of `dataset`, with the limit on bad pictures it was opened with.
+    pub fn of(dataset: &Dataset, batch_size: usize, threads: usize) -> Self {
+        let max_bad_fraction = dataset.config().max_bad_fraction;
+        Self { batch_size, threads, prefetch_batches: 2, max_bad_fraction, total: dataset.len() }
+    }
 }
 
 /// One batch of pictures. Bad ones are left out, so it may hold fewer than were asked for, even none.
@@ -41,14 +51,12 @@ pub struct EvaluationLoader {
 }
 
 impl EvaluationLoader {
-    /// Starts loading with the given preprocessing. The limit on bad pictures is the one the dataset was opened with.
+    /// Starts loading with the given preprocessing.
     ///
     /// # Panics
     /// When `batch_size` is 0.
-    pub fn start(dataset: Arc<Dataset>, preprocessing: EvaluationConfig, batch_size: usize, threads: usize) -> Self {
+    pub fn start(dataset: Arc<Dataset>, preprocessing: EvaluationConfig, options: EvaluationOptions) -> Self {
         let values = preprocessing.size_px * preprocessing.size_px * preprocessing.mean.len();
-        let max_bad_fraction = dataset.config().max_bad_fraction;
-        let options = EvaluationOptions { batch_size, threads, prefetch_batches: 2, max_bad_fraction };
         let render =
             move |image: &Image, _: u32, out: &mut [f32], scratch: &mut _| preprocessing.render(image, out, scratch);
         Self::start_with::<ViewScratch, _>(dataset, values, options, render)
@@ -70,7 +78,7 @@ impl EvaluationLoader {
         R: Fn(&Image, u32, &mut [f32], &mut S) + Send + Sync + 'static,
     {
         assert!(options.batch_size > 0 && values_per_image > 0, "a batch has pictures and a picture has values");
-        let bad = BadImages::new(options.max_bad_fraction);
+        let bad = BadImages::new(options.max_bad_fraction, options.total);
         let mut scratches: Vec<(LoadMemory, S)> = one_per_thread(options.threads);
         let batch_size = u32::try_from(options.batch_size).unwrap_or(u32::MAX);
         let mut start = 0u32;
@@ -95,11 +103,11 @@ impl EvaluationLoader {
                     memory.recycle(image);
                     *good = true;
                 }
-                if stop.load(Ordering::Relaxed) || (!*good && bad.must_end(&dataset)) {
+                if stop.load(Ordering::Relaxed) || (!*good && bad.must_end()) {
                     give_up.store(true, Ordering::Relaxed);
                 }
             });
-            Some(done.and_then(|()| bad.report(&dataset)).map(|bad| {
+            Some(done.and_then(|()| bad.report()).map(|bad| {
                 close_gaps(&mut batch.pixels, &good, values_per_image);
                 batch.images = places.zip(&good).filter(|&(_, &good)| good).map(|(index, _)| index).collect();
                 batch.labels = batch.images.iter().map(|&index| dataset.label(index as usize)).collect();

@@ -29,6 +29,7 @@ pub mod throughput;
 mod value_range;
 pub mod views;
 
+pub use bad::check_bad;
 pub use config::DataConfig;
 pub use dataset::Dataset;
 pub use decode::{FIDELITY, Flaw, decode, flaw, unread_format};

@@ -114,7 +114,7 @@ impl PairLoader {
         assert!(options.batch_size > 0 && values[0] > 0, "a batch has pictures and a picture has values");
         assert!(options.rank < options.ranks, "rank {} of {}: ranks count from 0", options.rank, options.ranks);
         let order = Order::new(options.seed, dataset_len(&dataset));
-        let bad = BadImages::new(options.max_bad_fraction);
+        let bad = BadImages::new(options.max_bad_fraction, dataset.len());
         let scratches = one_per_thread(options.threads);
         let mut maker = PairMaker { dataset, order, bad, values, render, scratches };
         let mut at = options.first_sample;
@@ -199,7 +199,7 @@ impl<S: Send, R: Fn(&Image, Sample, &mut [f32], &mut [f32], &mut S) + Sync> Pair
                 None => give_up.store(true, Ordering::Relaxed),
             }
         })?;
-        batch.bad = bad.report(dataset)?;
+        batch.bad = bad.report()?;
         batch.labels.clear();
         batch.labels.extend(batch.images.iter().map(|&image| dataset.label(image as usize)));
         Ok(batch)
@@ -220,7 +220,7 @@ fn first_good(
         if let Some(image) = bad.load(dataset, index, memory) {
             return Some((image, index));
         }
-        if bad.must_end(dataset) {
+        if bad.must_end() {
             return None;
         }
         index = (index + 1) % len;

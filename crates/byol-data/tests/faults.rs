@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use byol_data::views::{EvaluationConfig, Semantics, Views, ViewsConfig, blur_taps};
 use byol_data::{
-    BadImage, DataConfig, DataError, Dataset, EvaluationLoader, Image, LoaderOptions, Measured, PairLoader, Random,
-    Stream, ValueRange, flaw,
+    BadImage, DataConfig, DataError, Dataset, EvaluationLoader, EvaluationOptions, Image, LoaderOptions, Measured,
+    PairLoader, Random, Stream, ValueRange, flaw,
 };
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
@@ -334,7 +334,10 @@ fn one_pixel_goes_through_both_loaders() {
             }
         }
         let preprocessing = EvaluationConfig { size_px: 32, mean, std, ..EvaluationConfig::default() };
-        let batch = EvaluationLoader::start(dataset, preprocessing, 4, 2).next().unwrap().unwrap();
+        let batch = EvaluationLoader::start(dataset.clone(), preprocessing, EvaluationOptions::of(&dataset, 4, 2))
+            .next()
+            .unwrap()
+            .unwrap();
         assert_eq!(batch.pixels.len(), 32 * 32 * channels);
     }
 }

@@ -212,7 +212,8 @@ fn evaluation_goes_through_the_data_once_in_order_and_leaves_bad_pictures_out() 
         out.copy_from_slice(&[f32::from(image.to_rgb8()[0]), index as f32, 0.0]);
     };
     for threads in [1, 2, 4] {
-        let config = EvaluationOptions { batch_size: 4, threads, prefetch_batches: 1, max_bad_fraction: 0.3 };
+        let config =
+            EvaluationOptions { batch_size: 4, threads, prefetch_batches: 1, max_bad_fraction: 0.3, total: 10 };
         let mut loader = EvaluationLoader::start_with(Arc::clone(&dataset), 3, config.clone(), render);
         let (mut images, mut bad) = (Vec::<u32>::new(), Vec::new());
         while let Some(batch) = loader.next() {
@@ -227,9 +228,12 @@ fn evaluation_goes_through_the_data_once_in_order_and_leaves_bad_pictures_out() 
         }
         assert_eq!(images, [1, 2, 3, 6, 7, 8, 9]);
         assert_eq!(bad, ["00.png", "04.png", "05.png"]);
-        let strict = EvaluationOptions { max_bad_fraction: 0.29, ..config };
+        let strict = EvaluationOptions { max_bad_fraction: 0.29, ..config.clone() };
         let last = EvaluationLoader::start_with(Arc::clone(&dataset), 3, strict, render).last().unwrap();
         assert!(matches!(last, Err(DataError::TooManyBad { bad, .. }) if bad.len() == 3));
+        // Three of ten are too many, three of twelve are not, of which these are a part.
+        let part = EvaluationOptions { max_bad_fraction: 0.29, total: 12, ..config };
+        assert!(EvaluationLoader::start_with(Arc::clone(&dataset), 3, part, render).all(|batch| batch.is_ok()));
     }
 }
 
@@ -250,7 +254,10 @@ fn views_and_evaluation_preprocessing_are_what_the_loaders_deliver() {
         }
     }
     let preprocessing = EvaluationConfig { size_px: 20, ..EvaluationConfig::default() };
-    let batches: Vec<_> = EvaluationLoader::start(dataset, preprocessing.clone(), 2, 0).map(Result::unwrap).collect();
+    let batches: Vec<_> =
+        EvaluationLoader::start(dataset.clone(), preprocessing.clone(), EvaluationOptions::of(&dataset, 2, 0))
+            .map(Result::unwrap)
+            .collect();
     assert_eq!(batches.iter().map(|batch| batch.images.len()).collect::<Vec<_>>(), [2, 2, 1]);
     preprocessing.render(&images[3], &mut first, &mut scratch);
     assert_eq!(batches[1].pixels[first.len()..], first);

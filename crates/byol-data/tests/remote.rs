@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use byol_data::views::{EvaluationConfig, Views, ViewsConfig};
-use byol_data::{DataConfig, DataError, Dataset, EvaluationLoader, LoaderOptions, PairLoader};
+use byol_data::{DataConfig, DataError, Dataset, EvaluationLoader, EvaluationOptions, LoaderOptions, PairLoader};
 use image::{ImageFormat, Rgb, RgbImage};
 use tempfile::TempDir;
 use web::{Fault, Web};
@@ -243,7 +243,8 @@ fn a_lost_server_ends_a_run_and_is_no_bad_picture() {
         assert!(error.to_string().contains("shard-0.tar") && error.to_string().contains(words), "{error}");
         assert!(start.elapsed() < Duration::from_secs(15));
         let preprocessing = EvaluationConfig { size_px: 8, ..EvaluationConfig::default() };
-        let mut batches = EvaluationLoader::start(Arc::new(remote.clone()), preprocessing, 4, 2);
+        let mut batches =
+            EvaluationLoader::start(Arc::new(remote.clone()), preprocessing, EvaluationOptions::of(&remote, 4, 2));
         assert!(matches!(batches.next(), Some(Err(DataError::Remote { .. }))));
         let places: Vec<u32> = (0..8).collect();
         let inspected = byol_data::inspect::inspect(&remote, &places, 2, &|_| {});

@@ -86,9 +86,24 @@ pub fn extract_cached_watched(
     device: &Device,
     countdown: &mut Countdown,
 ) -> Result<Extracted> {
+    let extract =
+        |encoder: &mut Encoder, countdown: &mut _| extract_watched(encoder, dataset, threads, device, countdown);
+    cached_or(encoder, dataset, folder, countdown, extract)
+}
+
+/// What is in `folder`, or what `extract` gives, which is then kept there.
+///
+/// # Errors
+/// Those of `extract`.
+pub(super) fn cached_or(
+    encoder: &mut Encoder,
+    dataset: &Arc<Dataset>,
+    folder: Option<&Path>,
+    countdown: &mut Countdown,
+    extract: impl FnOnce(&mut Encoder, &mut Countdown) -> Result<Features>,
+) -> Result<Extracted> {
     let Some(folder) = folder else {
-        let features = extract_watched(encoder, dataset, threads, device, countdown)?;
-        return Ok(Extracted { features, cache: CacheUse::Off });
+        return Ok(Extracted { features: extract(encoder, countdown)?, cache: CacheUse::Off });
     };
     let key = key(encoder, dataset);
     let path = folder.join(format!("{key}.safetensors"));
@@ -99,7 +114,7 @@ pub fn extract_cached_watched(
         countdown.leave_out(dataset.len() as u64);
         return Ok(Extracted { features, cache: CacheUse::Hit });
     }
-    let features = extract_watched(encoder, dataset, threads, device, countdown)?;
+    let features = extract(encoder, countdown)?;
     let written = fs::create_dir_all(folder)
         .map_err(Error::io("create", folder))
         .and_then(|()| write_atomically(&path, |to| write(&features, &key, to)));

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use byol_data::{BadImage, Dataset};
+use byol_nn::dist::Ranks;
 use byol_nn::encoder::Encoder;
 use byol_nn::{Error, Result};
 
-use super::cache::{CacheUse, entry_name, extract_cached_watched};
+use super::cache::{CacheUse, cached_or, entry_name};
+use super::errand::extract_by_all;
 use super::features::Features;
 use super::kept::KeptOutcomes;
 use super::progress::{Countdown, Stop};
@@ -34,6 +36,8 @@ pub struct Comparison {
     pub stop: Stop,
     /// Where it computes.
     pub device: Device,
+    /// Who computes representations; the others are in [`help`](crate::help).
+    pub ranks: Ranks,
 }
 
 /// What [`Comparison::trained`] found.
@@ -76,6 +80,8 @@ pub struct Frozen {
     pub bad: Vec<BadImage>,
     /// Why representations could not be kept in the cache; the numbers are as good without.
     pub not_kept: Option<Error>,
+    /// Why other ranks did not help with representations.
+    pub not_shared: Option<String>,
 }
 
 /// What a protocol on frozen representations draws from the seed.
@@ -118,7 +124,7 @@ impl Comparison {
                 }
                 // How many pictures could be read is said of the encoder, whatever is kept.
                 if network == Network::Encoder && is_first {
-                    let of_parts = self.represent(encoder, parts, network, &mut frozen.not_kept)?;
+                    let of_parts = self.represent(encoder, parts, network, &mut frozen)?;
                     frozen.images = of_parts.iter().map(Features::len).collect();
                     frozen.bad = of_parts.iter().flat_map(|part| part.bad.iter().cloned()).collect();
                     features = Some(of_parts);
@@ -132,7 +138,7 @@ impl Comparison {
                 self.stop.check()?;
                 let of_parts = match features.take() {
                     Some(of_parts) => of_parts,
-                    None => self.represent(encoder, parts, network, &mut frozen.not_kept)?,
+                    None => self.represent(encoder, parts, network, &mut frozen)?,
                 };
                 let outcomes = protocol(encoder, features.insert(of_parts), seed)?;
                 frozen.origin.computed += 1;
@@ -237,16 +243,20 @@ impl Comparison {
         encoder: &mut Encoder,
         parts: &[Arc<Dataset>],
         network: Network,
-        not_kept: &mut Option<Error>,
+        frozen: &mut Frozen,
     ) -> Result<FeatureParts> {
         let pictures: usize = parts.iter().map(|part| part.len()).sum();
         let mut countdown = Countdown::start(pictures as u64).stopped_by(self.stop);
         countdown.name(format!("representations, {}", network.short_name()));
         let mut represent = |part| {
-            let cache = self.cache.as_deref();
-            let extracted = extract_cached_watched(encoder, part, cache, 0, &self.device, &mut countdown)?;
+            let extract = |encoder: &mut Encoder, countdown: &mut Countdown| {
+                let by_all = extract_by_all(encoder, part, &self.device, countdown, &*self.ranks)?;
+                frozen.not_shared = frozen.not_shared.take().or(by_all.alone);
+                Ok(by_all.features)
+            };
+            let extracted = cached_or(encoder, part, self.cache.as_deref(), &mut countdown, extract)?;
             if let CacheUse::NotWritten(error) = extracted.cache {
-                *not_kept = Some(error);
+                frozen.not_kept = Some(error);
             }
             Ok(extracted.features)
         };

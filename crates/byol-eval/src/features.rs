@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use byol_data::{BadImage, Dataset, EvaluationLoader};
-use byol_nn::dist::{Communicator, agree, gathered, part_of, threads_of};
+use byol_data::{BadImage, Dataset, EvaluationLoader, EvaluationOptions, check_bad};
+use byol_nn::dist::{Alone, Communicator, agree, gathered, part_of, threads_of};
 use byol_nn::encoder::{Encoder, EncoderInfo};
 use byol_nn::weights::to_vec;
 use byol_nn::{Error, Result};
@@ -13,7 +13,7 @@ use super::meter::Meter;
 use super::progress::Countdown;
 
 /// Pictures per forward pass.
-const BATCH_SIZE: usize = 256;
+pub(super) const BATCH_SIZE: usize = 256;
 
 /// Representations `y` of pictures, in the order of the data set.
 #[derive(Clone, Debug)]
@@ -127,19 +127,45 @@ pub fn extract_on_ranks(
     device: &Device,
     ranks: &dyn Communicator,
 ) -> Result<Features> {
-    if ranks.is_alone() {
-        return extract(encoder, dataset, threads, device);
-    }
+    let own = extract_part(encoder, dataset, threads, device, &mut Countdown::silent(), ranks);
+    joined(agree(ranks, own)?, dataset, ranks)
+}
+
+/// Representations of the stretch of `dataset` that is of this rank.
+///
+/// # Errors
+/// As [`extract_watched`].
+pub(super) fn extract_part(
+    encoder: &mut Encoder,
+    dataset: &Arc<Dataset>,
+    threads: usize,
+    device: &Device,
+    countdown: &mut Countdown,
+    ranks: &dyn Communicator,
+) -> Result<Features> {
     let part = part_of(dataset.len(), ranks.rank(), ranks.ranks());
+    if part.is_empty() {
+        return Ok(Features::none(encoder.info.representation_size));
+    }
     let places: Vec<u32> = part.clone().map(|place| place as u32).collect();
     let threads = if threads == 0 { threads_of(ranks) } else { threads };
-    let own = match places.is_empty() {
-        true => Ok(Features::none(encoder.info.representation_size)),
-        false => extract(encoder, &Arc::new(dataset.subset(&places)), threads, device),
-    };
-    let mut own = agree(ranks, own)?;
+    let pictures = Arc::new(dataset.subset(&places));
+    let options = EvaluationOptions { total: dataset.len(), ..EvaluationOptions::of(&pictures, BATCH_SIZE, threads) };
+    let info = encoder.info.clone();
+    let represent = |images| encoder.represent(images);
+    let mut own = extract_by(represent, info.representation_size, &info, &pictures, options, device, countdown)?;
     own.images.iter_mut().for_each(|image| *image += part.start as u32);
-    own.of_all(dataset, ranks)
+    Ok(own)
+}
+
+/// All representations, of what each rank has made of its stretch.
+///
+/// # Errors
+/// Too many pictures of all stretches together are bad; the ranks cannot talk to each other.
+pub(super) fn joined(own: Features, dataset: &Dataset, ranks: &dyn Communicator) -> Result<Features> {
+    let features = own.of_all(dataset, ranks)?;
+    check_bad(&features.bad, dataset.len(), dataset.config().max_bad_fraction)?;
+    Ok(features)
 }
 
 /// As [`extract`]; `countdown` goes down by every picture.
@@ -153,9 +179,7 @@ pub fn extract_watched(
     device: &Device,
     countdown: &mut Countdown,
 ) -> Result<Features> {
-    let info = encoder.info.clone();
-    let represent = |images| encoder.represent(images);
-    extract_by(represent, info.representation_size, &info, dataset, threads, device, countdown)
+    extract_part(encoder, dataset, threads, device, countdown, &Alone)
 }
 
 /// What `forward` makes of every readable picture of `dataset`, prepared as `info` says: `[batch, height, width, channels]` →
@@ -165,13 +189,13 @@ pub(super) fn extract_by(
     size: usize,
     info: &EncoderInfo,
     dataset: &Arc<Dataset>,
-    threads: usize,
+    options: EvaluationOptions,
     device: &Device,
     countdown: &mut Countdown,
 ) -> Result<Features> {
     let (side, channels) = (info.preprocessing.size_px, info.channels());
     let mut features = Features::none(size);
-    let loader = EvaluationLoader::start(dataset.clone(), info.preprocessing.clone(), BATCH_SIZE, threads);
+    let loader = EvaluationLoader::start(dataset.clone(), info.preprocessing.clone(), options);
     let meter = countdown.is_silent().then(|| Meter::start("representations", dataset.len() as u64));
     for batch in loader {
         let batch = batch?;

@@ -9,6 +9,7 @@
 //!   knn   linear   logistic         frozen representations · classifier: a linear one, handed over
 //!     comparison                    the networks of one table, over seeds
 //!       kept   cache   features     finished outcomes and representations of a data set, on disk
+//!                       errand       the same by several processes
 //!         record   metrics   truth  what is said, counted and known · edge: a choice at the end of its grid
 //! ```
 //!
@@ -19,6 +20,7 @@ mod cache;
 pub mod classifier;
 pub mod comparison;
 mod edge;
+mod errand;
 mod features;
 pub mod finetune;
 pub mod geometry;
@@ -44,6 +46,7 @@ mod truth;
 
 pub use cache::{CacheUse, Extracted, entry_name, extract_cached, extract_cached_watched, fingerprint};
 pub use edge::{Edge, End};
+pub use errand::{dismiss, help};
 pub use features::{Features, extract, extract_on_ranks, extract_watched};
 pub use held_out::HeldOut;
 pub use kept::KeptOutcomes;

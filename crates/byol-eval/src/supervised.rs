@@ -11,7 +11,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use byol_data::benchmarks::Presence;
 use byol_data::views::{ViewConfig, Views, ViewsConfig};
-use byol_data::{Batch, Dataset, LoaderOptions, PairLoader};
+use byol_data::{Batch, Dataset, EvaluationOptions, LoaderOptions, PairLoader};
 use byol_nn::encoder::{Encoder, EncoderInfo};
 use byol_nn::model::{
     BatchNormMode, Linear, NamedGradients, ResNet, add_gradients, initialize, map_tensors, running_weight,
@@ -22,7 +22,7 @@ use byol_nn::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 use byol_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::features::{Features, extract_by};
+use super::features::{BATCH_SIZE, Features, extract_by};
 use super::progress::Countdown;
 use super::truth::{Known, Truth};
 
@@ -122,7 +122,8 @@ impl Classifier {
     pub fn logits(&mut self, dataset: &Arc<Dataset>, device: &Device) -> Result<Features> {
         let precision = possible_precision(self.info.precision);
         let forward = |images| self.network.forward(images, &BatchNormMode::Running, precision);
-        extract_by(forward, self.classes, &self.info, dataset, 0, device, &mut Countdown::silent())
+        let options = EvaluationOptions::of(dataset, BATCH_SIZE, 0);
+        extract_by(forward, self.classes, &self.info, dataset, options, device, &mut Countdown::silent())
     }
 
     /// The encoder alone, as it was trained.

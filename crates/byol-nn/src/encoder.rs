@@ -22,6 +22,9 @@ use crate::weights::{self, StateDict, StoredTensor, StoredTensors, Values};
 /// Key in the header of our own files, which are not opened without their description.
 const MADE_HERE: &str = "byol";
 
+/// Key in the header of [`Encoder::to_bytes`], whose value is the description.
+const DESCRIPTION: &str = "encoder";
+
 /// An encoder with its preprocessing, ready for evaluation.
 #[derive(Clone, Debug)]
 pub struct Encoder {
@@ -240,6 +243,28 @@ impl Encoder {
         weights::save(&folder.join("encoder.safetensors"), &tensors, metadata)?;
         let json = serde_json::to_string_pretty(&self.info).expect("plain fields have a JSON form");
         write_atomically(&folder.join("encoder.json"), |writer| writeln!(writer, "{json}"))
+    }
+
+    /// Description and weights in one, for another process of this program: [`Self::from_bytes`] gives the same encoder.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut tensors = StoredTensors::new();
+        weights::collect(&self.network, "", &mut tensors);
+        let description = serde_json::to_string(&self.info).expect("plain fields have a JSON form");
+        weights::to_bytes(&tensors, BTreeMap::from([(DESCRIPTION.to_owned(), description)]))
+    }
+
+    /// The encoder that [`Self::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when it did not, or what arrived is not what was sent.
+    pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self> {
+        let path = Path::new("an encoder of another process");
+        let (tensors, metadata) = weights::from_bytes(bytes, path)?;
+        let description = metadata.get(DESCRIPTION).map(String::as_str).unwrap_or_default();
+        let info: EncoderInfo = serde_json::from_str(description)
+            .map_err(|error| Error::Damaged { path: path.to_owned(), problem: error.to_string() })?;
+        let network = weights::fill(ResNet::new(&info.resnet(), info.channels(), device), "", &tensors, path)?;
+        Ok(Self { network, info })
     }
 
     fn load(weights_path: &Path, device: &Device) -> Result<Self> {

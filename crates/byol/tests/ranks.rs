@@ -23,9 +23,9 @@ use values::{filled, input, norm, relative_error, sample, tensors, values};
 const TINY_SIDE: usize = 16;
 const TINY_BATCH: usize = 8;
 
-/// Runs the ignored test `name` by so many ranks.
+/// Runs the ignored test `name` by so many ranks; MPIRUN may name another launcher of Open MPI.
 fn on_ranks(ranks: usize, name: &str) {
-    let mut command = Command::new("mpirun");
+    let mut command = Command::new(std::env::var_os("MPIRUN").unwrap_or_else(|| "mpirun".into()));
     command.args(["--oversubscribe", "--bind-to", "none", "-n", &ranks.to_string()]);
     command.arg(std::env::current_exe().unwrap()).args(["--ignored", "--exact", name, "--nocapture"]);
     // A test in a container is root, and may not read the memory of other processes.

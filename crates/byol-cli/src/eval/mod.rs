@@ -13,9 +13,12 @@ use std::rc::Rc;
 
 use byol_data::benchmarks::Metric;
 use byol_eval::finetune::Parts;
+use byol_eval::{dismiss, help};
+use byol_nn::dist::Ranks;
 use byol_nn::{Error, Result};
 
 use crate::Ending;
+use crate::ranks::by_the_first;
 use crate::screen::paragraph;
 use plan::{Measurement, measure};
 use session::{Common, Session};
@@ -62,33 +65,64 @@ struct AllArguments {
     choice: numbers::HeldOutFlag,
 }
 
-pub fn run(arguments: Arguments) -> Result<Ending> {
-    match arguments.protocol {
-        Protocol::Knn(arguments) => one(&arguments.common, |session| Ok(frozen::knn(session, &arguments.options))),
-        Protocol::Linear(arguments) => one(&arguments.common, |session| {
+/// Rank 0 measures; the others help with representations, and with `ablate` wait.
+pub fn run(arguments: Arguments, ranks: &Ranks) -> Result<Ending> {
+    let compute = match &arguments.protocol {
+        Protocol::Knn(arguments) => &arguments.common.compute,
+        Protocol::Linear(arguments) => &arguments.common.compute,
+        Protocol::Finetune(arguments) => &arguments.common.compute,
+        Protocol::Semi(arguments) => &arguments.common.compute,
+        Protocol::Transfer(arguments) => &arguments.common.compute,
+        Protocol::All(arguments) => &arguments.common.compute,
+        Protocol::Ablate(_) => return by_the_first(ranks, || measure_by(arguments.protocol, ranks)),
+    };
+    if !ranks.is_first() {
+        help(&compute.open_with(&**ranks)?, &**ranks)?;
+        return Ok(Ending::Done);
+    }
+    match measure_by(arguments.protocol, ranks)? {
+        // The others may be in the middle of an errand.
+        Ending::Interrupted if !ranks.is_alone() => ranks.abort(130),
+        ended => {
+            dismiss(&**ranks)?;
+            Ok(ended)
+        }
+    }
+}
+
+fn measure_by(protocol: Protocol, ranks: &Ranks) -> Result<Ending> {
+    match protocol {
+        Protocol::Knn(arguments) => {
+            one(&arguments.common, ranks, |session| Ok(frozen::knn(session, &arguments.options)))
+        }
+        Protocol::Linear(arguments) => one(&arguments.common, ranks, |session| {
             frozen::linear(session, &arguments.options, arguments.choice.held_out, arguments.save.as_deref())
         }),
-        Protocol::Finetune(arguments) => one(&arguments.common, |session| {
+        Protocol::Finetune(arguments) => one(&arguments.common, ranks, |session| {
             let parts = Parts::of_labelled(&session.parts, Metric::Top1, arguments.choice.held_out)?;
             Ok(labels::finetune(session, &arguments.options, Rc::new(parts)))
         }),
-        Protocol::Semi(arguments) => {
-            one(&arguments.common, |session| labels::semi(session, &arguments.options, arguments.choice.held_out))
-        }
-        Protocol::Transfer(arguments) => transfer::run(&arguments),
-        Protocol::All(arguments) => all(&arguments),
+        Protocol::Semi(arguments) => one(&arguments.common, ranks, |session| {
+            labels::semi(session, &arguments.options, arguments.choice.held_out)
+        }),
+        Protocol::Transfer(arguments) => transfer::run(&arguments, ranks),
+        Protocol::All(arguments) => all(&arguments, ranks),
         Protocol::Ablate(arguments) => ablate::run(*arguments),
     }
 }
 
-fn one(common: &Common, protocol: impl FnOnce(&mut Session) -> Result<Box<dyn Measurement>>) -> Result<Ending> {
-    let mut session = Session::open(common)?;
+fn one(
+    common: &Common,
+    ranks: &Ranks,
+    protocol: impl FnOnce(&mut Session) -> Result<Box<dyn Measurement>>,
+) -> Result<Ending> {
+    let mut session = Session::open(common, ranks)?;
     let measurement = protocol(&mut session)?;
     measure(&mut session, &[measurement])
 }
 
-fn all(arguments: &AllArguments) -> Result<Ending> {
-    let mut session = Session::open(&arguments.common)?;
+fn all(arguments: &AllArguments, ranks: &Ranks) -> Result<Ending> {
+    let mut session = Session::open(&arguments.common, ranks)?;
     let held_out = arguments.choice.held_out;
     let parts = Rc::new(Parts::of_labelled(&session.parts, Metric::Top1, held_out)?);
     let mut plan = vec![

@@ -9,6 +9,7 @@ use byol_data::{DataConfig, Dataset};
 use byol_eval::baseline::{self, BaselineOptions};
 use byol_eval::comparison::{Comparison, Frozen, Origin};
 use byol_eval::{Evaluation, KeptOutcomes, LabelledParts, PartsRequest, Row, Stop, open_parts, read_evaluations};
+use byol_nn::dist::Ranks;
 use byol_nn::{Error, Result};
 
 use super::numbers::{positive, whole_number};
@@ -64,7 +65,7 @@ pub struct Common {
     #[command(flatten)]
     limits: Limits,
     #[command(flatten)]
-    compute: Compute,
+    pub compute: Compute,
 }
 
 /// Which values a choice is made from, where no flag names them.
@@ -101,8 +102,8 @@ pub struct Session {
 
 impl Session {
     /// Opens everything and says what will be measured.
-    pub fn open(common: &Common) -> Result<Self> {
-        Self::open_with(common, |config| {
+    pub fn open(common: &Common, ranks: &Ranks) -> Result<Self> {
+        Self::open_with(common, ranks, |config| {
             let request = PartsRequest {
                 data: common.data.roots(),
                 test: common.test.clone(),
@@ -118,8 +119,12 @@ impl Session {
     }
 
     /// As [`Self::open`], with pictures opened by `open_data`.
-    pub fn open_with(common: &Common, open_data: impl FnOnce(&DataConfig) -> Result<LabelledParts>) -> Result<Self> {
-        let device = common.compute.open()?;
+    pub fn open_with(
+        common: &Common,
+        ranks: &Ranks,
+        open_data: impl FnOnce(&DataConfig) -> Result<LabelledParts>,
+    ) -> Result<Self> {
+        let device = common.compute.open_with(&**ranks)?;
         let encoder = common.network.open(&common.encoder, &device)?;
         let parts = open_data(&common.limits.of(&common.encoder, &encoder.info, &common.data)?)?;
         if talks() {
@@ -155,6 +160,7 @@ impl Session {
             kept: KeptOutcomes::new(kept_in.map(RunFolder::outcomes)),
             stop: Stop::on(&interrupt::install()?.stop),
             device,
+            ranks: ranks.clone(),
         };
         let mut session = Self {
             comparison,
@@ -189,12 +195,15 @@ impl Session {
 
     /// The record of a protocol on frozen representations of some training parts and, last, the test part.
     pub fn frozen(&self, eval: &str, protocol: String, frozen: Frozen) -> Evaluation {
-        let Frozen { rows, mut images, bad, not_kept, origin: _ } = frozen;
+        let Frozen { rows, mut images, bad, not_kept, not_shared, origin: _ } = frozen;
         if !bad.is_empty() {
             state!("{} picture(s) could not be read and are left out", bad.len());
         }
         if let Some(error) = not_kept {
             state!("what was computed is not kept for the next time: {error}");
+        }
+        if let Some(problem) = not_shared {
+            state!("rank 0 made all representations, since another could not help: {problem}");
         }
         let test_images = images.pop().unwrap_or(0);
         Evaluation { train_images: images.iter().sum(), test_images, ..self.evaluation(eval, protocol, rows) }

@@ -8,6 +8,7 @@ use byol_eval::finetune::Parts;
 use byol_eval::logistic::LogisticOptions;
 use byol_eval::pace::{self, Pace};
 use byol_eval::{Countdown, Evaluation, transfer};
+use byol_nn::dist::Ranks;
 use byol_nn::{Error, Result};
 
 use super::labels::{FinetuneFlags, finetuned};
@@ -60,11 +61,11 @@ impl TransferFlags {
 }
 
 /// Opens what the arguments say and measures it.
-pub fn run(arguments: &Arguments) -> Result<crate::Ending> {
+pub fn run(arguments: &Arguments, ranks: &Ranks) -> Result<crate::Ending> {
     let mut benchmark_parts = None;
     let mut session = match arguments.benchmark {
-        None => Session::open(&arguments.common)?,
-        Some(benchmark) => Session::open_with(&arguments.common, |config| {
+        None => Session::open(&arguments.common, ranks)?,
+        Some(benchmark) => Session::open_with(&arguments.common, ranks, |config| {
             let roots = arguments.common.data.roots();
             let [root] = &roots[..] else {
                 let (expected, got) = ("one folder with --benchmark".to_owned(), roots.len().to_string());

@@ -1,7 +1,10 @@
 //! Results that all ranks come to alike, so that none waits for one that has given up.
 
-use super::communicator::Communicator;
+use byol_kernels::Isa;
+
+use super::communicator::{Communicator, gathered};
 use crate::error::{Error, Result};
+use crate::ops;
 
 /// `result` where it is good on every rank; else an error on all of them: the rank's own, named ([`Error::OnRank`]), or that another
 /// one has failed ([`Error::Elsewhere`]). Of several that failed, the lowest is named.
@@ -46,4 +49,18 @@ pub fn from_first(ranks: &dyn Communicator, make: impl FnOnce() -> Result<Vec<u8
     let mut bytes = agree(ranks, made)?;
     ranks.broadcast(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Lets every rank compute with the instructions that the weakest of them has, since others round differently.
+///
+/// # Errors
+/// Those of the collective calls.
+pub fn compute_alike(ranks: &dyn Communicator) -> Result<()> {
+    if ranks.is_alone() {
+        return Ok(());
+    }
+    let own = Isa::ALL.iter().position(|&isa| isa == ops::isa()).unwrap_or(0);
+    let weakest = gathered(ranks, &[own as u64])?.concat().into_iter().min().unwrap_or(own as u64);
+    let chosen = ops::choose_isa(Isa::ALL[weakest as usize]);
+    agree(ranks, chosen.map_err(|expected| Error::Ranks(format!("instruction set of all ranks: expected {expected}"))))
 }

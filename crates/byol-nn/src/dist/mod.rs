@@ -21,7 +21,7 @@ mod mpi;
 mod statistics;
 mod watchdog;
 
-pub use agreement::{agree, from_first, wait_for_first};
+pub use agreement::{agree, compute_alike, from_first, wait_for_first};
 pub use communicator::{Alone, Communicator, Ranks, Summing, gathered, part_of, threads_of};
 pub use gradients::{GradientSums, sum_gradients};
 pub use launcher::{Launch, Session, start};

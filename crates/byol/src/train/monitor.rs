@@ -271,7 +271,9 @@ impl Monitor {
         let preprocessing = config.preprocessing();
         let values = preprocessing.size_px * preprocessing.size_px * config.data.channels;
         let threads = loader_threads(config, ranks);
-        let options = EvaluationOptions { batch_size: BATCH_SIZE, threads, prefetch_batches: 2, max_bad_fraction: 1.0 };
+        let (max_bad_fraction, total) = (1.0, self.pictures.len());
+        let options =
+            EvaluationOptions { batch_size: BATCH_SIZE, threads, prefetch_batches: 2, max_bad_fraction, total };
         let render =
             move |image: &Image, _, out: &mut [f32], scratch: &mut _| preprocessing.render(image, out, scratch);
         let size = config.model.arch.representation_size();

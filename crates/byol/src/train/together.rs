@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use burn::tensor::Device;
 use byol_data::BadImage;
-use byol_nn::dist::{Communicator, Ranks, agree, from_first, threads_of};
+use byol_nn::dist::{Communicator, Ranks, agree, compute_alike, from_first, threads_of};
 use byol_nn::model::{Role, visit_tensors};
-use byol_nn::ops;
 use byol_nn::weights::Fingerprint;
 use byol_nn::{Error, Result};
 
@@ -70,8 +69,7 @@ pub fn meet(ranks: &dyn Communicator, fingerprint: u64, images: usize) -> Result
         return Ok(());
     }
     let version = env!("CARGO_PKG_VERSION");
-    let isa = byol_kernels::Isa::ALL.iter().position(|&isa| isa == ops::isa()).unwrap_or(0);
-    let own = format!("{version}\n{isa}\n{fingerprint}\n{images}");
+    let own = format!("{version}\n{fingerprint}\n{images}");
     let all = ranks.gather(own.as_bytes())?;
     let all: Vec<Vec<String>> =
         all.iter().map(|own| String::from_utf8_lossy(own).lines().map(str::to_owned).collect()).collect();
@@ -80,8 +78,8 @@ pub fn meet(ranks: &dyn Communicator, fingerprint: u64, images: usize) -> Result
         let (first, other) = (&all[0][0], &all[rank][0]);
         Some(format!("rank {rank} is version {other} of byol, rank 0 is {first}; start the same program everywhere"))
     } else {
-        differs(2).map(|rank| {
-            let (first, other) = (&all[0][3], &all[rank][3]);
+        differs(1).map(|rank| {
+            let (first, other) = (&all[0][2], &all[rank][2]);
             format!(
                 "rank {rank} found other data than rank 0 ({other} pictures, there {first}, or other names, sizes or labels); give all of \
                  them the same data under the same path"
@@ -90,9 +88,7 @@ pub fn meet(ranks: &dyn Communicator, fingerprint: u64, images: usize) -> Result
     };
     // All came to the same conclusion; the first one says it.
     agree(ranks, problem.filter(|_| ranks.is_first()).map_or(Ok(()), |problem| Err(Error::Ranks(problem))))?;
-    let weakest = all.iter().filter_map(|own| own.get(1)?.parse::<usize>().ok()).min().unwrap_or(isa);
-    let chosen = ops::choose_isa(byol_kernels::Isa::ALL[weakest]);
-    agree(ranks, chosen.map_err(|expected| Error::Ranks(format!("instruction set of all ranks: expected {expected}"))))
+    compute_alike(ranks)
 }
 
 /// The state of rank 0 on every rank: where they start is no matter of luck.
