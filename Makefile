@@ -64,6 +64,7 @@ golden:
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/monitors.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/tensorboard_events.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/classifiers.py
+	"$(GOLDEN_VENV)/bin/python" -B tests/golden/exports.py
 	git status --short crates/*/tests/data
 
 # Training steps and inference beside PyTorch and ONNX Runtime, in an environment outside of the repository; see bench/README.md.

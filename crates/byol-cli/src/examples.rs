@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Path of a command below `byol`, and what people do with it.
-const EXAMPLES: [(&str, &[&str]); 24] = [
+const EXAMPLES: [(&str, &[&str]); 25] = [
     (
         "",
         &[
@@ -100,6 +100,13 @@ const EXAMPLES: [(&str, &[&str]); 24] = [
     (
         "embed",
         &["byol embed runs/photos PHOTOS -o photos.npy", "byol embed resnet50.pth PHOTOS -o photos.csv --split test"],
+    ),
+    (
+        "export",
+        &[
+            "byol export runs/photos --format onnx --with-preparation -o photos.onnx",
+            "byol export runs/photos --format timm -o photos-timm --data PHOTOS",
+        ],
     ),
     (
         "report",

@@ -17,16 +17,20 @@ pub struct Limits {
     max_bad_fraction: Option<f64>,
 }
 
+/// How data is read for the encoder opened from `path`: as in the run it was trained in, or the defaults with the encoder's channels.
+pub fn limits_of(path: &str, encoder: &EncoderInfo) -> Result<DataConfig> {
+    match RunFolder::open(Path::new(path)) {
+        Ok(run) => Ok(run.config()?.data),
+        Err(_) => {
+            Ok(DataConfig { channels: encoder.channels(), value_range: encoder.value_range, ..DataConfig::default() })
+        }
+    }
+}
+
 impl Limits {
-    /// How data is read for the encoder opened from `path`: as in the run it was trained in, or the defaults with the
-    /// encoder's channels, with the flags over both.
+    /// As [`limits_of`], with the flags over it.
     pub fn of(&self, path: &str, encoder: &EncoderInfo, data: &DataArguments) -> Result<DataConfig> {
-        let mut limits = match RunFolder::open(Path::new(path)) {
-            Ok(run) => run.config()?.data,
-            Err(_) => {
-                DataConfig { channels: encoder.channels(), value_range: encoder.value_range, ..DataConfig::default() }
-            }
-        };
+        let mut limits = limits_of(path, encoder)?;
         data.read_as_told(&mut limits);
         if let Some(max_bad_fraction) = self.max_bad_fraction {
             limits.max_bad_fraction = max_bad_fraction;

@@ -12,6 +12,7 @@ mod doctor;
 mod embed;
 mod eval;
 mod examples;
+mod export;
 mod interrupt;
 mod limits;
 mod mistakes;
@@ -71,6 +72,8 @@ enum Command {
     /// Write the representation of every picture to a file
     #[command(override_usage = "byol embed [OPTIONS] --out <FILE> <ENCODER> <DATA>...")]
     Embed(embed::Arguments),
+    /// Write an encoder as a file of other programs (ONNX, torchvision, timm, transformers), run before it is handed over
+    Export(export::Arguments),
     /// Write what a saved linear classifier takes every picture for to a file
     #[command(override_usage = "byol predict [OPTIONS] --out <FILE> <ENCODER> <CLASSIFIER> <DATA>...")]
     Predict(predict::Arguments),
@@ -147,6 +150,7 @@ fn carry_out(command: Command, ranks: &Ranks) -> byol_nn::Result<Ending> {
         Command::Demo(arguments) => by_the_first(ranks, || demo::run(&arguments)),
         Command::Preview(arguments) => by_the_first(ranks, || preview::run(arguments)),
         Command::Eval(arguments) => eval::run(arguments, ranks),
+        Command::Export(arguments) => by_the_first(ranks, || export::run(&arguments)),
         Command::Predict(arguments) => by_the_first(ranks, || predict::run(&arguments)),
         Command::Report(arguments) => by_the_first(ranks, || report::run(arguments)),
         Command::Devices(arguments) => by_the_first(ranks, || device::list(&arguments)),

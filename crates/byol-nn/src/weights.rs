@@ -13,7 +13,7 @@ use std::io::Write;
 use std::path::Path;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::error::{Error, Result};
@@ -205,7 +205,7 @@ fn with_metadata<'a>(file: &'a [u8], metadata: &BTreeMap<String, String>) -> (Ve
     ((json.len() as u64).to_le_bytes().into_iter().chain(json.into_bytes()).collect(), data)
 }
 
-/// Reads a safetensors file of f32 and i64 tensors, with its metadata. Its checksum is compared, if it has one: files of other
+/// Reads a safetensors file of f32, f16 (read as f32) and i64 tensors, with its metadata. Its checksum is compared, if it has one: files of other
 /// programs and of older versions have none.
 ///
 /// # Errors
@@ -231,8 +231,11 @@ pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<(StoredTensors, BTreeMap<
     for (name, view) in file.iter() {
         let values = match view.dtype() {
             Dtype::F32 => Values::F32(view.data().as_chunks().0.iter().map(|&x| f32::from_le_bytes(x)).collect()),
+            Dtype::F16 => {
+                Values::F32(view.data().as_chunks().0.iter().map(|&x| f16::from_le_bytes(x).to_f32()).collect())
+            }
             Dtype::I64 => Values::I64(view.data().as_chunks().0.iter().map(|&x| i64::from_le_bytes(x)).collect()),
-            other => return Err(Error::path(path, format!("tensor `{name}` is {other:?}, expected F32 or I64"))),
+            other => return Err(Error::path(path, format!("tensor `{name}` is {other:?}, expected F32, F16 or I64"))),
         };
         tensors.insert(name.to_owned(), StoredTensor { shape: view.shape().to_vec(), values });
     }

@@ -72,13 +72,24 @@ pub struct Norm {
     running_var: Option<Param<Tensor<1>>>,
 }
 
-/// Added to the variance before the square root.
-pub(super) const EPSILON: f32 = 1e-5;
+/// See [`Norm::EPSILON`].
+pub(super) const EPSILON: f32 = Norm::EPSILON;
 
 /// Groups of a group norm (Wu & He 2018 have 32, the authors' follow-up is quoted with 16), where the channels allow it.
 const GROUPS: usize = 16;
 
 impl Norm {
+    /// Added to the variance before the square root.
+    pub const EPSILON: f32 = 1e-5;
+
+    /// Groups of a group norm over so many channels.
+    pub fn groups(channels: usize) -> usize {
+        (1..=GROUPS.min(channels))
+            .rev()
+            .find(|&groups| GROUPS.is_multiple_of(groups) && channels.is_multiple_of(groups))
+            .unwrap_or(1)
+    }
+
     /// Scale 1, offset 0, running mean 0, running variance 1.
     pub fn new(kind: NormKind, channels: usize, device: &Device) -> Self {
         let buffer = |value: f32| {
@@ -166,10 +177,7 @@ impl Norm {
 
     fn by_groups(&self, x: Tensor<3>) -> Tensor<3> {
         let [_, _, channels] = x.dims();
-        let groups = (1..=GROUPS.min(channels))
-            .rev()
-            .find(|&groups| GROUPS.is_multiple_of(groups) && channels.is_multiple_of(groups));
-        ops::group_norm(x, self.weight.val(), self.bias.val(), groups.unwrap_or(1), EPSILON)
+        ops::group_norm(x, self.weight.val(), self.bias.val(), Self::groups(channels), EPSILON)
     }
 
     /// `γ/√(var + ε)` and `β − mean · γ/√(var + ε)` of the running statistics.
