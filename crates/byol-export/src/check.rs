@@ -111,12 +111,15 @@ fn forward(encoder: &mut Encoder, pixels: Vec<f32>) -> Vec<f32> {
 fn cosine_distance(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
     let (of_a, of_b) = (dot(a, a), dot(b, b));
-    match a.len() == b.len() {
-        false => f64::NAN,
-        true if of_a == 0.0 && of_b == 0.0 => 0.0,
-        // Rounding may lead below 0; `max` would make 0 of what is not a number.
-        true => Some(1.0 - dot(a, b) / (of_a * of_b).sqrt()).filter(|&distance| !(distance < 0.0)).unwrap_or(0.0),
+    if a.len() != b.len() {
+        return f64::NAN;
     }
+    if of_a == 0.0 && of_b == 0.0 {
+        return 0.0;
+    }
+    let distance = 1.0 - dot(a, b) / (of_a * of_b).sqrt();
+    // Rounding may lead below 0. (`max` would make 0 of what is not a number.)
+    if distance < 0.0 { 0.0 } else { distance }
 }
 
 /// An ONNX file, run by another runtime than ours.
