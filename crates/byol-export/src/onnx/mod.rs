@@ -74,8 +74,9 @@ pub fn file(info: &EncoderInfo, tensors: &StoredTensors, parts: Parts, weights: 
     if parts.heads {
         let mut x = embedding;
         for (name, prefix) in [("projection", "projector."), ("prediction", "predictor.")] {
-            let size = tensors.iter().filter(|(name, tensor)| name.starts_with(prefix) && tensor.shape.len() == 2);
-            if let Some((_, last)) = size.last() {
+            let mut layers_of =
+                tensors.iter().filter(|(name, tensor)| name.starts_with(prefix) && tensor.shape.len() == 2);
+            if let Some((_, last)) = layers_of.next_back() {
                 x = layers.head(name, prefix, &x);
                 outputs.push(output(name, last.shape[0]));
             }
