@@ -39,6 +39,8 @@ def main():
         "torchvision resnet50": without_classifier(torchvision.models.resnet50()),
         "timm resnet18": names(timm.create_model("resnet18", num_classes=0)),
         "timm resnet18x0.125": names(timm.create_model("resnet18", num_classes=0, channels=[8, 16, 32, 64])),
+        # The narrowest whose deep stem has room for a 7×7 convolution: of pictures of one channel.
+        "timm resnet18x1.0625 grey": names(timm.create_model("resnet18", in_chans=1, num_classes=0, channels=[68, 136, 272, 544], stem_type="deep", stem_width=34)),
         "timm resnet50x0.125": timm_v2(8),
         "transformers resnet18x0.125": transformers_model(8, 1, [2, 2, 2, 2], "basic"),
         "transformers resnet50x0.125": transformers_model(8, 4, [3, 4, 6, 3], "bottleneck"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use byol_data::views::{EvaluationConfig, EvaluationResize, Semantics};
-use byol_data::{Dataset, Image, Random, Stream};
+use byol_data::{Dataset, Image, Random, Samples, Stream};
 use byol_export::{Export, Format, Number, Pictures, Request, check_free};
 use byol_nn::encoder::{Encoder, EncoderInfo};
 use byol_nn::model::{NormKind, PaddingKind, ResNetConfig, Stem, map_tensors};
@@ -48,6 +48,11 @@ fn pictures() -> Pictures {
     let images: Vec<Image> = sizes.iter().enumerate().map(picture).collect();
     let names = sizes.iter().map(|(width, height)| format!("{width}×{height}")).collect();
     Pictures::of(&Arc::new(Dataset::from_images(images, None, Vec::new(), names)), true).unwrap()
+}
+
+fn grey_pictures() -> Pictures {
+    let image = Image::new(4, 3, 1, Samples::U8((0..12).map(|x| x * 20).collect()));
+    Pictures::of(&Arc::new(Dataset::from_images(vec![image], None, Vec::new(), vec!["grey".to_owned()])), true).unwrap()
 }
 
 fn request(format: Format) -> Request {
@@ -126,17 +131,22 @@ fn shapes(path: &Path) -> BTreeMap<String, Vec<usize>> {
 fn files_have_exactly_the_tensors_that_each_library_asks_for() {
     let expected: BTreeMap<String, BTreeMap<String, Vec<usize>>> =
         serde_json::from_str(include_str!("data/names.json")).unwrap();
-    let pictures = pictures();
     let folder = tempfile::tempdir().unwrap();
     for (case, expected) in &expected {
         let (library, arch) = case.split_once(' ').unwrap();
+        let (arch, is_grey) = arch.split_once(' ').map_or((arch, false), |(arch, _)| (arch, true));
+        let mut preprocessing = preprocessing(32);
+        if is_grey {
+            (preprocessing.mean, preprocessing.std) = (vec![0.5], vec![0.25]);
+        }
         let (format, out, weights) = match library {
             "torchvision" => (Format::Torchvision, format!("{case}.safetensors"), String::new()),
             "timm" => (Format::Timm, case.clone(), "model.safetensors".to_owned()),
             _ => (Format::Transformers, case.clone(), "model.safetensors".to_owned()),
         };
         let out = folder.path().join(out);
-        let export = Export::new(&trained(config(arch, Stem::Imagenet), preprocessing(32)), request(format)).unwrap();
+        let export = Export::new(&trained(config(arch, Stem::Imagenet), preprocessing), request(format)).unwrap();
+        let pictures = if is_grey { grey_pictures() } else { pictures() };
         assert_eq!(export.check(&pictures).unwrap().cosine_distance, 0.0, "{case}");
         assert!(export.notes().is_empty(), "{case}");
         let files = export.write(&out).unwrap();

@@ -1,5 +1,6 @@
 //! Weights as the libraries of PyTorch open them: tensors under their names, and a description.
 
+mod deep_stem;
 mod names;
 mod stored;
 mod timm;
