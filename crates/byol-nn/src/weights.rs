@@ -1,7 +1,9 @@
 //! Networks to and from safetensors, by name; the weights of other programs in [`state_dict`].
 
+mod arrays;
 mod checksum;
 mod file_kind;
+mod named_tuples;
 mod objects;
 mod pickle;
 mod state_dict;

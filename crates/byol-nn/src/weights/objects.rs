@@ -1,9 +1,11 @@
-//! The tensors in what PyTorch pickled, by name: those of dictionaries of any class, of modules under the names their state
+//! The tensors in a pickle, by name: those of dictionaries of any class, of modules under the names their state
 //! dict gives them, and of the attributes of other objects.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::Number;
+use super::arrays::{self, Array};
+use super::named_tuples;
 use super::pickle::{Call, Id, Pickle, Value};
 
 /// Deepest nesting that is followed; what is below, as at the end of a chain of objects, are no weights of a network.
@@ -28,6 +30,8 @@ pub(super) struct Strided {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub tensors: BTreeMap<String, Strided>,
+    /// Arrays of NumPy and JAX, with PyTorch's order of axes where Haiku has another.
+    pub arrays: BTreeMap<String, Array>,
     /// Classes of tensors that are in none of the forms above.
     pub unread: BTreeSet<String>,
 }
@@ -219,7 +223,25 @@ impl Walk<'_> {
             }
             return Ok(());
         }
-        // `OrderedDict([(key, value), …])` as Python 2 wrote it, `Counter({…})`.
+        match arrays::rebuilt(pickle, call)? {
+            Some(arrays::Rebuilt::Array(mut array)) => {
+                arrays::in_torch_order(name, &mut array);
+                self.found.arrays.insert(name.to_owned(), array);
+                return Ok(());
+            }
+            Some(arrays::Rebuilt::Unread) => {
+                self.found.unread.insert(class.to_owned());
+                return Ok(());
+            }
+            None => {}
+        }
+        if let Some(fields) = named_tuples::fields(pickle, call) {
+            for (field, &value) in fields.iter().zip(&call.arguments) {
+                self.visit(value, &joined(name, field))?;
+            }
+            return Ok(());
+        }
+        // `OrderedDict([(key, value), …])` as Python 2 wrote it, `Counter({…})`, Haiku's `FlatMapping({…})`.
         for &argument in &call.arguments {
             match pickle.get(argument) {
                 Value::Dict(pairs) => self.visit_pairs(pairs, name)?,
@@ -305,7 +327,7 @@ impl Walk<'_> {
     }
 }
 
-/// What a function of PyTorch or NumPy gives.
+/// What a function of PyTorch gives.
 #[derive(Clone, Copy)]
 enum Rebuilt {
     Tensor(Form),
@@ -331,7 +353,6 @@ fn rebuilds(class: &str) -> Option<Rebuilt> {
         ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => Some(Rebuilt::Parameter),
         ("torch._tensor", "_rebuild_from_type" | "_rebuild_from_type_v2") => Some(Rebuilt::Subclass),
         ("torch._utils", function) if function.starts_with("_rebuild") => Some(Rebuilt::Unread),
-        (module, "_reconstruct") if module.starts_with("numpy") => Some(Rebuilt::Unread),
         _ => None,
     }
 }

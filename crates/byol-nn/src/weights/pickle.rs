@@ -4,8 +4,10 @@
 //! A value that a pickle names twice is one value here, too, so reading takes time and memory in proportion to the pickle.
 
 mod machine;
+mod source;
 
-use std::io::BufRead;
+use std::collections::HashMap;
+use std::io::{BufRead, Seek};
 
 use machine::Machine;
 
@@ -28,8 +30,16 @@ pub(super) enum Value {
     /// What the file keeps outside of the pickle.
     Persistent(Id),
     Call(Box<Call>),
-    /// Floats, bytes and numbers above 64 bits, which no state dict needs.
+    /// Floats and numbers above 64 bits, which no state dict needs; bytes and texts too long for a name, of which
+    /// [`Pickle::span`] says where they stand.
     Other,
+}
+
+/// Where the content of a text or of bytes stands in the file that the pickle was read from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Span {
+    pub start: u64,
+    pub bytes: u64,
 }
 
 /// What calling `class` would give, and what was done to it afterwards.
@@ -49,6 +59,7 @@ pub(super) struct Call {
 #[derive(Debug)]
 pub(super) struct Pickle {
     values: Vec<Value>,
+    spans: HashMap<Id, Span>,
     pub root: Id,
 }
 
@@ -57,9 +68,8 @@ impl Pickle {
     ///
     /// # Errors
     /// Why it is none.
-    pub fn read(source: &mut impl BufRead) -> Result<Self, String> {
-        let (values, root) = Machine::new(source).run()?;
-        Ok(Self { values, root })
+    pub fn read(source: &mut (impl BufRead + Seek)) -> Result<Self, String> {
+        Machine::new(source).run()
     }
 
     pub fn get(&self, id: Id) -> &Value {
@@ -75,6 +85,11 @@ impl Pickle {
             Value::Text(text) => Some(text),
             _ => None,
         }
+    }
+
+    /// Of a text that a protocol above 0 wrote, or of bytes.
+    pub fn span(&self, id: Id) -> Option<Span> {
+        self.spans.get(&id).copied()
     }
 
     pub fn global(&self, id: Id) -> Option<&str> {
@@ -113,6 +128,8 @@ impl Pickle {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
 
     /// `{'a': [1, (2, None), True], 'b': -300, 'c': 2**40, 'd': {'x': 'é'}, 'e': b'yz'}` as Python's `pickle.dumps` writes it
@@ -128,8 +145,9 @@ mod tests {
 
     #[test]
     fn every_protocol_gives_the_same_values() {
-        for (protocol, mut bytes) in OF_PYTHON.into_iter().enumerate() {
-            let pickle = Pickle::read(&mut bytes).unwrap_or_else(|error| panic!("{protocol}: {error}"));
+        for (protocol, bytes) in OF_PYTHON.into_iter().enumerate() {
+            let mut source = Cursor::new(bytes);
+            let pickle = Pickle::read(&mut source).unwrap_or_else(|error| panic!("{protocol}: {error}"));
             let at = |key| pickle.at(pickle.root, key).unwrap();
             let &[one, pair, truth] = pickle.sequence(at("a")).unwrap() else { panic!("three items") };
             assert_eq!(pickle.count(one), Some(1));
@@ -139,7 +157,8 @@ mod tests {
             assert!(matches!(pickle.get(at("b")), Value::Int(-300)));
             assert_eq!(pickle.count(at("c")), Some(1 << 40));
             assert_eq!(pickle.at(at("d"), "x").and_then(|id| pickle.text(id)).map(str::len), Some(2));
-            assert!(pickle.at(pickle.root, "e").is_some() && bytes.is_empty(), "{protocol}");
+            assert!(pickle.at(pickle.root, "e").is_some(), "{protocol}");
+            assert_eq!(source.position(), bytes.len() as u64, "{protocol}");
         }
     }
 
@@ -147,8 +166,28 @@ mod tests {
     fn a_pickle_cut_short_anywhere_is_an_error() {
         for whole in OF_PYTHON {
             for end in 0..whole.len() {
-                assert!(Pickle::read(&mut &whole[..end]).is_err(), "{end} of {}", whole.len());
+                assert!(Pickle::read(&mut Cursor::new(&whole[..end])).is_err(), "{end} of {}", whole.len());
             }
         }
+    }
+
+    #[test]
+    fn a_long_text_and_bytes_are_passed_over_and_can_be_found_again() {
+        // `{'a': 'xx…', 'b': b'yz'}`.
+        let long = 100_000u32;
+        let text = [&b"X"[..], &long.to_le_bytes(), &vec![b'x'; long as usize]].concat();
+        let whole = [&b"\x80\x03}(X\x01\0\0\0a"[..], &text, b"X\x01\0\0\0bC\x02yzu."].concat();
+        let pickle = Pickle::read(&mut Cursor::new(&whole)).unwrap();
+        for (key, content) in [("a", &text[5..]), ("b", b"yz")] {
+            let id = pickle.at(pickle.root, key).unwrap();
+            assert!(matches!(pickle.get(id), Value::Other), "{key}");
+            let Span { start, bytes } = pickle.span(id).unwrap();
+            assert_eq!(&whole[start as usize..(start + bytes) as usize], content, "{key}");
+        }
+        for end in [20, 50_000, whole.len() - 12, whole.len() - 1] {
+            assert!(Pickle::read(&mut Cursor::new(&whole[..end])).is_err(), "{end}");
+        }
+        let endless = [&b"\x80\x04\x8e"[..], &u64::MAX.to_le_bytes(), b"."].concat();
+        assert!(Pickle::read(&mut Cursor::new(endless)).unwrap_err().contains("cut short"));
     }
 }

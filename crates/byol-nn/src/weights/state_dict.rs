@@ -1,11 +1,12 @@
-//! Tensors that other programs saved: safetensors, or what `torch.save` writes.
+//! Tensors that other programs saved: safetensors, what `torch.save` writes, or a pickle of NumPy's or JAX's arrays.
 //!
-//! Nothing in a file is executed: of a pickle, the calls that rebuild tensors are known, and all others stay names
+//! Nothing in a file is executed: of a pickle, the calls that rebuild tensors and arrays are known, and all others stay names
 //! ([`super::pickle`]). Before anything of the size is read:
 //!
 //! - the entries of a zip or tar file may not claim more than the file holds, so nothing is compressed or sparse
 //!   (`torch.save` does neither);
 //! - the pickle of a zip file may have 4 MiB, those of a ResNet-200 having 0.2, and any pickle two million values;
+//! - the bytes of an array in a pickle must be as many as its shape says;
 //! - the tensors that are read may not have more values than the file has, so views that repeat values are refused.
 
 use std::collections::BTreeMap;
@@ -33,7 +34,7 @@ pub struct StateDict {
     file_bytes: u64,
     /// The whole file if it is safetensors.
     bytes: Vec<u8>,
-    /// The opened file if it is PyTorch's.
+    /// The opened file if it is PyTorch's or a pickle.
     torch: Option<TorchFile>,
     metadata: BTreeMap<String, String>,
     entries: BTreeMap<String, Entry>,
@@ -55,7 +56,7 @@ enum Place {
 }
 
 impl StateDict {
-    /// Opens a safetensors or PyTorch file, whose content decides which it is.
+    /// Opens a safetensors or PyTorch file or a pickle, whose content decides which it is.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read, [`Error::Path`] when it is neither, damaged, or claims more than it holds.
@@ -188,14 +189,15 @@ impl StateDict {
 
     fn index_pytorch(&mut self, head: &[u8]) -> Result<()> {
         let file = File::open(&self.path).map_err(Error::io("read", &self.path))?;
-        let (file, Found { tensors, unread }, class) =
+        let (file, Found { tensors, arrays, unread }, class) =
             TorchFile::open(file, head, self.file_bytes).map_err(|refusal| match refusal {
                 Refusal::Kind(kind) => another(&self.path, &kind),
                 Refusal::Damaged(reason) => malformed(&self.path, &reason),
             })?;
         if tensors.is_empty() {
+            let is_numpy = !arrays.is_empty() || unread.iter().any(|class| class.starts_with("numpy"));
             let (what, remedy) = match unread.first() {
-                Some(unread) if unread.starts_with("numpy") => (format!("{class} with NumPy arrays in it"), ARRAYS),
+                _ if is_numpy => (format!("{class} with NumPy arrays in it"), ARRAYS),
                 Some(unread) => (format!("{class} with tensors in a form that is not read ({unread})"), SAVE),
                 None => (format!("{class} without a tensor in it"), SAVE),
             };

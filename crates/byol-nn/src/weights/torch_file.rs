@@ -1,5 +1,5 @@
 //! The containers that `torch.save` has written: a zip archive since PyTorch 1.6, a row of pickles before it, a tar archive
-//! before 0.1.10; and a pickle alone, which holds no tensor.
+//! before 0.1.10; and a pickle alone, which holds no tensor, but may hold arrays.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use zip::CompressionMethod;
 use zip::read::{ArchiveOffset, Config, ZipArchive};
 
+use super::arrays::{self, Array, Spelling};
 use super::file_kind::{self, Kind};
 use super::objects::{self, Found, Strided};
 use super::pickle::Pickle;
@@ -34,6 +35,13 @@ struct Storage {
     bytes: u64,
     /// Of all its bytes, if the file says.
     crc32: Option<u32>,
+    spelling: Spelling,
+}
+
+impl Storage {
+    fn at(start: u64, bytes: u64) -> Self {
+        Self { start, bytes, crc32: None, spelling: Spelling::Plain }
+    }
 }
 
 /// Why a file is not read.
@@ -64,10 +72,21 @@ impl TorchFile {
         {
             Ok(Self::open_row(file)?)
         } else {
-            let pickle = Pickle::read(&mut BufReader::new(&file))?;
-            let found = objects::tensors(&pickle, &HashMap::new())?;
-            Ok((Self { file, storages: HashMap::new() }, found, objects::class(&pickle)))
+            Ok(Self::open_pickle(file)?)
         }
+    }
+
+    /// A pickle of NumPy's or JAX's arrays, as Haiku's parameters are saved.
+    fn open_pickle(file: File) -> Result<(Self, Found, String), String> {
+        let pickle = Pickle::read(&mut BufReader::new(&file))?;
+        let mut found = objects::tensors(&pickle, &HashMap::new())?;
+        let mut storages = HashMap::new();
+        for (name, Array { number, shape, strides, span, spelling }) in std::mem::take(&mut found.arrays) {
+            let storage = span.start.to_string();
+            storages.insert(storage.clone(), Storage { spelling, ..Storage::at(span.start, span.bytes) });
+            found.tensors.insert(name, Strided { storage, number, offset: 0, shape, strides });
+        }
+        Ok((Self { file, storages }, found, objects::class(&pickle)))
     }
 
     fn open_zip(file: File, file_bytes: u64) -> Result<(Self, Found, String), Refusal> {
@@ -89,11 +108,8 @@ impl TorchFile {
             let name = entry.name().map_err(|error| error.to_string())?.into_owned();
             claimed.add(&name, entry.size())?;
             // Zero stands for a checksum that was not computed.
-            let storage = entry.data_start().map(|start| Storage {
-                start,
-                bytes: entry.size(),
-                crc32: Some(entry.crc32()).filter(|&crc32| crc32 != 0),
-            });
+            let crc32 = Some(entry.crc32()).filter(|&crc32| crc32 != 0);
+            let storage = entry.data_start().map(|start| Storage { crc32, ..Storage::at(start, entry.size()) });
             entries.insert(name, storage.filter(|_| entry.compression() == CompressionMethod::Stored));
         }
         drop(archive);
@@ -211,12 +227,16 @@ impl TorchFile {
         let bytes = |values: usize| values.checked_mul(size).map(|bytes| bytes as u64);
         let (start, length) = bytes(*offset).zip(bytes(extent)).ok_or_else(beyond)?;
         let end = start.checked_add(length).filter(|&end| end <= storage.bytes).ok_or_else(beyond)?;
-        let window = Storage {
-            start: storage.start + start,
-            bytes: length,
-            crc32: storage.crc32.filter(|_| start == 0 && end == storage.bytes),
+        let window = match storage.spelling {
+            Spelling::Plain => {
+                let crc32 = storage.crc32.filter(|_| start == 0 && end == storage.bytes);
+                self.bytes_of_storage(&Storage { crc32, ..Storage::at(storage.start + start, length) })?
+            }
+            // Of an array, which begins with it.
+            Spelling::Latin1 => arrays::of_latin1(self.bytes_of_storage(storage)?)
+                .filter(|bytes| bytes.len() as u64 == length)
+                .ok_or_else(|| wrong("an array has other bytes than its shape says".to_owned()))?,
         };
-        let window = self.bytes_of_storage(&window)?;
         let mut values = Vec::with_capacity(count * size);
         let mut index = vec![0usize; shape.len()];
         let mut place = 0;
@@ -280,7 +300,7 @@ fn storage_here(reader: &mut (impl Read + Seek), size: usize, end: u64, key: &st
     let bytes =
         (count as u64).checked_mul(size as u64).filter(|&bytes| start.checked_add(bytes).is_some_and(|to| to <= end));
     let bytes = bytes.ok_or_else(|| format!("storage {key} reaches beyond the file"))?;
-    Ok(Storage { start, bytes, crc32: None })
+    Ok(Storage::at(start, bytes))
 }
 
 fn number_here(reader: &mut impl Read) -> Result<usize, String> {
@@ -325,7 +345,7 @@ fn tar_storages(reader: &mut (impl BufRead + Seek), end: u64) -> Result<TarStora
             let start = (views.count(offset)? as u64).checked_mul(size)?;
             let bytes = (views.count(count)? as u64).checked_mul(size)?;
             (start.checked_add(bytes)? <= storage.bytes).then_some(())?;
-            let part = Storage { start: storage.start + start, bytes, crc32: None };
+            let part = Storage::at(storage.start + start, bytes);
             Some((objects::key_text(&views, key)?, part, number))
         };
         let (key, storage, number) = read().ok_or("a view of no storage")?;
@@ -337,7 +357,7 @@ fn tar_storages(reader: &mut (impl BufRead + Seek), end: u64) -> Result<TarStora
 
 /// How many; for each `(key, key of its storage, class)`, the number of axes in 4 bytes and 4 more, sizes, strides, offset.
 fn tar_tensors(
-    reader: &mut impl BufRead,
+    reader: &mut (impl BufRead + Seek),
     types: &HashMap<String, super::Number>,
 ) -> Result<HashMap<String, Strided>, String> {
     const MAX_AXES: u32 = 64;
@@ -365,7 +385,7 @@ fn tar_tensors(
     Ok(tensors)
 }
 
-fn tar_count(reader: &mut impl BufRead) -> Result<usize, String> {
+fn tar_count(reader: &mut (impl BufRead + Seek)) -> Result<usize, String> {
     let count = Pickle::read(reader)?;
     count.count(count.root).ok_or_else(|| "no number where one belongs".to_owned())
 }

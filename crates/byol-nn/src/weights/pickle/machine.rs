@@ -1,50 +1,57 @@
 //! The stack machine that a pickle is a program for.
 
 use std::collections::HashMap;
-use std::io::{BufRead, ErrorKind, Read};
+use std::io::{BufRead, Seek};
 
-use super::{Call, Id, Value};
+use super::source::Source;
+use super::{Call, Id, Pickle, Span, Value};
 
 /// Most values of one pickle; that of a ResNet-200 with its optimiser has a tenth of a million.
 const MAX_VALUES: usize = 1 << 21;
 
+/// Longest text that may be a name or a key; longer ones are not kept.
+const MAX_TEXT_BYTES: u64 = 4096;
+
 /// Reads a pickle, opcode by opcode.
 pub(super) struct Machine<'a, R> {
-    source: &'a mut R,
+    source: Source<'a, R>,
     values: Vec<Value>,
     stack: Vec<Id>,
     /// Heights of the stack at every open mark.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
+    spans: HashMap<Id, Span>,
 }
 
-impl<'a, R: BufRead> Machine<'a, R> {
+impl<'a, R: BufRead + Seek> Machine<'a, R> {
     pub fn new(source: &'a mut R) -> Self {
-        Self { source, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() }
+        let (memo, spans) = (HashMap::new(), HashMap::new());
+        let source = Source(source);
+        Self { source, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo, spans }
     }
 
     /// All values, and which of them the pickle is.
-    pub fn run(mut self) -> Result<(Vec<Value>, Id), String> {
+    pub fn run(mut self) -> Result<Pickle, String> {
         while self.step()? {}
         let root = self.pop()?;
-        Ok((self.values, root))
+        Ok(Pickle { values: self.values, spans: self.spans, root })
     }
 
     /// Obeys one opcode; false at the last.
     fn step(&mut self) -> Result<bool, String> {
-        match self.byte()? {
+        match self.source.byte()? {
             b'.' => return Ok(false),
-            0x80 => match self.byte()? {
+            0x80 => match self.source.byte()? {
                 0..=5 => {}
                 version => return Err(format!("pickle protocol {version}, expected 0 to 5")),
             },
             // The length of a frame, which only matters to who reads ahead.
-            0x95 => drop(self.bytes::<8>()?),
+            0x95 => drop(self.source.bytes::<8>()?),
             b'N' => self.push(Value::None)?,
             0x88 => self.push(Value::Bool(true))?,
             0x89 => self.push(Value::Bool(false))?,
             b'I' => {
-                let value = match self.line()?.as_str() {
+                let value = match self.source.line()?.as_str() {
                     "00" => Value::Bool(false),
                     "01" => Value::Bool(true),
                     digits => digits.parse().map_or(Value::Other, Value::Int),
@@ -52,60 +59,67 @@ impl<'a, R: BufRead> Machine<'a, R> {
                 self.push(value)?;
             }
             b'L' => {
-                let value = self.line()?.trim_end_matches('L').parse().map_or(Value::Other, Value::Int);
+                let value = self.source.line()?.trim_end_matches('L').parse().map_or(Value::Other, Value::Int);
                 self.push(value)?;
             }
             b'J' => {
-                let number = i32::from_le_bytes(self.bytes()?);
+                let number = i32::from_le_bytes(self.source.bytes()?);
                 self.push(Value::Int(number.into()))?;
             }
             b'K' => {
-                let number = self.byte()?;
+                let number = self.source.byte()?;
                 self.push(Value::Int(number.into()))?;
             }
             b'M' => {
-                let number = u16::from_le_bytes(self.bytes()?);
+                let number = u16::from_le_bytes(self.source.bytes()?);
                 self.push(Value::Int(number.into()))?;
             }
             op @ (0x8a | 0x8b) => {
-                let length = if op == 0x8a { self.byte()?.into() } else { self.u32()?.into() };
-                let digits = self.content(length)?;
+                let length = if op == 0x8a { self.source.byte()?.into() } else { self.source.u32()?.into() };
+                let digits = self.source.content(length)?;
                 self.push(whole(&digits).map_or(Value::Other, Value::Int))?;
             }
             b'F' => {
-                self.line()?;
+                self.source.line()?;
                 self.push(Value::Other)?;
             }
             b'G' => {
-                self.bytes::<8>()?;
+                self.source.bytes::<8>()?;
                 self.push(Value::Other)?;
             }
             // Text of Python 3; of Python 2, where keys are ASCII; as a line.
             op @ (b'X' | 0x8c | 0x8d | b'U' | b'T') => {
                 let length = match op {
-                    0x8c | b'U' => self.byte()?.into(),
-                    0x8d => u64::from_le_bytes(self.bytes()?),
-                    _ => self.u32()?.into(),
+                    0x8c | b'U' => self.source.byte()?.into(),
+                    0x8d => u64::from_le_bytes(self.source.bytes()?),
+                    _ => self.source.u32()?.into(),
                 };
-                let text = self.content(length)?;
-                self.push(Value::Text(String::from_utf8_lossy(&text).into()))?;
+                let start = self.source.position()?;
+                let text = if length > MAX_TEXT_BYTES {
+                    self.source.skip(length)?;
+                    Value::Other
+                } else {
+                    Value::Text(String::from_utf8_lossy(&self.source.content(length)?).into())
+                };
+                self.push_found(text, Span { start, bytes: length })?;
             }
             b'V' => {
-                let text = unescaped(&self.line_bytes()?);
+                let text = unescaped(&self.source.line_bytes()?);
                 self.push(Value::Text(text.into()))?;
             }
             b'S' => {
-                let text = self.line()?;
+                let text = self.source.line()?;
                 self.push(Value::Text(text.trim_matches(['\'', '"']).into()))?;
             }
             op @ (b'C' | b'B' | 0x8e | 0x96) => {
                 let length = match op {
-                    b'C' => self.byte()?.into(),
-                    b'B' => self.u32()?.into(),
-                    _ => u64::from_le_bytes(self.bytes()?),
+                    b'C' => self.source.byte()?.into(),
+                    b'B' => self.source.u32()?.into(),
+                    _ => u64::from_le_bytes(self.source.bytes()?),
                 };
-                self.content(length)?;
-                self.push(Value::Other)?;
+                let start = self.source.position()?;
+                self.source.skip(length)?;
+                self.push_found(Value::Other, Span { start, bytes: length })?;
             }
             op => self.obey(op)?,
         }
@@ -177,7 +191,7 @@ impl<'a, R: BufRead> Machine<'a, R> {
                 self.memo.insert(self.memo.len() as u32, top);
             }
             b'c' => {
-                let name = format!("{}.{}", self.line()?, self.line()?);
+                let name = format!("{}.{}", self.source.line()?, self.source.line()?);
                 self.push(Value::Global(name.into()))?;
             }
             0x93 => {
@@ -189,7 +203,7 @@ impl<'a, R: BufRead> Machine<'a, R> {
                 self.push(Value::Global(name.into()))?;
             }
             b'P' => {
-                let name = self.line()?;
+                let name = self.source.line()?;
                 self.push(Value::Text(name.into()))?;
                 let id = self.pop()?;
                 self.push(Value::Persistent(id))?;
@@ -208,7 +222,7 @@ impl<'a, R: BufRead> Machine<'a, R> {
                 self.call(class, arguments)?;
             }
             b'i' => {
-                let name = format!("{}.{}", self.line()?, self.line()?);
+                let name = format!("{}.{}", self.source.line()?, self.source.line()?);
                 let arguments = self.pop_to_mark()?;
                 self.push(Value::Global(name.into()))?;
                 let class = self.pop()?;
@@ -241,6 +255,12 @@ impl<'a, R: BufRead> Machine<'a, R> {
         self.stack.push(self.values.len() as Id);
         self.values.push(value);
         Ok(())
+    }
+
+    /// A value whose content stands at `span`.
+    fn push_found(&mut self, value: Value, span: Span) -> Result<(), String> {
+        self.spans.insert(self.values.len() as Id, span);
+        self.push(value)
     }
 
     fn call(&mut self, class: Id, arguments: Vec<Id>) -> Result<(), String> {
@@ -297,49 +317,12 @@ impl<'a, R: BufRead> Machine<'a, R> {
     /// The number after an opcode of the memo, of which those that spell it as a line and as a byte are `[line, byte]`.
     fn memo_place(&mut self, op: u8, [line, byte]: [u8; 2]) -> Result<u32, String> {
         if op == line {
-            let digits = self.line()?;
+            let digits = self.source.line()?;
             digits.parse().map_err(|_| format!("{digits:?} where a number belongs"))
         } else if op == byte {
-            Ok(self.byte()?.into())
+            Ok(self.source.byte()?.into())
         } else {
-            self.u32()
-        }
-    }
-
-    fn byte(&mut self) -> Result<u8, String> {
-        Ok(self.bytes::<1>()?[0])
-    }
-
-    fn u32(&mut self) -> Result<u32, String> {
-        Ok(u32::from_le_bytes(self.bytes()?))
-    }
-
-    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], String> {
-        let mut bytes = [0; N];
-        self.source.read_exact(&mut bytes).map_err(|error| ended(&error))?;
-        Ok(bytes)
-    }
-
-    /// As many bytes as are said to follow; memory is taken as they arrive.
-    fn content(&mut self, length: u64) -> Result<Vec<u8>, String> {
-        let mut content = Vec::new();
-        Read::take(&mut *self.source, length).read_to_end(&mut content).map_err(|error| ended(&error))?;
-        match content.len() as u64 == length {
-            true => Ok(content),
-            false => Err(CUT_SHORT.to_owned()),
-        }
-    }
-
-    fn line(&mut self) -> Result<String, String> {
-        Ok(String::from_utf8_lossy(&self.line_bytes()?).into_owned())
-    }
-
-    fn line_bytes(&mut self) -> Result<Vec<u8>, String> {
-        let mut line = Vec::new();
-        self.source.read_until(b'\n', &mut line).map_err(|error| ended(&error))?;
-        match line.pop() {
-            Some(b'\n') => Ok(line),
-            _ => Err(CUT_SHORT.to_owned()),
+            self.source.u32()
         }
     }
 }
@@ -365,15 +348,6 @@ fn escape(line: &[u8]) -> Option<(usize, char)> {
     };
     let number = std::str::from_utf8(line.get(2..2 + digits)?).ok()?;
     Some((2 + digits, char::from_u32(u32::from_str_radix(number, 16).ok()?)?))
-}
-
-const CUT_SHORT: &str = "the pickle is cut short";
-
-fn ended(error: &std::io::Error) -> String {
-    match error.kind() {
-        ErrorKind::UnexpectedEof => CUT_SHORT.to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 /// A number in two's complement, if 64 bits hold it.
