@@ -1,6 +1,7 @@
 //! The encoder that is handed over: weights in torchvision's names and what must travel with them.
 
 mod foreign;
+mod haiku;
 mod naming;
 
 use std::collections::BTreeMap;
@@ -137,10 +138,10 @@ impl Encoder {
     /// Opens a run folder, a `.safetensors` file with its `.json` beside it, weights of another program, or
     /// `random:ARCH[:STEM[:SIZE]]`.
     ///
-    /// Weights of another program are a safetensors file without a `.json`, or what `torch.save` wrote of a state dict or
-    /// module, in any of its forms; see [`StateDict`]. In it is one ResNet with torchvision's names or with places in a
-    /// `Sequential` in place of them (`backbone.0.weight`, `backbone.4.0.conv1.weight`), under any prefix
-    /// (`state_dict.module.`…). Of several equal ones the first is taken, and a slowly moving copy (`encoder_k`,
+    /// Weights of another program are a safetensors file without a `.json`, what `torch.save` wrote of a state dict or
+    /// module, in any of its forms, or a pickle of arrays; see [`StateDict`]. In it is one ResNet with torchvision's names,
+    /// with places in a `Sequential` in place of them (`backbone.0.weight`, `backbone.4.0.conv1.weight`), or with Haiku's
+    /// (`online_params.res_net50/~/initial_conv.w`), under any prefix (`state_dict.module.`…). Of several equal ones the first is taken, and a slowly moving copy (`encoder_k`,
     /// `target_encoder`, `teacher`, `state_dict_ema`) does not count beside its origin; [`Self::open_under`] names it. Depth, width, channels and the kernel of the stem follow from
     /// names and shapes. What a file does not say is assumed:
     ///
@@ -148,6 +149,8 @@ impl Encoder {
     ///   ImageNet's mean and deviation. That is torchvision's, but for its bilinear filter: ours is bicubic, antialiased.
     /// - A 3×3 stem has stride 1 and no pooling; the largest square of a picture is resized to 32 px, the rest is the same.
     /// - Padding is symmetric; a projection shortcut in group 1 of a ResNet-18 or -34 is seen by its names.
+    /// - Under Haiku's names, padding is TensorFlow's "SAME", and pictures are prepared as BYOL's reference evaluates: the
+    ///   centre square of 7/8 of the shorter side (with a 3×3 stem all of it), resized without antialias.
     /// - With other than 3 channels, each has mean ½ and deviation ¼.
     ///
     /// What follows the network (`fc`, projectors, queues) and `num_batches_tracked` are left out.
@@ -324,7 +327,7 @@ impl Encoder {
 
 /// Files in a folder that may be the weights that were meant, as the end of a sentence.
 fn beside(folder: &Path) -> String {
-    const ENDINGS: [&str; 6] = ["safetensors", "pth", "pt", "ckpt", "bin", "tar"];
+    const ENDINGS: [&str; 7] = ["safetensors", "pth", "pt", "ckpt", "bin", "tar", "pkl"];
     let names =
         |entries: std::fs::ReadDir| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut found: Vec<String> = std::fs::read_dir(folder).into_iter().flat_map(names).collect();

@@ -9,7 +9,7 @@ use byol_data::views::{EvaluationConfig, EvaluationResize, Semantics};
 use super::naming::{self, Naming};
 use super::{Encoder, EncoderInfo, Opened};
 use crate::error::{Error, Result};
-use crate::model::{Arch, BlockKind, ResNet, ResNetConfig, Stem};
+use crate::model::{Arch, BlockKind, PaddingKind, ResNet, ResNetConfig, Stem};
 use crate::ops::Precision;
 use crate::weights::{self, StateDict, StoredTensors};
 
@@ -81,8 +81,9 @@ pub(super) fn open(dict: &StateDict, path: &Path, asked: Option<&str>, device: &
     };
     let note = note(&found, &others).map(|note| format!("{file}: {note}"));
     let training = format!("weights of {file}{under} (not trained by byol)");
-    let (resnet, preprocessing) = (found.resnet, preprocessing(found.resnet.stem, found.channels));
-    let info = EncoderInfo::new(resnet, preprocessing, Precision::F32, training, 0, 0);
+    let semantics = if found.naming.is_haiku() { Semantics::Reference } else { Semantics::Torchvision };
+    let preprocessing = preprocessing(found.resnet.stem, semantics, found.channels);
+    let info = EncoderInfo::new(found.resnet, preprocessing, Precision::F32, training, 0, 0);
     Ok(Opened { encoder: Encoder { network, info }, note })
 }
 
@@ -99,10 +100,20 @@ fn note(found: &Found, others: &[String]) -> Option<String> {
             Some(format!("took the network under {taken}{what}; it also has {} (--prefix {how})", listed.join(", ")))
         }
     };
+    let haiku = found.naming.is_haiku().then(|| {
+        let blocks = match found.resnet.arch.block_kind() {
+            BlockKind::Basic => "; its blocks are taken for those of Haiku 0.0.4 and later, which no file says",
+            BlockKind::Bottleneck => "",
+        };
+        format!(
+            "its names are Haiku's, so padding is \"SAME\" and pictures are prepared as BYOL's reference does (bicubic, not \
+             antialiased){blocks}"
+        )
+    });
     let stem = (found.resnet.stem == Stem::Cifar).then(|| {
         "its stem of 3×3 is taken for one of stride 1 and padding 1 without pooling, which no file says".to_owned()
     });
-    let notes: Vec<String> = choice.into_iter().chain(stem).collect();
+    let notes: Vec<String> = choice.into_iter().chain(haiku).chain(stem).collect();
     (!notes.is_empty()).then(|| notes.join("; "))
 }
 
@@ -139,7 +150,7 @@ fn is_under(prefix: &str, asked: &str) -> bool {
 fn find(dict: &StateDict, path: &Path, asked: Option<&str>) -> Result<(Found, Vec<String>)> {
     let wrong = |problem: String| {
         let expected = "expected the state dict of a ResNet-18, -34, -50, -101, -152 or -200 of any width with torchvision's \
-                        names, or places in a Sequential for them (no wide, grouped or other variants)";
+                        names, places in a Sequential for them, or Haiku's names (no wide, grouped or other variants)";
         Error::path(path, format!("{problem}; {expected}"))
     };
     let listed = |prefixes: &[String]| {
@@ -233,7 +244,8 @@ fn inspect(dict: &StateDict, naming: Naming) -> std::result::Result<Found, Strin
     let arch = closest(dict, &naming, kind, stem_channels)
         .ok_or_else(|| format!("tensor `{conv}` has {stem_channels} outputs, expected 1 to 1024"))?;
     let first_group_projection = kind == BlockKind::Basic && shape("layer1.0.downsample.0.weight").is_some();
-    let resnet = ResNetConfig { first_group_projection, ..ResNetConfig::torchvision(arch, stem) };
+    let padding = if naming.is_haiku() { PaddingKind::Same } else { PaddingKind::Symmetric };
+    let resnet = ResNetConfig { first_group_projection, padding, ..ResNetConfig::torchvision(arch, stem) };
     let tensors = tensors(&resnet, channels);
     for (name, expected) in &tensors {
         let full = naming.of(name);
@@ -246,8 +258,7 @@ fn inspect(dict: &StateDict, naming: Naming) -> std::result::Result<Found, Strin
     let names: Vec<String> = tensors.into_iter().map(|(name, _)| name).collect();
     // What computes inside of the network must be ours; what comes after it (`fc`, a projector, a queue) is left out.
     let known: BTreeSet<String> = names.iter().map(|name| naming.of(name)).collect();
-    let unknown = |name: &&str| !known.contains(*name) && !name.ends_with(".num_batches_tracked");
-    match dict.names().filter(|name| naming.is_inside(name)).find(unknown) {
+    match dict.names().filter(|name| naming.is_inside(name)).find(|name| !known.contains(*name)) {
         Some(name) => Err(format!("tensor `{name}` has no place in {arch}")),
         None => Ok(Found { naming, resnet, channels, names }),
     }
@@ -301,17 +312,18 @@ fn tensors(resnet: &ResNetConfig, channels: usize) -> Vec<(String, Vec<usize>)> 
 }
 
 /// What such weights are usually evaluated with; a file does not say.
-fn preprocessing(stem: Stem, channels: usize) -> EvaluationConfig {
+fn preprocessing(stem: Stem, semantics: Semantics, channels: usize) -> EvaluationConfig {
     let default = EvaluationConfig::default();
-    let (size_px, resize, crop_fraction) = match stem {
-        Stem::Imagenet => (224, EvaluationResize::ResizeThenCrop, 0.875),
-        Stem::Cifar => (32, EvaluationResize::CropThenResize, 1.0),
+    let (size_px, resize, crop_fraction) = match (stem, semantics) {
+        (Stem::Imagenet, Semantics::Torchvision) => (224, EvaluationResize::ResizeThenCrop, 0.875),
+        (Stem::Imagenet, Semantics::Reference) => (224, EvaluationResize::CropThenResize, 0.875),
+        (Stem::Cifar, _) => (32, EvaluationResize::CropThenResize, 1.0),
     };
     let (mean, std) = match channels == default.mean.len() {
         true => (default.mean, default.std),
         false => (vec![0.5; channels], vec![0.25; channels]),
     };
-    EvaluationConfig { size_px, resize, crop_fraction, semantics: Semantics::Torchvision, mean, std }
+    EvaluationConfig { size_px, resize, crop_fraction, semantics, mean, std }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! How another program names the parts of a ResNet: as torchvision does, or by their places in a `Sequential`.
+//! How another program names the parts of a ResNet: as torchvision does, by their places in a `Sequential`, or as Haiku does.
 
 use std::collections::BTreeMap;
 
+use super::haiku::{self, Haiku};
 use crate::weights::StateDict;
 
 /// End of the first convolution's name in the first block of every group.
@@ -12,6 +13,18 @@ const FIRST_BLOCK: &str = ".0.conv1.weight";
 pub(super) struct Naming {
     /// What stands before all its names, with its dot.
     pub prefix: String,
+    style: Style,
+}
+
+#[derive(Debug)]
+enum Style {
+    Torch(Torch),
+    Haiku(Haiku),
+}
+
+/// torchvision's names, or places for some of them; after the prefix.
+#[derive(Debug)]
+struct Torch {
     conv: String,
     norm: String,
     groups: [String; 4],
@@ -24,15 +37,15 @@ pub(super) struct Naming {
 impl Naming {
     /// The full name of a tensor that torchvision calls `name`.
     pub fn of(&self, name: &str) -> String {
-        let (part, rest) = name.split_once('.').unwrap_or((name, ""));
-        let group = part.strip_prefix("layer").and_then(|number| self.groups.get(number.parse::<usize>().ok()? - 1));
-        let part = match (part, group) {
-            ("conv1", _) => &self.conv,
-            ("bn1", _) => &self.norm,
-            (_, Some(group)) => group,
-            (other, None) => other,
-        };
-        format!("{}{part}.{}", self.prefix, rest.replace("downsample", self.shortcut))
+        match &self.style {
+            Style::Torch(torch) => format!("{}{}", self.prefix, torch.of(name)),
+            Style::Haiku(haiku) => haiku.of(name),
+        }
+    }
+
+    /// Whether Haiku gave the names, so that JAX computes with the weights.
+    pub fn is_haiku(&self) -> bool {
+        matches!(self.style, Style::Haiku(_))
     }
 
     /// The prefix as a person writes it.
@@ -41,15 +54,43 @@ impl Naming {
     }
 
     /// Numbers of the blocks that a group has names of.
-    pub fn blocks<'a>(&'a self, dict: &'a StateDict, group: usize) -> impl Iterator<Item = usize> + 'a {
-        let start = format!("{}{}.", self.prefix, self.groups[group]);
-        dict.names().filter_map(move |name| name.strip_prefix(&start)?.split('.').next()?.parse().ok())
+    pub fn blocks<'a>(&'a self, dict: &'a StateDict, group: usize) -> Box<dyn Iterator<Item = usize> + 'a> {
+        match &self.style {
+            Style::Torch(torch) => {
+                let start = format!("{}{}.", self.prefix, torch.groups[group]);
+                let number = move |name: &str| name.strip_prefix(&start)?.split('.').next()?.parse().ok();
+                Box::new(dict.names().filter_map(number))
+            }
+            Style::Haiku(haiku) => Box::new(haiku.blocks(dict, group)),
+        }
     }
 
-    /// Whether a tensor computes inside of the network, as opposed to what follows it.
+    /// Whether a tensor computes inside of the network, as opposed to what follows it or counts.
     pub fn is_inside(&self, name: &str) -> bool {
-        let Some(part) = name.strip_prefix(&self.prefix).and_then(|name| name.split('.').next()) else { return false };
+        match &self.style {
+            Style::Torch(torch) => name.strip_prefix(&self.prefix).is_some_and(|name| torch.is_inside(name)),
+            Style::Haiku(haiku) => haiku.is_inside(name),
+        }
+    }
+}
+
+impl Torch {
+    fn of(&self, name: &str) -> String {
+        let (part, rest) = name.split_once('.').unwrap_or((name, ""));
+        let group = part.strip_prefix("layer").and_then(|number| self.groups.get(number.parse::<usize>().ok()? - 1));
+        let part = match (part, group) {
+            ("conv1", _) => &self.conv,
+            ("bn1", _) => &self.norm,
+            (_, Some(group)) => group,
+            (other, None) => other,
+        };
+        format!("{part}.{}", rest.replace("downsample", self.shortcut))
+    }
+
+    fn is_inside(&self, name: &str) -> bool {
+        let part = name.split('.').next().unwrap_or_default();
         match self.last_place {
+            _ if name.ends_with(".num_batches_tracked") => false,
             Some(last) => part.parse().is_ok_and(|place: usize| place <= last),
             None => {
                 let word = |part: &str| part.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
@@ -90,11 +131,15 @@ pub(super) fn find(dict: &StateDict) -> (Vec<Naming>, Vec<String>) {
                     |name: &str| groups.iter().any(|group| name.starts_with(&format!("{prefix}{group}.0.shortcut.")));
                 let shortcut = if dict.names().any(is_short) { "shortcut" } else { "downsample" };
                 let last_place = word.is_empty().then_some(numbers[3]);
-                found.push(Naming { prefix: prefix.to_owned(), conv, norm, groups, shortcut, last_place });
+                let torch = Torch { conv, norm, groups, shortcut, last_place };
+                found.push(Naming { prefix: prefix.to_owned(), style: Style::Torch(torch) });
             }
             Err(problem) => problems.push(problem),
         }
     }
+    let (of_haiku, lacking) = haiku::find(dict);
+    found.extend(of_haiku.into_iter().map(|(prefix, haiku)| Naming { prefix, style: Style::Haiku(haiku) }));
+    problems.extend(lacking);
     found.sort_by_key(|naming| naming.prefix.len());
     (found, problems)
 }
