@@ -61,6 +61,7 @@ golden:
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/variants.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/negatives.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/torch_weights.py
+	"$(GOLDEN_VENV)/bin/python" -B tests/golden/haiku_weights.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/monitors.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/tensorboard_events.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/classifiers.py
