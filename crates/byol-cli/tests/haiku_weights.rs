@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use pictures::write_class;
+use pictures::{truncate, write_class};
 use serde_json::Value;
 
 /// The pickle of `tests/golden/haiku_weights.py`: a ResNet-18 of one channel.
@@ -73,7 +73,7 @@ fn a_run_goes_on_from_weights_of_the_reference_with_its_padding_and_shortcut() {
 }
 
 #[test]
-fn a_pickle_that_calls_a_program_is_one_error_and_calls_nothing() {
+fn a_pickle_that_calls_a_program_or_is_cut_short_is_one_error_and_nothing_is_called_or_written() {
     let folder = prepared();
     let at = folder.path();
     fs::write(at.join("hostile.pkl"), b"\x80\x02cposix\nsystem\nX\x0e\0\0\0touch executed\x85R.").unwrap();
@@ -88,6 +88,10 @@ fn a_pickle_that_calls_a_program_is_one_error_and_calls_nothing() {
         assert!(said.contains("hostile.pkl: expected weights") && said.contains("posix.system"), "{command}: {said}");
         assert!(said.matches("error").count() <= 1, "{said}");
     }
+    truncate(&at.join("pretrain.pkl"));
+    let output = byol(at, "embed pretrain.pkl --data data -o out.csv");
+    let said = text(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("the pickle is cut short"), "{said}");
     for name in ["executed", "out.csv", "run"] {
         assert!(!at.join(name).exists(), "{name}");
     }
