@@ -35,7 +35,7 @@ def load(encoder: Union[str, "os.PathLike[str]"], torch: Optional[bool] = None) 
         EncoderError: when files are missing or damaged, or the weights do not fit the description.
         ModuleNotFoundError: with `torch=True` and no PyTorch.
     """
-    path = _weights_path(Path(encoder))
+    path = weights_path(encoder)
     description = read_description(path.with_suffix(".json"))
     weights = _fitting(path, description.architecture)
     if description.precision == "bf16":
@@ -76,7 +76,9 @@ def _represented(model: Callable[[Any], Any], images: np.ndarray) -> np.ndarray:
         return model(torch.from_numpy(images).to(device)).float().cpu().numpy()
 
 
-def _weights_path(path: Path) -> Path:
+def weights_path(encoder: Union[str, "os.PathLike[str]"]) -> Path:
+    """The file of weights that a run folder, or the path of such a file, stands for."""
+    path = Path(encoder)
     if path.is_dir():
         if not (path / _WEIGHTS).is_file():
             raise EncoderError(f"{path}: no {_WEIGHTS} in this folder; expected a run folder with at least one checkpoint")

@@ -85,11 +85,15 @@ class ResNet(nn.Module):
         for group, blocks in enumerate(architecture.groups(), 1):
             self.add_module(f"layer{group}", nn.Sequential(*(_Block(architecture, block) for block in blocks)))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def feature_maps(self, images: Tensor) -> Tensor:
+        """What is averaged: `[batch, size, height, width]`."""
         x = self.maxpool(functional.relu(self.bn1(self.conv1(images))))
         for group in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = group(x)
-        return x.mean(dim=(2, 3))
+        return x
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.feature_maps(images).mean(dim=(2, 3))
 
 
 def load(architecture: Architecture, weights: Dict[str, np.ndarray]) -> ResNet:
