@@ -57,6 +57,7 @@ golden:
 	tests/golden/webdataset.sh
 	tests/golden/tls.sh
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/augmentations.py
+	"$(GOLDEN_VENV)/bin/python" -B tests/golden/preparation.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/method.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/variants.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/negatives.py

@@ -22,7 +22,8 @@ pub fn limits_of(path: &str, encoder: &EncoderInfo) -> Result<DataConfig> {
     match RunFolder::open(Path::new(path)) {
         Ok(run) => Ok(run.config()?.data),
         Err(_) => {
-            Ok(DataConfig { channels: encoder.channels(), value_range: encoder.value_range, ..DataConfig::default() })
+            let EncoderInfo { value_range, exif_orientation, .. } = *encoder;
+            Ok(DataConfig { channels: encoder.channels(), value_range, exif_orientation, ..DataConfig::default() })
         }
     }
 }

@@ -179,3 +179,53 @@ fn several_roots_of_one_channel_train_resume_and_are_evaluated() {
     let output = byol(at, "eval knn run --data first --data second --k 3 --json");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
 }
+
+/// The same picture lying and, with the orientation that turns it, upright.
+fn write_lying(at: &Path) {
+    use image::ImageEncoder;
+
+    let upright = picture(5);
+    let lying = image::imageops::rotate270(&upright);
+    let exif = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0".to_vec();
+    for (folder, picture, exif) in
+        [("upright", &upright, None), ("lying", &lying, None), ("tagged", &lying, Some(exif))]
+    {
+        fs::create_dir_all(at.join(folder)).unwrap();
+        let mut file = fs::File::create(at.join(folder).join("0.png")).unwrap();
+        let mut encoder = image::codecs::png::PngEncoder::new(&mut file);
+        if let Some(exif) = exif {
+            encoder.set_exif_metadata(exif).unwrap();
+        }
+        let (width, height) = picture.dimensions();
+        encoder.write_image(picture, width, height, image::ExtendedColorType::Rgb8).unwrap();
+    }
+}
+
+#[test]
+fn an_encoder_without_its_run_reads_pictures_as_it_was_trained_on_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    data(at);
+    write_lying(at);
+    let tiny = "--arch resnet18x0.0625 --size 16 --batch-size 8 --epochs 1 --set data.exif_orientation=false";
+    assert!(byol(at, &format!("pretrain data --out run {tiny}")).status.success());
+    fs::create_dir(at.join("alone")).unwrap();
+    for file in ["encoder.safetensors", "encoder.json"] {
+        fs::copy(at.join("run").join(file), at.join("alone").join(file)).unwrap();
+    }
+    let row = |encoder: &str, pictures: &str| {
+        let out = format!("{}-{pictures}.csv", encoder.replace('/', "-"));
+        let output = byol(at, &format!("embed {encoder} {pictures} -o {out}"));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        fs::read_to_string(at.join(out)).unwrap()
+    };
+    for encoder in ["run", "alone/encoder.safetensors"] {
+        let [tagged, lying, upright] = ["tagged", "lying", "upright"].map(|pictures| row(encoder, pictures));
+        assert!(tagged == lying && tagged != upright, "{encoder}");
+    }
+    let json = at.join("alone/encoder.json");
+    let turned =
+        fs::read_to_string(&json).unwrap().replace("\"exif_orientation\": false", "\"exif_orientation\": true");
+    fs::write(&json, turned.replace("\"channels\",\n", "\"channels\",\n      \"orientation\",\n")).unwrap();
+    assert_eq!(row("alone", "tagged"), row("alone", "upright"));
+}

@@ -154,7 +154,10 @@ fn key(encoder: &Encoder, dataset: &Dataset) -> String {
         precision,
         // The data is read as its own configuration says, below.
         value_range: _,
+        exif_orientation: _,
         interpolation: _,
+        // It follows from the others.
+        preparation: _,
         representation_size: _,
         representation: _,
         training: _,

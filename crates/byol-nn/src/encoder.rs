@@ -10,8 +10,8 @@ use std::io::Write;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use byol_data::ValueRange;
-use byol_data::views::{EvaluationConfig, Semantics};
+use byol_data::views::{EvaluationConfig, Preparation, Semantics};
+use byol_data::{DataConfig, ValueRange};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -66,8 +66,14 @@ pub struct EncoderInfo {
     /// `data.value_range` of the pictures it was trained on, if they were not taken as they are: it must see others alike.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_range: Option<ValueRange>,
+    /// `data.exif_orientation` of the pictures it was trained on: whether they were turned upright.
+    #[serde(default = "yes")]
+    pub exif_orientation: bool,
     /// How pictures are resized, in words.
     pub interpolation: String,
+    /// How pictures are prepared, to the pixel. Files of before it was stated mean the same.
+    #[serde(default)]
+    pub preparation: Option<Preparation>,
     /// Type of the activations, in training and in [`Encoder::represent`].
     pub precision: Precision,
     /// Size of the representation.
@@ -83,9 +89,16 @@ pub struct EncoderInfo {
 }
 
 impl EncoderInfo {
-    /// The same of an encoder that was trained on pictures read with this `data.value_range`.
-    pub fn with_value_range(self, value_range: Option<ValueRange>) -> Self {
-        Self { value_range, ..self }
+    /// The same of an encoder that was trained on pictures read in this way.
+    pub fn reading(self, data: &DataConfig) -> Self {
+        let DataConfig { value_range, exif_orientation, .. } = *data;
+        Self { value_range, exif_orientation, ..self }.stated()
+    }
+
+    /// The same with the statement of how pictures are prepared that belongs to its other fields.
+    fn stated(self) -> Self {
+        let preparation = Preparation::of(&self.preprocessing, self.value_range, self.exif_orientation);
+        Self { preparation: Some(preparation), ..self }
     }
 
     /// The description of an encoder of this architecture after `steps` steps and `batch_norm_updates` training batches.
@@ -110,7 +123,9 @@ impl EncoderInfo {
             norm,
             preprocessing,
             value_range: None,
+            exif_orientation: true,
             interpolation: interpolation.to_owned(),
+            preparation: None,
             precision,
             representation_size: arch.representation_size(),
             representation:
@@ -120,6 +135,7 @@ impl EncoderInfo {
             steps,
             batch_norm_updates,
         }
+        .stated()
     }
 
     /// The network.
@@ -291,6 +307,17 @@ impl Encoder {
         if got != size {
             return Err(damaged(&format!("representation_size: expected {size} of {}, got {got}", info.arch)));
         }
+        let stated = info.preparation.clone();
+        let info = info.stated();
+        if stated.is_some() && stated != info.preparation {
+            let as_json = |preparation| serde_json::to_string(preparation).expect("plain fields have a JSON form");
+            let problem = format!(
+                "preparation: expected {}, which is how this version prepares pictures, got {}; use the version that made it",
+                as_json(&info.preparation),
+                as_json(&stated)
+            );
+            return Err(Error::path(&json_path, problem));
+        }
         let (tensors, _) = weights::load(weights_path)?;
         let network = weights::fill(ResNet::new(&info.resnet(), info.channels(), device), "", &tensors, weights_path)?;
         Ok(Self { network, info })
@@ -323,6 +350,11 @@ impl Encoder {
             EncoderInfo::new(ResNetConfig::torchvision(arch, stem), preprocessing, Precision::F32, String::new(), 0, 0);
         Ok(Self::random_like(&info, 0, device))
     }
+}
+
+/// For serde.
+fn yes() -> bool {
+    true
 }
 
 /// Files in a folder that may be the weights that were meant, as the end of a sentence.

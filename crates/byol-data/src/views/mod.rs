@@ -10,7 +10,7 @@
 //! vectors it computes with.
 //!
 //! # Layout
-//! `pair` both views of a picture · `evaluation` the preprocessing without randomness · `rendering` renders for both ·
+//! `pair` both views of a picture · `evaluation` the preprocessing without randomness, `preparation` what it states of itself · `rendering` renders for both ·
 //! `config` the `[views]` table · `parameters` what is drawn · `crop` the box · `resize` bicubic · `turn`, `colour`,
 //! `blur`, `noise` the operations · `semantics` whose arithmetic they follow.
 
@@ -23,6 +23,7 @@ mod noise;
 mod pair;
 mod parameters;
 mod plane;
+mod preparation;
 mod rendering;
 mod resize;
 mod semantics;
@@ -37,6 +38,7 @@ pub use crop::CropBox;
 pub use evaluation::{EvaluationConfig, EvaluationResize};
 pub use pair::Views;
 pub use parameters::{ChannelJitter, Cutout, JitterStep, Noise, ViewParameters};
+pub use preparation::{Channels, Filter, Kernel, Outside, Preparation, Rounding, Step};
 pub use rendering::ViewScratch;
 pub use semantics::Semantics;
 pub use stages::{Stage, StageClock};

@@ -315,6 +315,6 @@ fn encoder(config: &Config, schedule: &Schedule, start: Option<&WarmStartRecord>
         state.step,
         state.passes,
     )
-    .with_value_range(config.data.value_range);
+    .reading(&config.data);
     Encoder { network: state.byol.online.encoder.valid(), info }
 }
