@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use byol::run::RunFolder;
-use byol_data::DataConfig;
+use byol_data::{DataConfig, JpegDecoding};
 use byol_nn::encoder::EncoderInfo;
 use byol_nn::{Error, Result};
 
@@ -15,6 +15,18 @@ pub struct Limits {
     /// Largest share of unreadable pictures [default: data.max_bad_fraction of the run, 0.01 without a run]
     #[arg(long, value_name = "SHARE")]
     max_bad_fraction: Option<f64>,
+    /// How JPEG files are decoded: exact, to the samples that libjpeg gives to nearly all other programs, or fast, in half the time
+    /// and a few of 255 apart
+    #[arg(long, value_name = "HOW", value_parser = jpeg_decoding, default_value = "exact")]
+    jpeg: JpegDecoding,
+}
+
+fn jpeg_decoding(text: &str) -> std::result::Result<JpegDecoding, String> {
+    match text {
+        "exact" => Ok(JpegDecoding::Exact),
+        "fast" => Ok(JpegDecoding::Fast),
+        _ => Err("expected exact or fast".to_owned()),
+    }
 }
 
 /// How data is read for the encoder opened from `path`: as in the run it was trained in, or the defaults with the encoder's channels.
@@ -33,6 +45,7 @@ impl Limits {
     pub fn of(&self, path: &str, encoder: &EncoderInfo, data: &DataArguments) -> Result<DataConfig> {
         let mut limits = limits_of(path, encoder)?;
         data.read_as_told(&mut limits);
+        limits.jpeg = self.jpeg;
         if let Some(max_bad_fraction) = self.max_bad_fraction {
             limits.max_bad_fraction = max_bad_fraction;
         }

@@ -30,7 +30,7 @@ mod value_range;
 pub mod views;
 
 pub use bad::check_bad;
-pub use config::DataConfig;
+pub use config::{DataConfig, JpegDecoding};
 pub use dataset::Dataset;
 pub use decode::{FIDELITY, Flaw, decode, flaw, unread_format};
 pub use error::{BadImage, DataError};

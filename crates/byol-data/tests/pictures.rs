@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use byol_data::{DataConfig, Image, Samples};
+use byol_data::{DataConfig, Flaw, Image, JpegDecoding, Samples};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -42,6 +42,38 @@ fn every_format_gives_the_colours_that_pillow_reads() {
         let apart = image.to_rgb8().iter().zip(&expected.rgb).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
         assert!(apart <= expected.tolerance, "{name}: {apart} of 255 apart, {} allowed", expected.tolerance);
     }
+}
+
+/// Pillow decodes with libjpeg-turbo.
+#[test]
+fn exact_decoding_gives_the_samples_of_libjpeg_bit_for_bit() {
+    let config = DataConfig { jpeg: JpegDecoding::Exact, ..DataConfig::default() };
+    let mut differ = 0;
+    for (name, expected) in expected().into_iter().filter(|(name, _)| name.ends_with(".jpg")) {
+        let image = byol_data::decode(&read(&name), &config, None).unwrap();
+        assert_eq!(*image.to_rgb8(), expected.rgb, "{name}");
+        differ += usize::from(decode(&read(&name)).unwrap() != image);
+    }
+    assert!(differ > 0, "fast decoding is as exact, and `jpeg` without use");
+}
+
+#[test]
+fn a_damaged_jpeg_file_that_training_reads_is_read_alike_where_decoding_is_exact() {
+    let whole = read("baseline.jpg");
+    let config = DataConfig { jpeg: JpegDecoding::Exact, ..DataConfig::default() };
+    let start = whole.windows(2).position(|marker| marker == [0xFF, 0xDA]).unwrap() + 14;
+    let mut damaged_ones = 0;
+    for at in start..whole.len() - 2 {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x55;
+        let (fast, exact) = (decode(&bytes), byol_data::decode(&bytes, &config, None));
+        assert_eq!(fast.is_ok(), exact.is_ok(), "byte {at}: {fast:?} {exact:?}");
+        if fast.is_ok() && matches!(byol_data::flaw(&bytes), Some(Flaw::Damaged(_))) {
+            assert_eq!(fast, exact, "byte {at}");
+            damaged_ones += 1;
+        }
+    }
+    assert!(damaged_ones > 0);
 }
 
 #[test]

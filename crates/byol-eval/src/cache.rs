@@ -167,6 +167,7 @@ fn key(encoder: &Encoder, dataset: &Dataset) -> String {
     let DataConfig {
         channels,
         exif_orientation,
+        jpeg,
         max_bad_fraction,
         max_image_pixels,
         max_file_bytes,
@@ -189,7 +190,14 @@ fn key(encoder: &Encoder, dataset: &Dataset) -> String {
         [json!(arch), json!(stem), json!(padding), json!(first_group_projection), json!(norm)],
         [json!(preprocessing), json!(precision)],
         [dataset.fingerprint(), dataset.len() as u64],
-        [json!(channels), json!(exif_orientation), json!(image_key), json!(value_range), json!(max_bad_fraction)],
+        [
+            json!(channels),
+            json!(exif_orientation),
+            json!(jpeg),
+            json!(image_key),
+            json!(value_range),
+            json!(max_bad_fraction)
+        ],
         [max_image_pixels, max_file_bytes],
     ]);
     let mut hash = xxhash3_128::Hasher::new();

@@ -52,8 +52,8 @@ impl Config {
             ..self.train.clone()
         };
         // What the pictures are decides; limits on them do not.
-        let DataConfig { channels, exif_orientation, image_key, value_range, .. } = self.data.clone();
-        let data = DataConfig { channels, exif_orientation, image_key, value_range, ..DataConfig::default() };
+        let DataConfig { channels, exif_orientation, jpeg, image_key, value_range, .. } = self.data.clone();
+        let data = DataConfig { channels, exif_orientation, jpeg, image_key, value_range, ..DataConfig::default() };
         Self { train: free, data, eval: MonitorConfig::default(), watch: WatchConfig::default(), ..self.clone() }
             .to_toml()
     }

@@ -1,6 +1,6 @@
 //! JPEG files.
 //!
-//! zune-jpeg decodes what nearly all files are. Kinds that it gets wrong are decoded here, as libjpeg does: scans of single
+//! zune-jpeg decodes what nearly all files are, unless `data.jpeg` is `exact`. Kinds that it gets wrong are decoded here, as libjpeg does: scans of single
 //! components, unusual sampling factors, very small pictures, markers that disagree about the colours, 12 bits, and files
 //! without an end marker. Both are found out by the markers alone.
 //!
@@ -26,9 +26,9 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 use self::outline::{Frame, Outline};
 use self::planes::{Colours, Plane};
 use super::{Decoded, Flaw, exif};
-use crate::DataConfig;
 use crate::image::Samples;
 use crate::limits::check_size;
+use crate::{DataConfig, JpegDecoding};
 
 /// Encoders write about ten, one for each component of plain files. Each costs the time of a whole picture, however few
 /// bytes it has: a small file with thousands would take hours.
@@ -55,10 +55,14 @@ pub(super) fn decode(bytes: &[u8], config: &DataConfig, memory: Vec<u8>) -> Resu
     check_size(frame.width_px as u64, frame.height_px as u64, config.max_image_pixels)?;
     // For one channel, no colours need be computed.
     let only_luma = config.channels == 1 && colours == Colours::YCbCr;
-    let (channels, samples) = if outline.has_end && is_plain(&outline, frame) {
-        fast(bytes, frame, only_luma || (config.channels == 1 && colours == Colours::Grey), memory)?
-    } else {
-        exact(bytes, frame, if only_luma { Colours::Grey } else { colours }, config.value_range.is_none())?
+    let by_the_standard =
+        || exact(bytes, frame, if only_luma { Colours::Grey } else { colours }, config.value_range.is_none());
+    let by_zune = || fast(bytes, frame, only_luma || (config.channels == 1 && colours == Colours::Grey), memory);
+    let (channels, samples) = match config.jpeg {
+        _ if !(outline.has_end && is_plain(&outline, frame)) => by_the_standard()?,
+        JpegDecoding::Fast => by_zune()?,
+        // A damaged file is what it was in training.
+        JpegDecoding::Exact => by_the_standard().or_else(|_| by_zune())?,
     };
     let orientation =
         outline.exif.filter(|_| config.exif_orientation).map_or(Orientation::NoTransforms, exif::orientation);

@@ -82,7 +82,7 @@ impl Plane {
         across: usize,
     ) -> Vec<u16> {
         let mut out = Vec::with_capacity(width * height);
-        let mut sums = vec![0u32; self.width];
+        let (mut sums, mut doubled) = (vec![0u32; self.width], Vec::new());
         for row in 0..height {
             let (near, far) = sources(row);
             for ((sum, &near), &far) in sums.iter_mut().zip(self.row(near)).zip(self.row(far)) {
@@ -95,12 +95,9 @@ impl Plane {
                 }
                 _ => {
                     let (biases, shift) = if down == 2 { ([8, 7], 4) } else { ([1, 2], 2) };
-                    let last = self.width - 1;
-                    out.extend((0..width).map(|column| {
-                        let (place, right) = (column / 2, column % 2);
-                        let beside = if right == 0 { place.saturating_sub(1) } else { (place + 1).min(last) };
-                        ((3 * sums[place] + sums[beside] + biases[right]) >> shift) as u16
-                    }));
+                    doubled.resize(2 * sums.len(), 0);
+                    double(&sums, biases, shift, &mut doubled);
+                    out.extend_from_slice(&doubled[..width]);
                 }
             }
         }
@@ -108,27 +105,38 @@ impl Plane {
     }
 }
 
+/// Puts two samples in the place of each, which lie towards its left and its right neighbour; the first and the last are their own.
+fn double(sums: &[u32], biases: [u32; 2], shift: u32, out: &mut [u16]) {
+    let pair = |left: u32, own: u32, right: u32| {
+        [(3 * own + left + biases[0]) >> shift, (3 * own + right + biases[1]) >> shift].map(|sum| sum as u16)
+    };
+    let (out, last) = (out.as_chunks_mut::<2>().0, sums.len() - 1);
+    for (out, around) in out[1..].iter_mut().zip(sums.windows(3)) {
+        *out = pair(around[0], around[1], around[2]);
+    }
+    out[0] = pair(sums[0], sums[0], sums[last.min(1)]);
+    out[last] = pair(sums[last.saturating_sub(1)], sums[last], sums[last]);
+}
+
 /// Interleaved grey or RGB samples of planes of equal size.
 pub(super) fn pixels(planes: &[Plane], colours: Colours, bits: u8) -> Vec<u16> {
     let largest = (1i32 << bits) - 1;
     let sample = |plane: usize, place: usize| i32::from(planes[plane].samples[place]);
-    let from_ycc = |place| {
-        let centre = (largest + 1) / 2;
-        let (y, cb, cr) = (sample(0, place), sample(1, place) - centre, sample(2, place) - centre);
-        let half = 1 << 15;
-        // 1.402, 0.34414, 0.71414 and 1.772 times 2¹⁶.
-        let r = y + ((91_881 * cr + half) >> 16);
-        let g = y + ((-22_554 * cb - 46_802 * cr + half) >> 16);
-        let b = y + ((116_130 * cb + half) >> 16);
-        [r, g, b].map(|value| value.clamp(0, largest))
-    };
+    let from_ycc = |place| rgb_of_ycc([0, 1, 2].map(|plane| sample(plane, place)), largest);
     // Adobe's values are inverted, as those of all programs that write CMYK; Pillow takes all of them for that.
     let with_black = |ink: [i32; 3], place| ink.map(|ink| (ink * sample(3, place) + largest / 2) / largest);
     let places = 0..planes[0].samples.len();
     match colours {
         Colours::Grey => planes[0].samples.clone(),
         Colours::Rgb => interleaved(planes),
-        Colours::YCbCr => places.flat_map(|place| from_ycc(place).map(|value| value as u16)).collect(),
+        Colours::YCbCr => {
+            let mut out = vec![0; 3 * places.len()];
+            let [y, cb, cr] = [0, 1, 2].map(|plane| &planes[plane].samples);
+            for (((out, &y), &cb), &cr) in out.as_chunks_mut::<3>().0.iter_mut().zip(y).zip(cb).zip(cr) {
+                *out = rgb_of_ycc([y, cb, cr].map(i32::from), largest).map(|value| value as u16);
+            }
+            out
+        }
         Colours::Cmyk => places
             .flat_map(|place| with_black([0, 1, 2].map(|plane| sample(plane, place)), place).map(|value| value as u16))
             .collect(),
@@ -136,6 +144,17 @@ pub(super) fn pixels(planes: &[Plane], colours: Colours, bits: u8) -> Vec<u16> {
             .flat_map(|place| with_black(from_ycc(place).map(|value| largest - value), place).map(|value| value as u16))
             .collect(),
     }
+}
+
+/// By 1.402, 0.34414, 0.71414 and 1.772 times 2¹⁶, rounded.
+#[inline(always)]
+fn rgb_of_ycc([y, cb, cr]: [i32; 3], largest: i32) -> [i32; 3] {
+    let (centre, half) = ((largest + 1) / 2, 1 << 15);
+    let (cb, cr) = (cb - centre, cr - centre);
+    let r = y + ((91_881 * cr + half) >> 16);
+    let g = y + ((-22_554 * cb - 46_802 * cr + half) >> 16);
+    let b = y + ((116_130 * cb + half) >> 16);
+    [r, g, b].map(|value| value.clamp(0, largest))
 }
 
 /// The samples of planes of equal size, pixel by pixel.

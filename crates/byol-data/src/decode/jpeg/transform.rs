@@ -20,6 +20,15 @@ const FIX_3_072711026: i32 = 25172;
 pub(super) fn samples(coefficients: &[i16; 64], quantiser: &[u16; 64], bits: u8) -> [u16; 64] {
     // Bits kept between the passes; fewer for 12-bit samples, or sums would not fit.
     let kept = if bits > 8 { 1 } else { 2 };
+    let (centre, largest) = (1 << (bits - 1), (1 << bits) - 1);
+    let level = |value: i32| value.saturating_add(centre).clamp(0, largest) as u16;
+    if coefficients[1..] == [0; 63] {
+        // Even colour, as much of chroma is: the same sums with all else 0.
+        let mean = i32::from(coefficients[0]).wrapping_mul(quantiser[0].into());
+        let [row, ..] = line([mean, 0, 0, 0, 0, 0, 0, 0], BITS - kept);
+        let [mean, ..] = line([row, 0, 0, 0, 0, 0, 0, 0], BITS + kept + 3);
+        return [level(mean); 64];
+    }
     let mut work = [0i32; 64];
     for column in 0..8 {
         let input: [i32; 8] = std::array::from_fn(|row| {
@@ -30,9 +39,8 @@ pub(super) fn samples(coefficients: &[i16; 64], quantiser: &[u16; 64], bits: u8)
         }
     }
     let mut out = [0; 64];
-    let (centre, largest) = (1 << (bits - 1), (1 << bits) - 1);
     for (input, output) in work.as_chunks::<8>().0.iter().zip(out.as_chunks_mut::<8>().0) {
-        *output = line(*input, BITS + kept + 3).map(|value| value.saturating_add(centre).clamp(0, largest) as u16);
+        *output = line(*input, BITS + kept + 3).map(level);
     }
     out
 }
