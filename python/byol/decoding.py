@@ -20,7 +20,7 @@ Picture = Union[str, "os.PathLike[str]", bytes, Image.Image, np.ndarray]
 
 _MAX_PIXELS = 178_956_970
 _ORIENTATION = 0x0112
-_BITS, _SAMPLES = 258, 277
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 #: Modes of Pillow with 8 bits for which `byol` has a rule, by what they become.
 _EIGHT_BITS = {
     "1": "L", "L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBX": "RGB", "RGBA": "RGBA", "RGBa": "RGBA",
@@ -62,6 +62,9 @@ def _of_file(file: BinaryIO, name: Any, preparation: Preparation) -> np.ndarray:
         with Image.open(file) as image:
             if deep is not None:
                 return _upright(_converted(deep, preparation), image, preparation)
+            if preparation.channels == 1 and image.format in ("JPEG", "MPO"):
+                # The luma of the file itself, of which `byol` computes no colours either.
+                image.draft("L", None)
             return _of_image(image, preparation)
     except PictureError as error:
         raise PictureError(f"{name}: {error}") from error
@@ -72,9 +75,6 @@ def _of_file(file: BinaryIO, name: Any, preparation: Preparation) -> np.ndarray:
 
 def _of_image(image: Image.Image, preparation: Preparation) -> np.ndarray:
     _check_size(*image.size)
-    if preparation.channels == 1 and preparation.value_range is None and image.format == "JPEG":
-        # The luma of the file itself, of which `byol` computes no colours either.
-        image.draft("L", None)
     return _upright(_converted(_samples(image, preparation), preparation), image, preparation)
 
 
@@ -89,18 +89,22 @@ def _samples(image: Image.Image, preparation: Preparation) -> np.ndarray:
     """The samples of the file, `[height, width, channels]`, before any range: uint8, uint16, or float64 without a range."""
     mode = image.mode
     tags = getattr(image, "tag_v2", None) or {}
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO and (mode[0] in "IF" or preparation.value_range is not None):
+        raise PictureError("a TIFF file in which 0 is white, with more than 8 bits or a range of values; give its array, turned")
     if mode in ("I", "F") and not (mode == "I" and image.format == "PNG"):
         return np.asarray(image, np.float64)[..., None]
+    # Of a sample in a TIFF file.
+    bits = int(np.max(tags.get(_BITS, 1))) if tags else None
     if mode == "I" or mode.startswith("I;16"):
-        bits = int(np.max(tags.get(_BITS, 16)))
+        bits = bits or 16
         values = np.asarray(image).astype(np.uint16)[..., None]
         if bits < 16 and preparation.value_range is None:
             full = (1 << bits) - 1
             values = ((values.astype(np.uint32) * 65_535 + full // 2) // full).astype(np.uint16)
         return values
-    if int(np.max(tags.get(_BITS, 8))) > 8:
+    if bits is not None and bits > 8:
         raise PictureError(
-            f"TIFF colours of {int(np.max(tags[_BITS]))} bits, which Pillow cuts to 8; save it as PNG, or read it with another "
+            f"TIFF colours of {bits} bits, which Pillow cuts to 8; save it as PNG, or read it with another "
             "library and give the array"
         )
     has_alpha = mode == "PA" or "transparency" in image.info
@@ -112,8 +116,19 @@ def _samples(image: Image.Image, preparation: Preparation) -> np.ndarray:
     if mode not in _EIGHT_BITS:
         raise PictureError(f"pixels of Pillow's mode {mode!r}, which are not read; convert the picture to RGB")
     wanted = _EIGHT_BITS[mode]
-    values = np.asarray(image if mode == wanted else image.convert(wanted))
-    return values.reshape(image.height, image.width, -1)
+    if mode == "YCbCr":
+        return _from_ycbcr(np.asarray(image))
+    values = np.asarray(image if mode == wanted else image.convert(wanted)).reshape(image.height, image.width, -1)
+    if bits is not None and bits < 8 and preparation.value_range is not None:
+        # A range is one of the numbers in a TIFF file, which Pillow has stretched to 8 bits.
+        return values // (255 // ((1 << bits) - 1))
+    return values
+
+
+def _from_ycbcr(values: np.ndarray) -> np.ndarray:
+    y, cb, cr = (values[..., place].astype(np.float64) - (128 if place else 0) for place in range(3))
+    rgb = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], axis=-1)
+    return np.clip(np.floor(rgb + 0.5), 0, 255).astype(np.uint8)
 
 
 def _of_array(values: np.ndarray, preparation: Preparation) -> np.ndarray:

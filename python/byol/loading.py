@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def load(encoder: Union[str, "os.PathLike[str]"], torch: Optional[bool] = None) 
     return model, Transform(description.preparation)
 
 
-def embed(model: Callable[[Any], Any], transform: Transform, pictures: Iterable[Picture], batch_size: int = 32) -> np.ndarray:
+def embed(model: Any, transform: Transform, pictures: Iterable[Picture], batch_size: int = 32) -> np.ndarray:
     """Representations of pictures, `[pictures, size]` of float32, in their order.
 
     Raises:
@@ -63,10 +63,12 @@ def embed(model: Callable[[Any], Any], transform: Transform, pictures: Iterable[
             batch.clear()
     if batch:
         rows.append(_represented(model, np.stack(batch)))
-    return np.concatenate(rows) if rows else np.empty((0, model.architecture.representation_size), np.float32)
+    if not rows:
+        return np.empty((0, int(model.architecture.representation_size)), np.float32)
+    return np.concatenate(rows)
 
 
-def _represented(model: Callable[[Any], Any], images: np.ndarray) -> np.ndarray:
+def _represented(model: Any, images: np.ndarray) -> np.ndarray:
     if isinstance(model, NumpyResNet):
         return model(images)
     import torch

@@ -18,7 +18,7 @@ def intensities(samples: np.ndarray, value_range: Union[Tuple[float, float], str
     channels = samples.shape[2]
     colours = channels - 1 if channels in (2, 4) and not all_colours else channels
     values = samples.astype(np.float64)
-    low, high = _measured(values[..., :colours]) if value_range == "percentile" else value_range
+    low, high = _measured(values[..., :colours]) if isinstance(value_range, str) else value_range
     out = np.empty(samples.shape, np.uint16)
     scale = _FULL / (high - low) if high > low else 0.0
     with np.errstate(invalid="ignore"):

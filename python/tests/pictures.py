@@ -86,8 +86,8 @@ def _with_alpha(mode: str, **options: Any) -> Writer:
     return write
 
 
-def _palette(**options: Any) -> Writer:
-    return lambda path, picture, random: picture.quantize(61).save(path, **options)
+def _palette(colours: int = 61, **options: Any) -> Writer:
+    return lambda path, picture, random: picture.quantize(colours).save(path, **options)
 
 
 def _deep(channels: int, interlaced: bool = False) -> Writer:
@@ -104,7 +104,7 @@ def _sixteen_bit_tiff(path: Path, picture: Image.Image, random: np.random.Genera
     Image.fromarray((np.asarray(picture.convert("L")).astype(int) * 256 + fine).astype(np.uint16)).save(path)
 
 
-#: Name → ending and how it is written. Those of `LOSSY` endings are decoded a little differently by every decoder.
+#: Name → ending and how it is written.
 KINDS: Dict[str, Tuple[str, Writer]] = {
     "rgb": ("png", _plain("RGB")),
     "grey": ("png", _plain("L")),
@@ -112,7 +112,9 @@ KINDS: Dict[str, Tuple[str, Writer]] = {
     "rgb_alpha": ("png", _with_alpha("RGBA")),
     "palette": ("png", _palette()),
     "palette_transparent": ("png", _palette(transparency=5)),
+    "palette_4_bits": ("png", _palette(bits=4, colours=16)),
     "one_bit": ("png", _plain("1")),
+    "grey_transparent": ("png", _plain("L", transparency=100)),
     "grey_16": ("png", _deep(1)),
     "grey_alpha_16": ("png", _deep(2)),
     "rgb_16": ("png", _deep(3)),
@@ -123,9 +125,14 @@ KINDS: Dict[str, Tuple[str, Writer]] = {
     "tiff_grey_16": ("tif", _sixteen_bit_tiff),
     "tiff_cmyk": ("tif", _plain("CMYK")),
     "tiff_turned": ("tif", _turned(5)),
+    "tiff_palette": ("tif", _palette()),
+    "tiff_one_bit": ("tif", _plain("1")),
+    "tiff_grey_alpha": ("tif", _with_alpha("LA")),
+    "tiff_ycbcr": ("tif", _plain("YCbCr")),
     "bmp": ("bmp", _plain("RGB")),
     "bmp_palette": ("bmp", _palette()),
     "gif": ("gif", _palette()),
+    "gif_transparent": ("gif", _palette(transparency=5)),
     "webp_lossless": ("webp", _with_alpha("RGBA", lossless=True, exact=True)),
     "jpeg_420": ("jpg", _plain("RGB", quality=90)),
     "jpeg_444": ("jpg", _plain("RGB", quality=95, subsampling=0)),
@@ -137,9 +144,6 @@ KINDS: Dict[str, Tuple[str, Writer]] = {
     "webp_lossy": ("webp", _plain("RGB", quality=85)),
     "webp_turned": ("webp", _turned(8, quality=90)),
 }
-
-#: Kinds whose pixels two good decoders may give differently.
-LOSSY = {kind for kind, (ending, _) in KINDS.items() if ending == "jpg"} | {"webp_lossy", "webp_turned"}
 
 
 def write_pictures(folder: Path, count: int, sources: Optional[List[Path]] = None) -> Iterator[Tuple[Path, str]]:
