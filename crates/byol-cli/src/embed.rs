@@ -3,19 +3,20 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use byol::export::{check_free, write_embeddings};
-use byol_data::Dataset;
-use byol_eval::{extract_on_ranks, waiting};
-use byol_nn::Result;
-use byol_nn::dist::{Communicator, agree};
+use byol::embeddings::{About, Element, EmbeddingFile};
+use byol_data::{Dataset, check_bad};
+use byol_eval::{Journal, Stop, extract_in_order, waiting};
+use byol_nn::dist::{Communicator, agree, from_first};
 use byol_nn::encoder::Encoder;
 use byol_nn::ops::Device;
+use byol_nn::{Error, Result};
 
 use crate::data::{DataArguments, tell_notes};
 use crate::device::Compute;
+use crate::interrupt::{self, command_line};
 use crate::limits::Limits;
 use crate::network::NetworkChoice;
-use crate::screen::say;
+use crate::screen::{paragraph, say, state};
 use crate::{Ending, show};
 
 #[derive(clap::Args)]
@@ -26,9 +27,13 @@ pub struct Arguments {
     network: NetworkChoice,
     #[command(flatten)]
     data: DataArguments,
-    /// File to write: .npy (with a .names.csv beside it) or .csv
+    /// File to write: .parquet (DuckDB, Polars, pandas, …), .npy (with a .names.csv beside it) or .csv. Until it is whole, what is done is
+    /// in FILE.part, and the same command goes on from there
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
+    /// Write numbers of 16 bits (float16), which have three digits and take half the room; .parquet and .npy only
+    #[arg(long)]
+    half: bool,
     /// Part of the data to use [default: train if there is one, else everything]
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
@@ -41,35 +46,117 @@ pub struct Arguments {
     compute: Compute,
 }
 
-/// Several ranks share the pictures; the first writes the file.
+/// Several ranks share the pictures; the first writes.
 pub fn run(arguments: &Arguments, ranks: &dyn Communicator) -> Result<Ending> {
-    let roots = arguments.data.roots();
-    let is_free = if ranks.is_first() { check_free(&arguments.out, &roots) } else { Ok(()) };
+    let file = EmbeddingFile::new(&arguments.out, if arguments.half { Element::F16 } else { Element::F32 });
+    let file = agree(ranks, file)?;
+    let is_free = if ranks.is_first() { file.check_free(&arguments.data.roots()) } else { Ok(()) };
     agree(ranks, is_free)?;
     let device = arguments.compute.open_with(ranks)?;
+    let stop = Stop::on(&agree(ranks, interrupt::install())?.stop);
     let (mut encoder, dataset) = agree(ranks, open(arguments, &device))?;
     say!("{}", dataset.description());
     tell_notes([&*dataset]);
-    let features = extract_on_ranks(&mut encoder, &dataset, 0, &device, ranks)?;
-    if !ranks.is_first() {
-        return Ok(Ending::Done);
+    let mut journal = None;
+    let done = from_first(ranks, || {
+        let opened = open_journal(&file, &encoder, &dataset)?;
+        Ok(journal.insert(opened).done().to_le_bytes().to_vec())
+    })?;
+    let done =
+        usize::from_le_bytes(done.try_into().map_err(|_| Error::Ranks("rank 0 did not say how far it is".to_owned()))?);
+    let passed = extract_in_order(&mut encoder, &dataset, done, stop, &device, ranks, |places, features| {
+        let Some(journal) = &mut journal else { return Ok(()) };
+        journal.add(&places, features)?;
+        Ok(check_bad(journal.bad(), dataset.len(), dataset.config().max_bad_fraction)?)
+    });
+    let ended = match (journal, passed) {
+        (Some(journal), passed) => finish(arguments, &file, &encoder, &dataset, journal, stop, passed)?,
+        (None, Err(Error::Interrupted)) => Ending::Interrupted,
+        (None, passed) => passed.map(|()| Ending::Done)?,
+    };
+    // The others leave the cores to the first, which writes the file.
+    ranks.wait_patiently()?;
+    Ok(ended)
+}
+
+/// What an earlier process has done of the same, or a new beginning.
+fn open_journal(file: &EmbeddingFile, encoder: &Encoder, dataset: &Dataset) -> Result<Journal> {
+    let journal = Journal::open(&file.journal(), encoder, dataset)?;
+    if let Err(error) = file.check_room(&journal, dataset.len()) {
+        forget_if_empty(journal)?;
+        return Err(error);
     }
-    let files = write_embeddings(&features, &dataset, &arguments.out)?;
-    for bad in &features.bad {
+    if journal.done() > 0 {
+        let (done, all) = (journal.done(), dataset.len());
+        say!("going on in {}, where {done} of {all} pictures are done", journal.folder().display());
+    }
+    Ok(journal)
+}
+
+/// Keeps what is done if not all is, else writes the file.
+fn finish(
+    arguments: &Arguments,
+    file: &EmbeddingFile,
+    encoder: &Encoder,
+    dataset: &Dataset,
+    mut journal: Journal,
+    stop: Stop,
+    passed: Result<()>,
+) -> Result<Ending> {
+    let kept = journal.flush();
+    let written = passed.and(kept).and_then(|()| {
+        let about = About::new(&arguments.encoder, encoder, dataset, journal.bad().len())?;
+        file.write(&journal, dataset, &about, stop)
+    });
+    let files = match written {
+        Ok(files) => files,
+        Err(error) => return keep(arguments, journal, dataset, error),
+    };
+    for bad in journal.bad() {
         say!("left out {}: {}", bad.name, bad.reason);
     }
-    let written: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-    say!("wrote {} pictures × {} values, names and labels: {}", features.len(), features.size, written.join(", "));
+    let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let (images, size) = (journal.rows(), journal.size());
+    say!("wrote {images} pictures × {size} values, names and labels: {}", names.join(", "));
+    let bad = journal.bad().to_vec();
+    journal.remove()?;
     if arguments.json {
         show::json(&serde_json::json!({
             "files": files,
-            "images": features.len(),
-            "size": features.size,
-            "bad_images": features.bad,
+            "images": images,
+            "size": size,
+            "bad_images": bad,
             "training": encoder.info.training,
+            "finished": true,
         }));
     }
     Ok(Ending::Done)
+}
+
+/// Says what is there after `error`, and how to go on.
+fn keep(arguments: &Arguments, journal: Journal, dataset: &Dataset, error: Error) -> Result<Ending> {
+    let (kept, all, folder) = (journal.kept(), dataset.len(), journal.folder().display().to_string());
+    forget_if_empty(journal)?;
+    let is_interrupted = matches!(error, Error::Interrupted);
+    if kept > 0 {
+        state!();
+        paragraph(&format!("{kept} of {all} pictures are done and kept in {folder}. To go on from there:"));
+        state!("  {}", command_line());
+    } else if is_interrupted {
+        paragraph("stopped before the first pictures were done; nothing is kept");
+    }
+    if !is_interrupted {
+        return Err(error);
+    }
+    if arguments.json {
+        show::json(&serde_json::json!({"finished": false, "images": kept}));
+    }
+    Ok(Ending::Interrupted)
+}
+
+/// A journal of nothing is only in the way.
+fn forget_if_empty(journal: Journal) -> Result<()> {
+    if journal.kept() == 0 { journal.remove() } else { Ok(()) }
 }
 
 fn open(arguments: &Arguments, device: &Device) -> Result<(Encoder, Arc<Dataset>)> {

@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Path of a command below `byol`, and what people do with it.
-const EXAMPLES: [(&str, &[&str]); 25] = [
+const EXAMPLES: [(&str, &[&str]); 28] = [
     (
         "",
         &[
@@ -99,7 +99,26 @@ const EXAMPLES: [(&str, &[&str]); 25] = [
     ),
     (
         "embed",
-        &["byol embed runs/photos PHOTOS -o photos.npy", "byol embed resnet50.pth PHOTOS -o photos.csv --split test"],
+        &[
+            "byol embed runs/photos PHOTOS -o photos.parquet",
+            "byol embed runs/photos PHOTOS -o photos.npy --half",
+            "byol embed resnet50.pth PHOTOS -o photos.csv --split test",
+        ],
+    ),
+    (
+        "bundle",
+        &[
+            "byol bundle runs/photos -o photos.tar --license CC-BY-4.0",
+            "byol bundle runs/photos -o photos.tar --report report.html",
+        ],
+    ),
+    ("verify", &["byol verify photos.tar", "byol verify photos.tar --data LABELLED"]),
+    (
+        "log",
+        &[
+            "byol log runs/photos --to mlflow-file mlruns",
+            "byol log runs/photos --to mlflow-file mlruns --experiment photos",
+        ],
     ),
     (
         "export",

@@ -32,6 +32,19 @@ pub fn install() -> Result<&'static Requests> {
     Ok(&REQUESTS)
 }
 
+/// What was typed, so that a shell reads it as it was.
+pub fn command_line() -> String {
+    let quoted = |argument: String| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,%+@".contains(c);
+        match !argument.is_empty() && argument.chars().all(is_plain) {
+            true => argument,
+            false => format!("'{}'", argument.replace('\'', r"'\''")),
+        }
+    };
+    let arguments = std::env::args_os().skip(1).map(|argument| quoted(argument.to_string_lossy().into_owned()));
+    std::iter::once("byol".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
 /// Batch systems announce the end of a job's time by SIGUSR1 (`sbatch --signal`), which would otherwise end the process.
 #[cfg(unix)]
 fn save_on_signal() {

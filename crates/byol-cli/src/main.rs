@@ -4,6 +4,7 @@
 //! Exit codes: 0 done, 1 finished but a stated bar failed, 2 could not run, 130 interrupted.
 
 mod bench;
+mod bundle;
 mod cost;
 mod data;
 mod demo;
@@ -15,6 +16,7 @@ mod examples;
 mod export;
 mod interrupt;
 mod limits;
+mod log;
 mod mistakes;
 mod network;
 mod predict;
@@ -77,6 +79,12 @@ enum Command {
     /// Write what a saved linear classifier takes every picture for to a file
     #[command(override_usage = "byol predict [OPTIONS] --out <FILE> <ENCODER> <CLASSIFIER> <DATA>...")]
     Predict(predict::Arguments),
+    /// Put a run into one file for somebody else: encoder, numbers with their protocols, model card, checksums
+    Bundle(bundle::BundleArguments),
+    /// Check that a bundle is whole and, with its pictures, that its numbers come out again
+    Verify(bundle::VerifyArguments),
+    /// Write the numbers of a run as files that a tracker reads; nothing is sent anywhere
+    Log(log::Arguments),
     /// Write one HTML file about one or several runs: curves, results, neighbours and a map of the pictures
     Report(report::Arguments),
     /// Measure how fast this machine loads, trains and embeds
@@ -152,6 +160,9 @@ fn carry_out(command: Command, ranks: &Ranks) -> byol_nn::Result<Ending> {
         Command::Eval(arguments) => eval::run(arguments, ranks),
         Command::Export(arguments) => by_the_first(ranks, || export::run(&arguments)),
         Command::Predict(arguments) => by_the_first(ranks, || predict::run(&arguments)),
+        Command::Bundle(arguments) => by_the_first(ranks, || bundle::bundle(arguments)),
+        Command::Verify(arguments) => by_the_first(ranks, || bundle::verify(arguments)),
+        Command::Log(arguments) => by_the_first(ranks, || log::run(&arguments)),
         Command::Report(arguments) => by_the_first(ranks, || report::run(arguments)),
         Command::Devices(arguments) => by_the_first(ranks, || device::list(&arguments)),
         Command::Completions(arguments) => by_the_first(ranks, || shell::completions(self::command(), &arguments)),

@@ -620,7 +620,7 @@ const CASES: &[Case] = &[
         name: "embed to a text file",
         prepare: nothing,
         arguments: "embed random:resnet18 data -o out.txt",
-        expected: &["out.txt", "expected a file name that ends in .npy or .csv"],
+        expected: &["out.txt", "expected a file name that ends in .parquet, .npy or .csv"],
     },
     Case {
         name: "embed to an existing file",

@@ -86,7 +86,7 @@ fn log_of(run: &Path) -> Vec<String> {
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let is_measured = |line: &Value| line.get("session").is_none() && line.get("watch").is_none();
     let timeless = lines.filter(is_measured).map(|mut line| {
-        for time in ["images_per_second", "data_wait", "seconds"] {
+        for time in ["images_per_second", "data_wait", "seconds", "time"] {
             line.as_object_mut().unwrap().remove(time);
         }
         line.to_string()

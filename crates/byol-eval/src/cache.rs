@@ -247,7 +247,8 @@ fn data(features: &Features, mut piece: impl FnMut(&[u8]) -> io::Result<()>) -> 
     Ok(())
 }
 
-fn write(features: &Features, key: &str, to: &mut impl Write) -> io::Result<()> {
+/// Writes an entry.
+pub(super) fn write(features: &Features, key: &str, to: &mut impl Write) -> io::Result<()> {
     let bad = serde_json::to_string(&features.bad)?;
     let mut hash = xxhash3_128::Hasher::new();
     hash.write(bad.as_bytes());
@@ -262,7 +263,7 @@ fn write(features: &Features, key: &str, to: &mut impl Write) -> io::Result<()> 
 }
 
 /// An entry, if it is whole and of this key.
-fn read(path: &Path, key: &str) -> io::Result<Features> {
+pub(super) fn read(path: &Path, key: &str) -> io::Result<Features> {
     let damaged = || io::Error::from(ErrorKind::InvalidData);
     let file = File::open(path)?;
     let file_bytes = file.metadata()?.len();

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use byol_data::{BadImage, Dataset, EvaluationLoader, EvaluationOptions, check_bad};
-use byol_nn::dist::{Alone, Communicator, agree, gathered, part_of, threads_of};
+use byol_data::{BadImage, Dataset, EvaluationBatch, EvaluationLoader, EvaluationOptions, check_bad};
+use byol_nn::dist::{Alone, Communicator, gathered, part_of, threads_of};
 use byol_nn::encoder::{Encoder, EncoderInfo};
 use byol_nn::weights::to_vec;
 use byol_nn::{Error, Result};
@@ -62,6 +62,15 @@ impl Features {
         self.images.is_empty()
     }
 
+    /// Adds what was made of further pictures.
+    pub fn append(&mut self, more: Self) {
+        let Self { values, size: _, images, labels, bad } = more;
+        self.values.extend(values);
+        self.images.extend(images);
+        self.labels.extend(labels);
+        self.bad.extend(bad);
+    }
+
     /// The representation of the `index`-th picture.
     pub fn row(&self, index: usize) -> &[f32] {
         &self.values[index * self.size..(index + 1) * self.size]
@@ -114,21 +123,6 @@ impl Features {
 /// Data errors, among them too many unreadable pictures.
 pub fn extract(encoder: &mut Encoder, dataset: &Arc<Dataset>, threads: usize, device: &Device) -> Result<Features> {
     extract_watched(encoder, dataset, threads, device, &mut Countdown::silent())
-}
-
-/// As [`extract`], by several ranks: each passes a stretch of the pictures, and all of them get all representations.
-///
-/// # Errors
-/// As [`extract`], and when the ranks cannot talk to each other.
-pub fn extract_on_ranks(
-    encoder: &mut Encoder,
-    dataset: &Arc<Dataset>,
-    threads: usize,
-    device: &Device,
-    ranks: &dyn Communicator,
-) -> Result<Features> {
-    let own = extract_part(encoder, dataset, threads, device, &mut Countdown::silent(), ranks);
-    joined(agree(ranks, own)?, dataset, ranks)
 }
 
 /// Representations of the stretch of `dataset` that is of this rank.
@@ -193,7 +187,6 @@ pub(super) fn extract_by(
     device: &Device,
     countdown: &mut Countdown,
 ) -> Result<Features> {
-    let (side, channels) = (info.preprocessing.size_px, info.channels());
     let mut features = Features::none(size);
     let loader = EvaluationLoader::start(dataset.clone(), info.preprocessing.clone(), options);
     let meter = countdown.is_silent().then(|| Meter::start("representations", dataset.len() as u64));
@@ -202,16 +195,25 @@ pub(super) fn extract_by(
         let looked_at = (batch.images.len() + batch.bad.len()) as u64;
         countdown.advance(looked_at)?;
         meter.iter().for_each(|meter| meter.advance(looked_at));
-        features.bad.extend(batch.bad);
-        if batch.images.is_empty() {
-            continue;
-        }
-        let data = TensorData::new(batch.pixels, [batch.images.len(), side, side, channels]);
-        let values = forward(Tensor::from_data(data, device));
-        let count = values.shape().num_elements();
-        features.values.extend(to_vec(values.reshape([count])));
-        features.images.extend(batch.images);
-        features.labels.extend(batch.labels);
+        features.append(of_batch(batch, size, info, device, &mut forward));
     }
     Ok(features)
+}
+
+/// What `forward` makes of the pictures of one batch, which may be none.
+pub(super) fn of_batch(
+    batch: EvaluationBatch,
+    size: usize,
+    info: &EncoderInfo,
+    device: &Device,
+    forward: &mut impl FnMut(Tensor<4>) -> Tensor<2>,
+) -> Features {
+    let EvaluationBatch { pixels, images, labels, bad } = batch;
+    if images.is_empty() {
+        return Features { bad, ..Features::none(size) };
+    }
+    let (side, channels) = (info.preprocessing.size_px, info.channels());
+    let values = forward(Tensor::from_data(TensorData::new(pixels, [images.len(), side, side, channels]), device));
+    let count = values.shape().num_elements();
+    Features { values: to_vec(values.reshape([count])), size, images, labels, bad }
 }

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use byol_data::Dataset;
 use byol_nn::{Error, Result};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::features::Features;
@@ -15,7 +15,7 @@ use super::metrics::{accuracy, confusion, highest, is_among_top, mean_per_class}
 use super::record::Outcome;
 
 /// The two constants of the protocol; every k is combined with every T. Neighbours are searched once, for the largest k.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KnnOptions {
     /// Neighbours that vote; fewer if there are fewer training pictures.
     pub ks: Vec<usize>,

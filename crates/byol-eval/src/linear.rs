@@ -17,7 +17,7 @@ use byol_data::views::{Views, ViewsConfig};
 use byol_data::{Dataset, LoaderOptions, PairLoader, Random, Stream};
 use byol_nn::encoder::{Encoder, EncoderInfo};
 use byol_nn::{Error, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::edge::{self, Edge};
@@ -32,7 +32,7 @@ use super::supervised::{crop_and_flip, images, label_tensor, steps};
 use super::truth::{Known, Truth};
 
 /// What may be changed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LinearOptions {
     /// Passes over the training pictures.
     pub epochs: usize,

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use byol_data::views::EvaluationConfig;
+use byol_data::{DataConfig, Dataset};
 use byol_nn::files::write_atomically;
 use byol_nn::model::Arch;
 use byol_nn::{Error, Result};
@@ -42,6 +43,40 @@ pub struct Evaluation {
     /// What always naming the largest class of the test part scores; absent where pictures have several classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub largest_class: Option<LargestClass>,
+    /// What it takes to measure the same once more; absent where a protocol is not measured again, and in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<Repeat>,
+}
+
+/// What fixes the numbers of an evaluation besides the encoder, for a program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Repeat {
+    /// [`KnnOptions`](crate::knn::KnnOptions) or [`LinearOptions`](crate::linear::LinearOptions), as [`Evaluation::eval`] says.
+    pub options: Value,
+    /// The pictures.
+    pub pictures: Pictures,
+}
+
+/// Which pictures an evaluation took.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pictures {
+    /// `--split`, if given.
+    pub split: Option<String>,
+    /// `--test-split`, if given.
+    pub test_split: Option<String>,
+    /// Whether those to test on had a place of their own.
+    pub separate_test: bool,
+    /// How files are read.
+    pub reading: DataConfig,
+    /// [`Dataset::fingerprint`] of those to train on, 16 hexadecimal digits.
+    pub train_fingerprint: String,
+    /// The same of those to test on.
+    pub test_fingerprint: String,
+}
+
+/// The fingerprint of `dataset` as [`Pictures`] hold it.
+pub fn fingerprint_text(dataset: &Dataset) -> String {
+    format!("{:016x}", dataset.fingerprint())
 }
 
 /// The classifier that needs no picture: the most frequent class of the test part, always.

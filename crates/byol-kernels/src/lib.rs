@@ -38,7 +38,7 @@ pub use conv::{
 };
 pub use element::{Element, bf16};
 pub use isa::Isa;
-pub use machine::{available_memory_bytes, peak_memory_bytes, reset_peak_memory};
+pub use machine::{available_memory_bytes, cpu_name, peak_memory_bytes, reset_peak_memory};
 pub use memory::ReusingAllocator;
 pub use optimizer::{Adam, Lars, Sgd, adam, lars, sgd, sum_of_squares, target_ema};
 pub use padding::Padding;

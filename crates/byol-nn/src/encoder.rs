@@ -295,11 +295,22 @@ impl Encoder {
             );
             return Err(Error::path(&json_path, problem));
         }
-        let json = std::fs::read_to_string(&json_path).map_err(Error::io("read", &json_path))?;
+        let json = std::fs::read(&json_path).map_err(Error::io("read", &json_path))?;
+        let weights = std::fs::read(weights_path).map_err(Error::io("read", weights_path))?;
+        Self::from_files(&json, &weights, weights_path, device)
+    }
+
+    /// The encoder in the contents of `encoder.json` and `encoder.safetensors`; `weights_path` is what errors name, with its ending for the
+    /// former.
+    ///
+    /// # Errors
+    /// [`Error::Path`] and [`Error::Damaged`] for contents that [`Self::save`] does not write.
+    pub fn from_files(json: &[u8], weights: &[u8], weights_path: &Path, device: &Device) -> Result<Self> {
+        let json_path = weights_path.with_extension("json");
         let damaged = |problem: &dyn Display| {
             Error::path(&json_path, format!("not an encoder description: {problem}; restore it from a copy"))
         };
-        let info: EncoderInfo = serde_json::from_str(&json).map_err(|error| damaged(&error))?;
+        let info: EncoderInfo = serde_json::from_slice(json).map_err(|error| damaged(&error))?;
         info.preprocessing
             .validate("preprocessing")
             .map_err(|error| damaged(&format!("{}: expected {}, got {}", error.key, error.expected, error.got)))?;
@@ -318,7 +329,7 @@ impl Encoder {
             );
             return Err(Error::path(&json_path, problem));
         }
-        let (tensors, _) = weights::load(weights_path)?;
+        let (tensors, _) = weights::from_bytes(weights, weights_path)?;
         let network = weights::fill(ResNet::new(&info.resnet(), info.channels(), device), "", &tensors, weights_path)?;
         Ok(Self { network, info })
     }

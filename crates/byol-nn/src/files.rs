@@ -78,6 +78,38 @@ pub fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
+/// Who has a file for itself.
+#[derive(Debug)]
+pub enum Lock {
+    /// This process, while the file is open.
+    Ours(File),
+    /// Another one.
+    Taken,
+    /// The file system has no locks.
+    Unknown,
+}
+
+/// Takes the file at `path` for this process alone, if no other has it.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be opened.
+pub fn lock(path: &Path) -> Result<Lock> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Lock::Ours(file)),
+        Err(fs::TryLockError::WouldBlock) => Ok(Lock::Taken),
+        Err(fs::TryLockError::Error(error)) if has_no_locks(&error) => Ok(Lock::Unknown),
+        Err(fs::TryLockError::Error(error)) => Err(Error::io("lock", path)(error)),
+    }
+}
+
+/// Whether the file system does not know locks (`ENOSYS`, `EOPNOTSUPP`) or lacks the service for them (`ENOLCK`), as disks of
+/// a network do.
+fn has_no_locks(error: &io::Error) -> bool {
+    const ENOLCK: i32 = if cfg!(target_os = "linux") { 37 } else { 77 };
+    error.kind() == ErrorKind::Unsupported || error.raw_os_error() == Some(ENOLCK)
+}
+
 /// Checks that [`write_atomically`] could write `path`, and leaves nothing behind: for results that take hours to make.
 pub fn check_writable(path: &Path) -> Result<()> {
     let temporary = temporary(path);

@@ -4,7 +4,7 @@
 //! The rooms follow the paper, and uses run downward:
 //!
 //! ```text
-//! demo   ablate   doctor   bench    whole jobs
+//! demo   ablate   doctor   bench   bundle   whole jobs
 //!   pretrain                        a request → a run folder, all of it checked before
 //!     train   recipe                the loop · DATA and settings → pictures and a complete configuration
 //!       cost  fit                   what a run costs here · rules that fit a recipe to pictures and time
@@ -59,15 +59,17 @@
 
 pub mod ablate;
 pub mod bench;
+pub mod bundle;
 mod canvas;
 pub mod config;
 pub mod cost;
 pub mod demo;
 pub mod doctor;
-pub mod export;
+pub mod embeddings;
 pub mod fit;
 mod lettering;
 pub mod method;
+pub mod mlflow;
 mod overlays;
 pub mod predictions;
 mod preset;

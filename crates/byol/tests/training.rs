@@ -75,7 +75,8 @@ fn online_lines(run: &Path) -> Vec<Value> {
     let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let mut online: Vec<Value> = lines.filter(|line| line["eval"] == "online").collect();
     for line in &mut online {
-        assert!(line.as_object_mut().unwrap().remove("seconds").unwrap().as_f64().unwrap() > 0.0);
+        let line = line.as_object_mut().unwrap();
+        assert!(line.remove("seconds").unwrap().as_f64().unwrap() > 0.0 && line.remove("time").unwrap().is_string());
     }
     online
 }

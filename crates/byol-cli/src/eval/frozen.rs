@@ -142,8 +142,8 @@ impl Measurement for Knn {
             let reports = knn::evaluate(&features[0], &features[1], options, &device)?;
             Ok(reports.into_iter().map(|report| report.outcome(several)).collect())
         })?;
-        let origin = frozen.origin;
-        Ok((session.frozen("knn", options.protocol(), frozen), origin))
+        let (origin, repeat) = (frozen.origin, Some(session.repeat(options)));
+        Ok((Evaluation { repeat, ..session.frozen("knn", options.protocol(), frozen) }, origin))
     }
 }
 
@@ -325,6 +325,8 @@ impl Measurement for Linear {
                 session.encoder_name
             );
         }
-        Ok((session.frozen("linear", self.protocol.clone(), frozen), origin))
+        // Views are drawn anew in every epoch: that takes too long to be done for a check.
+        let repeat = self.augmentation.is_none().then(|| session.repeat(&self.options));
+        Ok((Evaluation { repeat, ..session.frozen("linear", self.protocol.clone(), frozen) }, origin))
     }
 }

@@ -9,6 +9,7 @@ use byol_nn::{Error, Result};
 
 use super::session::Session;
 use super::table;
+use crate::interrupt::command_line;
 use crate::screen::{Screen, paragraph, say, state};
 use crate::{Ending, show};
 
@@ -154,19 +155,6 @@ fn say_kept(session: &Session, done: &[Evaluation], left: Option<(String, u64)>,
     state!();
     paragraph(&sentence);
     state!("  {}", command_line());
-}
-
-/// What was typed, so that a shell reads it as it was.
-fn command_line() -> String {
-    let quoted = |argument: String| {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,%+@".contains(c);
-        match !argument.is_empty() && argument.chars().all(is_plain) {
-            true => argument,
-            false => format!("'{}'", argument.replace('\'', r"'\''")),
-        }
-    };
-    let arguments = std::env::args_os().skip(1).map(|argument| quoted(argument.to_string_lossy().into_owned()));
-    std::iter::once("byol".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

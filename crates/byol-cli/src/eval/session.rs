@@ -8,9 +8,13 @@ use byol::run::RunFolder;
 use byol_data::{DataConfig, Dataset};
 use byol_eval::baseline::{self, BaselineOptions};
 use byol_eval::comparison::{Comparison, Frozen, Origin};
-use byol_eval::{Evaluation, KeptOutcomes, LabelledParts, PartsRequest, Row, Stop, open_parts, read_evaluations};
+use byol_eval::{
+    Evaluation, KeptOutcomes, LabelledParts, PartsRequest, Pictures, Repeat, Row, Stop, fingerprint_text, open_parts,
+    read_evaluations,
+};
 use byol_nn::dist::Ranks;
 use byol_nn::{Error, Result};
+use serde::Serialize;
 
 use super::numbers::{positive, whole_number};
 use crate::data::{DataArguments, tell_notes};
@@ -96,6 +100,8 @@ pub struct Session {
     /// Folders and files that were given as data, where nothing is written.
     pub data: Vec<PathBuf>,
     pub json: bool,
+    /// `--split` and `--test-split`, and whether there is a `--test`.
+    splits: (Option<String>, Option<String>, bool),
     run: Option<(RunFolder, Config)>,
     supervised_epochs: Option<f64>,
 }
@@ -169,6 +175,7 @@ impl Session {
             grids: if common.paper { Grids::Paper } else { Grids::Narrow },
             data: [common.data.roots(), common.test.clone()].concat(),
             json: common.json,
+            splits: (common.split.clone(), common.test_split.clone(), !common.test.is_empty()),
             run,
             supervised_epochs: common.supervised_epochs,
         };
@@ -209,6 +216,22 @@ impl Session {
         Evaluation { train_images: images.iter().sum(), test_images, ..self.evaluation(eval, protocol, rows) }
     }
 
+    /// What it takes to measure with these options once more.
+    pub fn repeat(&self, options: &impl Serialize) -> Repeat {
+        let (split, test_split, separate_test) = self.splits.clone();
+        let LabelledParts { train, test, .. } = &self.parts;
+        let pictures = Pictures {
+            split,
+            test_split,
+            separate_test,
+            // Where things are kept on this machine is nobody's business.
+            reading: DataConfig { remote_cache: None, ..train.config().clone() },
+            train_fingerprint: fingerprint_text(train),
+            test_fingerprint: fingerprint_text(test),
+        };
+        Repeat { options: serde_json::to_value(options).expect("plain fields have a JSON form"), pictures }
+    }
+
     /// The record of a protocol that trained on all pictures.
     pub fn evaluation(&self, eval: &str, protocol: String, rows: Vec<Row>) -> Evaluation {
         let info = &self.comparison.encoder.info;
@@ -226,6 +249,7 @@ impl Session {
             protocol,
             rows,
             largest_class: None,
+            repeat: None,
         }
         .judged()
     }

@@ -287,6 +287,7 @@ mod tests {
             protocol: "all weights fine-tuned with a linear classifier on the labelled part".to_owned(),
             rows,
             largest_class: None,
+            repeat: None,
         }
         .judged();
         let numbers = BTreeMap::from([("top1".to_owned(), 12.5), ("mean_per_class".to_owned(), 10.0)]);

@@ -208,6 +208,7 @@ impl AblationRequest {
             ),
             rows,
             largest_class: largest_class(parts),
+            repeat: None,
         }
         .judged())
     }

@@ -3,10 +3,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use byol_nn::files::{append_whole, write_atomically};
 use byol_nn::ops::Precision;
 use byol_nn::{Error, Result};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -57,6 +59,9 @@ pub struct Session {
     pub version: String,
     /// Instruction set of the CPU kernels, or the graphics card.
     pub isa: String,
+    /// The processor's name, where the system tells it; runs of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
     /// Threads that compute, of each rank.
     pub threads: usize,
     /// Processes that trained together.
@@ -68,6 +73,15 @@ pub struct Session {
 
 fn one() -> usize {
     1
+}
+
+/// Any line, and when it was written.
+#[derive(Serialize)]
+struct Timed<'a, T> {
+    #[serde(flatten)]
+    line: &'a T,
+    /// As RFC 3339 has it, in UTC: `2026-11-27T09:30:00.125Z`.
+    time: String,
 }
 
 /// The open file.
@@ -97,10 +111,11 @@ impl MetricsLog {
         Ok(log)
     }
 
-    /// Appends one line, or nothing where the disk is full.
+    /// Appends one line with the time of now, or nothing where the disk is full.
     pub fn append(&mut self, metrics: &impl Serialize) -> Result<()> {
-        let line = serde_json::to_string(metrics).expect("plain fields have a JSON form") + "\n";
-        self.write(&line)
+        let time = DateTime::<Utc>::from(SystemTime::now()).to_rfc3339_opts(SecondsFormat::Millis, true);
+        let line = serde_json::to_string(&Timed { line: metrics, time }).expect("plain fields have a JSON form");
+        self.write(&(line + "\n"))
     }
 
     fn write(&mut self, text: &str) -> Result<()> {
@@ -165,8 +180,10 @@ mod tests {
         MetricsLog::open(&path).unwrap().append(&serde_json::json!({"eval": "online", "step": 3})).unwrap();
         assert_eq!(last_online(&path).unwrap(), Some(3));
         MetricsLog::continue_at(&path, 5).unwrap();
-        let kept = "{\"eval\":\"knn\"}\n{\"eval\":\"online\",\"step\":3}\n";
-        assert_eq!(fs::read_to_string(&path).unwrap(), kept);
+        let text = fs::read_to_string(&path).unwrap();
+        let Some((first, second)) = text.split_once('\n') else { panic!("{text}") };
+        assert_eq!(first, "{\"eval\":\"knn\"}");
+        assert!(second.starts_with("{\"eval\":\"online\",\"step\":3,\"time\":\"20"), "{text}");
     }
 
     #[test]
@@ -186,8 +203,13 @@ mod tests {
         fs::write(&path, lines.join("\n")).unwrap();
         assert_eq!(last_online(&path).unwrap(), Some(21));
         MetricsLog::continue_at(&path, 20).unwrap().append(&serde_json::json!({"step": 20, "again": true})).unwrap();
-        let kept = [&lines[..5], &[r#"{"again":true,"step":20}"#, ""]].concat().join("\n");
-        assert_eq!(fs::read_to_string(&path).unwrap(), kept);
+        let text = fs::read_to_string(&path).unwrap();
+        let (kept, last) = text.trim_end().rsplit_once('\n').unwrap();
+        assert_eq!(kept, lines[..5].join("\n"));
+        assert!(last.starts_with(r#"{"again":true,"step":20,"time":"#), "{last}");
+        let time = serde_json::from_str::<Value>(last).unwrap()["time"].as_str().unwrap().to_owned();
+        let age = Utc::now().signed_duration_since(DateTime::parse_from_rfc3339(&time).unwrap());
+        assert!(time.ends_with('Z') && age.num_seconds().abs() < 60, "{time}");
         assert_eq!(last_online(&path).unwrap(), Some(20));
         MetricsLog::continue_at(&path, 0).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", lines[3]), "a run that begins again");

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use byol_eval::{Evaluation, read_evaluations, write_evaluations};
-use byol_nn::files::{check_outside, write_atomically};
+use byol_nn::files::{Lock, check_outside, lock, write_atomically};
 use byol_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -202,15 +202,12 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Path`] when another process has it.
     pub fn lock(&self) -> Result<Option<fs::File>> {
-        let path = self.info_path();
-        let file = fs::File::open(&path).map_err(Error::io("read", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(fs::TryLockError::Error(error)) if has_no_locks(&error) => Ok(None),
-            Err(fs::TryLockError::WouldBlock) => {
+        match lock(&self.info_path())? {
+            Lock::Ours(file) => Ok(Some(file)),
+            Lock::Unknown => Ok(None),
+            Lock::Taken => {
                 Err(Error::path(&self.path, "another process is training this run; wait for it, or stop it first"))
             }
-            Err(fs::TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
         }
     }
 
@@ -320,11 +317,4 @@ fn is_abandoned(path: &Path) -> bool {
             .is_ok_and(|written| written.elapsed().is_ok_and(|age| age > BEGINNING)),
     };
     !path.is_symlink() && is_ours && has_no_step && is_free
-}
-
-/// Whether the file system does not know locks (`ENOSYS`, `EOPNOTSUPP`) or lacks the service for them (`ENOLCK`), as disks of
-/// a network do.
-fn has_no_locks(error: &std::io::Error) -> bool {
-    const ENOLCK: i32 = if cfg!(target_os = "linux") { 37 } else { 77 };
-    error.kind() == ErrorKind::Unsupported || error.raw_os_error() == Some(ENOLCK)
 }

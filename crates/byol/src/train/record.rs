@@ -294,6 +294,7 @@ fn session(config: &Config, first_step: u64, ranks: &dyn Communicator) -> Sessio
         first_step,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         isa: ops::engine(),
+        cpu: byol_kernels::cpu_name(),
         threads: rayon::current_num_threads(),
         ranks: ranks.ranks(),
         precision: config.precision,
