@@ -67,6 +67,7 @@ golden:
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/tensorboard_events.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/classifiers.py
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/exports.py
+	"$(GOLDEN_VENV)/bin/python" -B tests/golden/index.py
 	git status --short crates/*/tests/data
 
 # Training steps and inference beside PyTorch and ONNX Runtime, in an environment outside of the repository; see bench/README.md.

@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Path of a command below `byol`, and what people do with it.
-const EXAMPLES: [(&str, &[&str]); 28] = [
+const EXAMPLES: [(&str, &[&str]); 34] = [
     (
         "",
         &[
@@ -125,6 +125,45 @@ const EXAMPLES: [(&str, &[&str]); 28] = [
         &[
             "byol export runs/photos --format onnx --with-preparation -o photos.onnx",
             "byol export runs/photos --format timm -o photos-timm --data PHOTOS",
+        ],
+    ),
+    (
+        "search",
+        &[
+            "byol search runs/photos photos.parquet --query cat.jpg --html like_cat.html",
+            "byol search runs/photos photos.parquet --query NEW -k 5 -o neighbours.csv",
+        ],
+    ),
+    (
+        "duplicates",
+        &[
+            "byol duplicates photos.parquet -o groups.csv --html groups.html",
+            "byol duplicates photos.parquet --threshold 0.99 --data /new/disk/photos -o groups.csv",
+        ],
+    ),
+    (
+        "outliers",
+        &["byol outliers photos.parquet --html odd.html", "byol outliers photos.npy -k 5 --data PHOTOS -o odd.csv"],
+    ),
+    (
+        "clusters",
+        &[
+            "byol clusters photos.parquet --clusters 30 --html clusters.html",
+            "byol clusters labelled.parquet -o clusters.csv --json",
+        ],
+    ),
+    (
+        "select",
+        &[
+            "byol select photos.parquet -n 100 -o to_label.csv --html to_label.html",
+            "byol select photos.parquet -n 1000 --method k-centre -o to_label.csv",
+        ],
+    ),
+    (
+        "label-errors",
+        &[
+            "byol label-errors labelled.parquet -o suspects.csv --html suspects.html",
+            "byol label-errors labelled.parquet --split train -k 50",
         ],
     ),
     (

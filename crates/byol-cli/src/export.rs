@@ -13,7 +13,7 @@ use byol_nn::ops::Device;
 use byol_nn::{Error, Result};
 
 use crate::data::tell_notes;
-use crate::limits::limits_of;
+use crate::limits::as_trained;
 use crate::network::NetworkChoice;
 use crate::screen::{paragraph, say};
 use crate::{Ending, show};
@@ -117,7 +117,7 @@ fn in_words(agreement: &Agreement, whose: &str) -> String {
 
 /// Those that were named, else those of the run if they are still there, else drawn ones; and whose they are.
 fn pictures(arguments: &Arguments, run: Option<&RunFolder>, encoder: &Encoder) -> Result<(Arc<Dataset>, &'static str)> {
-    let limits = limits_of(&arguments.encoder, &encoder.info)?;
+    let limits = as_trained(&arguments.encoder, &encoder.info)?;
     let open = |roots: &[PathBuf]| waiting("opening the data", || Dataset::open_all(roots, None, &limits));
     if !arguments.data.is_empty() {
         let dataset = open(&arguments.data)?;

@@ -29,21 +29,23 @@ fn jpeg_decoding(text: &str) -> std::result::Result<JpegDecoding, String> {
     }
 }
 
-/// How data is read for the encoder opened from `path`: as in the run it was trained in, or the defaults with the encoder's channels.
-pub fn limits_of(path: &str, encoder: &EncoderInfo) -> Result<DataConfig> {
-    match RunFolder::open(Path::new(path)) {
-        Ok(run) => Ok(run.config()?.data),
+/// How data is read for the encoder opened from `path`: as in the run it was trained in, or the defaults with what the encoder says; but JPEG
+/// files exactly.
+pub fn as_trained(path: &str, encoder: &EncoderInfo) -> Result<DataConfig> {
+    let limits = match RunFolder::open(Path::new(path)) {
+        Ok(run) => run.config()?.data,
         Err(_) => {
             let EncoderInfo { value_range, exif_orientation, .. } = *encoder;
-            Ok(DataConfig { channels: encoder.channels(), value_range, exif_orientation, ..DataConfig::default() })
+            DataConfig { channels: encoder.channels(), value_range, exif_orientation, ..DataConfig::default() }
         }
-    }
+    };
+    Ok(DataConfig { jpeg: JpegDecoding::Exact, ..limits })
 }
 
 impl Limits {
-    /// As [`limits_of`], with the flags over it.
+    /// As [`as_trained`], with the flags over it.
     pub fn of(&self, path: &str, encoder: &EncoderInfo, data: &DataArguments) -> Result<DataConfig> {
-        let mut limits = limits_of(path, encoder)?;
+        let mut limits = as_trained(path, encoder)?;
         data.read_as_told(&mut limits);
         limits.jpeg = self.jpeg;
         if let Some(max_bad_fraction) = self.max_bad_fraction {

@@ -14,6 +14,7 @@ mod embed;
 mod eval;
 mod examples;
 mod export;
+mod index;
 mod interrupt;
 mod limits;
 mod log;
@@ -76,6 +77,18 @@ enum Command {
     Embed(embed::Arguments),
     /// Write an encoder as a file of other programs (ONNX, torchvision, timm, transformers), run before it is handed over
     Export(export::Arguments),
+    /// Find the pictures among embeddings that are most like other pictures
+    Search(index::search::Arguments),
+    /// Find pictures that are nearly the same among embeddings, and which to keep
+    Duplicates(index::duplicates::Arguments),
+    /// Rank embeddings by how far they are from their neighbours
+    Outliers(index::outliers::Arguments),
+    /// Sort embeddings into clusters; with labels, say how well the two agree
+    Clusters(index::clusters::Arguments),
+    /// Choose the pictures among embeddings that are best labelled first
+    Select(index::select::Arguments),
+    /// Find labels that the neighbours of a picture contradict
+    LabelErrors(index::label_errors::Arguments),
     /// Write what a saved linear classifier takes every picture for to a file
     #[command(override_usage = "byol predict [OPTIONS] --out <FILE> <ENCODER> <CLASSIFIER> <DATA>...")]
     Predict(predict::Arguments),
@@ -159,6 +172,12 @@ fn carry_out(command: Command, ranks: &Ranks) -> byol_nn::Result<Ending> {
         Command::Preview(arguments) => by_the_first(ranks, || preview::run(arguments)),
         Command::Eval(arguments) => eval::run(arguments, ranks),
         Command::Export(arguments) => by_the_first(ranks, || export::run(&arguments)),
+        Command::Search(arguments) => by_the_first(ranks, || index::search::run(&arguments)),
+        Command::Duplicates(arguments) => by_the_first(ranks, || index::duplicates::run(&arguments)),
+        Command::Outliers(arguments) => by_the_first(ranks, || index::outliers::run(&arguments)),
+        Command::Clusters(arguments) => by_the_first(ranks, || index::clusters::run(&arguments)),
+        Command::Select(arguments) => by_the_first(ranks, || index::select::run(&arguments)),
+        Command::LabelErrors(arguments) => by_the_first(ranks, || index::label_errors::run(&arguments)),
         Command::Predict(arguments) => by_the_first(ranks, || predict::run(&arguments)),
         Command::Bundle(arguments) => by_the_first(ranks, || bundle::bundle(arguments)),
         Command::Verify(arguments) => by_the_first(ranks, || bundle::verify(arguments)),

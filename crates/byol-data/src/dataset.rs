@@ -177,6 +177,11 @@ impl Dataset {
         self.shared.source.name(self.images[index] as usize).into_owned()
     }
 
+    /// Bytes that picture `index` occupies where it lies: its file, a record of so many pixels; in Parquet files the mean of its row group.
+    pub fn size_bytes(&self, index: usize) -> u64 {
+        self.shared.source.size_bytes(self.images[index] as usize)
+    }
+
     /// Label of picture `index`, a place in [`Self::classes`]; `None` where the data gives none.
     pub fn label(&self, index: usize) -> Option<u32> {
         Some(self.labels[index]).filter(|&label| label != NO_LABEL)

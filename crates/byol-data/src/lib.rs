@@ -41,5 +41,6 @@ pub use memory::LoadMemory;
 pub use order::{Order, Sample};
 pub use random::{Random, Stream};
 pub use remote::is_url;
+pub use source::{NpyHeader, ParquetTable};
 pub use value_range::{Measured, ValueRange, proposal as value_range_proposal};
 pub use views::InvalidConfig;

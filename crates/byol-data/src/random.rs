@@ -28,6 +28,8 @@ pub enum Stream {
     Channels,
     /// The noise of a view, by channel.
     Noise,
+    /// First centres of clusters, by restart.
+    Clusters,
 }
 
 impl Random {
@@ -41,6 +43,7 @@ impl Random {
             Stream::HeldOut => 5,
             Stream::Channels => 6,
             Stream::Noise => 7,
+            Stream::Clusters => 8,
             Stream::View(view) => 16 + u64::from(view),
         };
         let state = [stream, epoch, item].iter().fold(mix(seed), |state, &part| mix(state ^ mix(part)));

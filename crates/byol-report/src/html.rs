@@ -20,6 +20,20 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
+/// A whole page: `body` and `script` are what they are, `title` is text.
+pub(super) fn document(title: &str, body: &str, script: &str) -> String {
+    let script = if script.is_empty() { String::new() } else { format!("<script>\n{script}</script>\n") };
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>{}</title>\n<style>\n{}</style></head>\n<body>\n<main>\n{body}\
+         <footer>Written by byol {}. One file, nothing is loaded from elsewhere.</footer>\n</main>\n{script}</body></html>\n",
+        escape(title),
+        include_str!("style.css"),
+        env!("CARGO_PKG_VERSION"),
+    )
+}
+
 /// A JSON block that the page's script reads. `<` is written as an escape of JSON, so that no text can end the block.
 pub(super) fn data_block(id: &str, value: &Value) -> String {
     let json = value.to_string().replace('<', "\\u003c");

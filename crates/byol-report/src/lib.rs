@@ -1,12 +1,14 @@
-//! One HTML file about one or several runs: how they went, what they learned, and the pictures as the encoder sees them.
+//! One HTML file about one or several runs: how they went, what they learned, and the pictures as the encoder sees them; or a
+//! [`Gallery`]: pictures in rows, such as groups of duplicates.
 //!
-//! The file holds all it shows: style, script, data and pictures. Nothing is loaded from anywhere. Without the script
+//! A file holds all it shows: style, script, data and pictures. Nothing is loaded from anywhere. Without the script
 //! only what appears under the pointer is missing.
 
 mod axis;
 mod chart;
 mod confusion;
 mod curves;
+mod gallery;
 mod html;
 mod map;
 mod overview;
@@ -28,7 +30,8 @@ use burn::tensor::Device;
 use byol_nn::files::{check_outside, check_writable, write_atomically};
 use byol_nn::{Error, Result};
 
-use html::escape;
+pub use gallery::{Frame, Gallery, Strip, Tile};
+use html::document;
 pub use request::ReportRequest;
 use runs::RunRecord;
 
@@ -93,16 +96,11 @@ impl PreparedReport {
             })
             .collect();
         let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
-        Ok(format!(
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
-             <title>{} · BYOL report</title>\n<style>\n{}</style></head>\n<body>\n<main>\n{}<nav>{links}</nav>\n{body}\
-             <footer>Written by byol {}. One file, nothing is loaded from elsewhere.</footer>\n</main>\n\
-             <div id=\"tip\" hidden></div>\n<script>\n{}</script>\n</body></html>\n",
-            escape(&names.join(", ")),
-            include_str!("style.css"),
-            summary::head(runs, SystemTime::now()),
-            env!("CARGO_PKG_VERSION"),
+        let head = summary::head(runs, SystemTime::now());
+        let tip = "<div id=\"tip\" hidden></div>\n";
+        Ok(document(
+            &format!("{} · BYOL report", names.join(", ")),
+            &format!("{head}<nav>{links}</nav>\n{body}{tip}"),
             include_str!("script.js"),
         ))
     }

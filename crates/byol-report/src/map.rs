@@ -181,6 +181,8 @@ mod tests {
 
     use super::*;
 
+    use crate::sprite::ON_MAPS;
+
     fn map(classes: &[&str], labels: Vec<Option<u32>>) -> String {
         let count = labels.len();
         let images = vec![Image::rgb8(1, 1, vec![9; 3]); count];
@@ -189,7 +191,7 @@ mod tests {
         let dataset = Arc::new(Dataset::from_images(images, None, vec![], names));
         let pictures: Vec<_> = (0..count).map(|index| (Arc::clone(&dataset), index)).collect();
         let linear = (0..count).map(|index| [index as f32, -(index as f32)]).collect();
-        let sprite = Sprite::of(&pictures, 1);
+        let sprite = Sprite::of(&pictures, 1, ON_MAPS);
         Map { pictures, labels, classes, linear, curved: None, about: String::new() }.html(0, &sprite)
     }
 

@@ -14,7 +14,7 @@ use super::map::Map;
 use super::request::ReportRequest;
 use super::runs::RunRecord;
 use super::sample::{EmbeddedSample, Sample};
-use super::sprite::Sprite;
+use super::sprite::{ON_MAPS, Sprite};
 
 /// Queries of the sheet of neighbours.
 const QUERIES: usize = 8;
@@ -81,7 +81,7 @@ fn pictures_of(
     let map = waiting("laying out the map", || Map::of(&embedded, request, device));
     html += &match map {
         Some(map) => {
-            let sprite = Sprite::of(&map.pictures, runs);
+            let sprite = Sprite::of(&map.pictures, runs, ON_MAPS);
             map.html(place, &sprite)
         }
         None => note("No map: all pictures have the same representation, as after a collapse."),

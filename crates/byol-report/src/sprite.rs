@@ -13,8 +13,11 @@ use rayon::prelude::*;
 /// Bytes of all sprites of a page together, before base64.
 const MOST_BYTES: usize = 3_000_000;
 
-/// Sides in pixels and qualities of JPEG, tried until the sprite is small enough.
-const FORMS: [(u32, u8); 4] = [(48, 82), (48, 60), (32, 60), (20, 50)];
+/// Sides in pixels and qualities of JPEG, tried until the sprite is small enough: largest first.
+pub(super) type Forms = [(u32, u8)];
+
+/// Those of the pictures that appear under the pointer on a map.
+pub(super) const ON_MAPS: &Forms = &[(48, 82), (48, 60), (32, 60), (20, 50)];
 
 /// Pictures side by side, row by row.
 pub(super) struct Sprite {
@@ -29,17 +32,19 @@ pub(super) struct Sprite {
 }
 
 impl Sprite {
-    /// The sprite of `pictures`, one of `sprites` on the page; those that can no longer be read are grey.
-    pub fn of(pictures: &[(Arc<Dataset>, usize)], sprites: usize) -> Self {
+    /// The sprite of `pictures`, one of `sprites` on the page, in the first of `forms` that is small enough, or the last; those that can no
+    /// longer be read are grey.
+    pub fn of(pictures: &[(Arc<Dataset>, usize)], sprites: usize, forms: &Forms) -> Self {
+        let full = forms[0].0;
         let small: Vec<Option<RgbImage>> =
-            pictures.par_iter().map(|(dataset, index)| shrunk(dataset, *index, FORMS[0].0)).collect();
+            pictures.par_iter().map(|(dataset, index)| shrunk(dataset, *index, full)).collect();
         let columns = (pictures.len() as f64).sqrt().ceil().max(1.0) as u32;
         let lines = (pictures.len() as u32).div_ceil(columns).max(1);
         let most = MOST_BYTES / sprites.max(1);
         let mut jpeg = Vec::new();
         let mut side_px = 0;
-        for (side, quality) in FORMS {
-            let sheet = arranged(&small, side, columns, lines);
+        for &(side, quality) in forms {
+            let sheet = arranged(&small, full, side, columns, lines);
             let mut bytes = Cursor::new(Vec::new());
             let encoder = JpegEncoder::new_with_quality(&mut bytes, quality);
             sheet.write_with_encoder(encoder).expect("RGB of 8 bits in memory can be encoded as JPEG");
@@ -63,13 +68,14 @@ fn shrunk(dataset: &Dataset, index: usize, side: u32) -> Option<RgbImage> {
     Some(imageops::resize(&pixels, scaled(width), scaled(height), filter))
 }
 
-fn arranged(small: &[Option<RgbImage>], side: u32, columns: u32, lines: u32) -> RgbImage {
+/// The pictures, made for squares of `full` pixels, in those of `side`.
+fn arranged(small: &[Option<RgbImage>], full: u32, side: u32, columns: u32, lines: u32) -> RgbImage {
     let mut sheet = RgbImage::from_pixel(columns * side, lines * side, Rgb([128; 3]));
     for (place, picture) in small.iter().enumerate() {
         let Some(picture) = picture else { continue };
-        let scaled = |length: u32| (length * side / FORMS[0].0).max(1);
+        let scaled = |length: u32| (length * side / full).max(1);
         let (width, height) = (scaled(picture.width()), scaled(picture.height()));
-        let fitting = match side == FORMS[0].0 {
+        let fitting = match side == full {
             true => picture.clone(),
             false => imageops::resize(picture, width, height, imageops::FilterType::Triangle),
         };
@@ -91,7 +97,7 @@ mod tests {
         let names = ["a", "b", "c"].map(str::to_owned).to_vec();
         let dataset = Arc::new(Dataset::from_images([0, 250, 120].map(picture).to_vec(), None, vec![], names));
         let pictures: Vec<_> = (0..3).map(|index| (Arc::clone(&dataset), index)).collect();
-        let sprite = Sprite::of(&pictures, 1);
+        let sprite = Sprite::of(&pictures, 1, ON_MAPS);
         assert_eq!((sprite.columns, sprite.lines, sprite.side_px), (2, 2, 48));
         let jpeg = STANDARD.decode(sprite.address.split_once(',').unwrap().1).unwrap();
         let sheet = image::load_from_memory(&jpeg).unwrap().into_rgb8();
@@ -112,6 +118,6 @@ mod tests {
             (0..4).map(|n| n.to_string()).collect(),
         ));
         let pictures: Vec<_> = (0..4).map(|index| (Arc::clone(&dataset), index)).collect();
-        assert_eq!(Sprite::of(&pictures, usize::MAX).side_px, 20);
+        assert_eq!(Sprite::of(&pictures, usize::MAX, ON_MAPS).side_px, 20);
     }
 }

@@ -30,6 +30,7 @@ mod open_archive;
 mod parquet;
 mod parquet_columns;
 mod parquet_file;
+mod parquet_table;
 mod parquet_values;
 mod parquet_zstd;
 mod part;
@@ -52,8 +53,10 @@ pub(crate) use arrays::picture as array_picture;
 pub(crate) use index::user_folder;
 pub(crate) use list::of_paths;
 pub(crate) use listing::{Listing, has_picture_ending, is_hidden};
+pub use npy::Header as NpyHeader;
 pub(crate) use npy::looks_like_npy;
 pub(crate) use open::open_all;
+pub use parquet_table::ParquetTable;
 pub(crate) use pattern::expand_all;
 pub(crate) use read::Source;
 #[cfg(feature = "remote")]

@@ -4,6 +4,8 @@
 //!
 //! Read here because the crates for it read the data as well, from the start on, and not by place.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use super::pixels::Depth;
@@ -15,12 +17,14 @@ const MARK: &[u8] = b"\x93NUMPY";
 /// Longest header we read; NumPy itself refuses more than 10 000 characters.
 pub(crate) const MAX_HEADER_BYTES: usize = 1 << 14;
 
-/// An array's type, size and place in the file.
+/// A NumPy array's type, size and place in its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Header {
+pub struct Header {
     /// As in the file, `<u2`.
     pub dtype: String,
+    /// Whether it is stored column by column.
     pub fortran_order: bool,
+    /// Values along each axis.
     pub shape: Vec<usize>,
     /// Bytes before the data.
     pub start: usize,
@@ -83,8 +87,20 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, NpyProblem> {
 }
 
 impl Header {
+    /// The header of the file at `path`. Nothing is allocated for the size it claims.
+    ///
+    /// # Errors
+    /// [`DataError`] for a file that cannot be read or is no NumPy array.
+    pub fn open(path: &Path) -> Result<Self, DataError> {
+        let unreadable = |source| DataError::Unreadable { path: path.into(), source };
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(MAX_HEADER_BYTES as u64).read_to_end(&mut bytes).map_err(unreadable)?;
+        header(&bytes).map_err(|problem| problem.at(path))
+    }
+
     /// The depth of samples of this type.
-    pub fn depth(&self) -> Result<Depth, NpyProblem> {
+    pub(crate) fn depth(&self) -> Result<Depth, NpyProblem> {
         let unsupported = || {
             NpyProblem::Unsupported(format!(
                 "an array of type {}; save it as whole or floating-point numbers, such as \
@@ -116,7 +132,7 @@ impl Header {
     }
 
     /// Refuses arrays stored column by column.
-    pub fn check_order(&self) -> Result<(), NpyProblem> {
+    pub(crate) fn check_order(&self) -> Result<(), NpyProblem> {
         if self.fortran_order {
             let found =
                 "an array in Fortran order; save it in C order: numpy.save(FILE, numpy.ascontiguousarray(array))";

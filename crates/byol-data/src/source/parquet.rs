@@ -124,7 +124,7 @@ impl Columnar for ParquetFile {
 
     fn push(&self, column: &str, all: bool, values: &mut Values) -> Result<(), DataError> {
         match self.leaf(column) {
-            Some(leaf) => parquet_values::push(self, leaf, if all { usize::MAX } else { 1 }, values),
+            Some(leaf) => parquet_values::push(&self.table, leaf, if all { usize::MAX } else { 1 }, values),
             None => {
                 (0..self.rows()).for_each(|_| values.push(None));
                 Ok(())

@@ -6,12 +6,12 @@ use parquet::data_type::{
 };
 use parquet::schema::types::ColumnDescriptor;
 
-use super::parquet_file::ParquetFile;
+use super::parquet_table::ParquetTable;
 use super::values::{Value, Values};
 use crate::DataError;
 
 /// Adds what the column `leaf` of `file` holds in its first `groups` row groups.
-pub(crate) fn push(file: &ParquetFile, leaf: usize, groups: usize, values: &mut Values) -> Result<(), DataError> {
+pub(crate) fn push(file: &ParquetTable, leaf: usize, groups: usize, values: &mut Values) -> Result<(), DataError> {
     let column = file.column_descriptor(leaf);
     match column.physical_type() {
         Type::BOOLEAN => rows::<BoolType>(file, leaf, groups, values, |values, &value| {
@@ -117,7 +117,7 @@ pub(crate) fn date(days: i64) -> Option<String> {
 
 /// One value per row: of a list of one value that value, and no label of several.
 fn rows<T: DataType>(
-    file: &ParquetFile,
+    file: &ParquetTable,
     leaf: usize,
     groups: usize,
     values: &mut Values,

@@ -202,7 +202,7 @@ fn plan<'a>(recorded: &'a Evaluation, encoder: &Encoder, request: &VerifyRequest
         return Ok(Err(format!("it is of the encoder at step {then}, the bundle has that of step {now}")));
     }
     let pictures = &repeat.pictures;
-    if pictures.separate_test != !request.test.is_empty() {
+    if pictures.separate_test == request.test.is_empty() {
         return Ok(Err(match pictures.separate_test {
             true => "it was tested on pictures of their own place; give --test".to_owned(),
             false => "it was tested on a part of DATA; leave --test away".to_owned(),
