@@ -42,6 +42,13 @@ struct Group {
     cosines: Vec<f32>,
 }
 
+impl Group {
+    /// Of the picture least like the one that is kept.
+    fn lowest_cosine(&self) -> f32 {
+        self.cosines.iter().copied().fold(1.0, f32::min)
+    }
+}
+
 /// Groups, with what is known of their pictures.
 struct Found<'a> {
     embeddings: &'a Embeddings,
@@ -86,7 +93,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     let (groups, dropped) = (found.groups.len(), found.dropped().count());
     row("groups", &format!("{groups}, of {} pictures; {dropped} could be dropped", groups + dropped));
     first_few("largest", groups, found.groups.iter().map(|group| found.line(group)));
-    found.warn(pictures.is_none());
+    found.warn(threshold, pictures.is_none());
     let page = |pictures: &Pictures| {
         let about = "Pictures of a group are linked by a cosine of at least the threshold, directly or through others. Blue: the largest, \
                      which is kept; orange: the others, with their cosine to it.";
@@ -159,7 +166,7 @@ impl<'a> Found<'a> {
     }
 
     /// Says what may be wrong with the groups, and what to do next.
-    fn warn(&self, without_pictures: bool) {
+    fn warn(&self, threshold: f32, without_pictures: bool) {
         if without_pictures && !self.groups.is_empty() {
             say!(
                 "note: sizes are not known without the pictures, so that the first of each group by its place in the file is kept"
@@ -173,6 +180,13 @@ impl<'a> Found<'a> {
                 self.embeddings.len()
             );
         }
+        let chains = self.groups.iter().filter(|group| group.lowest_cosine() < threshold).count();
+        if chains > 0 {
+            say!(
+                "note: in {chains} of the groups some pictures are linked through others only, and less like the one that is kept than the \
+                 threshold; look at these, or raise --threshold"
+            );
+        }
         let between = self
             .groups
             .iter()
@@ -182,7 +196,7 @@ impl<'a> Found<'a> {
             .count();
         if between > 0 {
             say!(
-                "note: {between} groups hold pictures of different classes; look which label is right before you drop any"
+                "note: {between} of the groups hold pictures of different classes; look which label is right before you drop any"
             );
         }
     }
@@ -227,10 +241,9 @@ impl<'a> Found<'a> {
             };
             pictures.tile(self.embeddings, row, frame, lines(self.embeddings, row, [size, word]))
         };
-        let lowest = group.cosines.iter().copied().fold(1.0, f32::min);
         Strip {
             title: format!("Group {}: {} pictures", place + 1, group.rows.len()),
-            about: format!("lowest cosine to the one that is kept {}", digits(lowest)),
+            about: format!("lowest cosine to the one that is kept {}", digits(group.lowest_cosine())),
             tiles: group.rows.iter().zip(&group.cosines).enumerate().map(tile).collect(),
         }
     }

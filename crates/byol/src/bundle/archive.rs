@@ -368,7 +368,7 @@ mod tests {
         // Claims of more than there is: cut short, and a bomb.
         let whole = tar_of(&[good[0], ("run/a", plain, &[1u8; 4000])]);
         let cut = problem_of(&whole[..whole.len() - 2000]);
-        assert!(cut.contains("cannot be read to its end") || cut.contains("not what was bundled"), "{cut}");
+        assert!(cut.contains("expected a tar archive"), "{cut}");
         let mut bomb = header(1 << 50);
         bomb.set_path("run/a").unwrap();
         bomb.set_cksum();
