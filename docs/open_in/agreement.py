@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Callable, Dict, Tuple
 
 import numpy as np
+from PIL import Image, ImageOps
 
 import byol
 
@@ -36,7 +37,34 @@ def compare(library: str, represent: Callable[[np.ndarray], np.ndarray], encoder
     rows = []
     for start in range(0, len(names), BATCH):
         rows.append(represent(transform.batch(Path(pictures) / name for name in names[start : start + BATCH])))
-    apart = [_apart(row, expected[name]) for name, row in zip(names, np.concatenate(rows))]
+    _print(library, dict(zip(names, np.concatenate(rows))), expected)
+
+
+def compare_files(library: str, represent: Callable[[Path], np.ndarray], encoder: str, pictures: str) -> None:
+    """As `compare`, for a `represent` that takes pictures as they are; those of other than 8 bits are left out, and that is said."""
+    expected, got = embedded(encoder, pictures), {}
+    for name in expected:
+        try:
+            got[name] = represent(Path(pictures) / name)
+        except NotBytes:
+            print(f"left out {name}: not of 8 bits", file=sys.stderr)
+    _print(library, got, expected)
+
+
+class NotBytes(Exception):
+    """A picture whose samples are no bytes."""
+
+
+def pixels(path: Path, channels: int) -> np.ndarray:
+    """`uint8 [1, height, width, channels]`, upright."""
+    picture = ImageOps.exif_transpose(Image.open(path))
+    if picture.mode not in ("1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "YCbCr"):
+        raise NotBytes
+    return np.asarray(picture.convert("RGB" if channels == 3 else "L")).reshape(1, picture.height, picture.width, channels)
+
+
+def _print(library: str, got: Dict[str, np.ndarray], expected: Dict[str, np.ndarray]) -> None:
+    apart = [_apart(row, expected[name]) for name, row in got.items()]
     error, cosine = np.max(apart, axis=0)
     print(f"{library}: {len(apart)} pictures, worst relative error {error:.1e}, worst cosine distance {cosine:.1e}")
     if not error <= TOLERANCE:

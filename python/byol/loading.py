@@ -54,6 +54,8 @@ def embed(model: Any, transform: Transform, pictures: Iterable[Picture], batch_s
     Raises:
         PictureError: for the first picture that cannot be prepared.
     """
+    if isinstance(pictures, (str, Path)):
+        pictures = [pictures]
     rows: List[np.ndarray] = []
     batch: List[np.ndarray] = []
     for picture in pictures:

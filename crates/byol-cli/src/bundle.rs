@@ -61,8 +61,9 @@ pub fn bundle(arguments: BundleArguments) -> Result<Ending> {
         }
     });
     let out = request.out.display();
+    let again = if bundled.files.iter().any(|file| file == "evaluation.json") { " --data LABELLED" } else { "" };
     say!(
-        "bundled {} files, {:.1} MB: {out}\nnext: byol verify {out} --data LABELLED",
+        "bundled {} files, {:.1} MB: {out}\nnext: byol verify {out}{again}",
         bundled.files.len(),
         bundled.bytes as f64 / 1e6
     );

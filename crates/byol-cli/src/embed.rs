@@ -1,9 +1,10 @@
 //! `byol embed`.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use byol::embeddings::{About, Element, EmbeddingFile};
+use byol::embeddings::{About, Element, EmbeddingFile, Splits};
 use byol_data::{Dataset, check_bad};
 use byol_eval::{Journal, Stop, extract_in_order, waiting};
 use byol_nn::dist::{Communicator, agree, from_first};
@@ -57,6 +58,7 @@ pub fn run(arguments: &Arguments, ranks: &dyn Communicator) -> Result<Ending> {
     let (mut encoder, dataset) = agree(ranks, open(arguments, &device))?;
     say!("{}", dataset.description());
     tell_notes([&*dataset]);
+    tell_repeated_names(&dataset);
     let mut journal = None;
     let done = from_first(ranks, || {
         let opened = open_journal(&file, &encoder, &dataset)?;
@@ -77,6 +79,23 @@ pub fn run(arguments: &Arguments, ranks: &dyn Communicator) -> Result<Ending> {
     // The others leave the cores to the first, which writes the file.
     ranks.wait_patiently()?;
     Ok(ended)
+}
+
+/// Pictures of several roots may have one name, by which nobody can tell them apart afterwards.
+fn tell_repeated_names(dataset: &Dataset) {
+    if dataset.roots().len() < 2 {
+        return;
+    }
+    let mut seen = HashSet::new();
+    let repeated: Vec<String> =
+        (0..dataset.len()).map(|index| dataset.name(index)).filter(|name| !seen.insert(name.clone())).collect();
+    if let Some(first) = repeated.first() {
+        say!(
+            "note: {} pictures have the name of another, for example {first}; what is found among them cannot say which is meant: give folders \
+             whose last part differs, or the folder above them",
+            repeated.len()
+        );
+    }
 }
 
 /// What an earlier process has done of the same, or a new beginning.
@@ -106,7 +125,8 @@ fn finish(
     let kept = journal.flush();
     let written = passed.and(kept).and_then(|()| {
         let about = About::new(&arguments.encoder, encoder, dataset, journal.bad().len())?;
-        file.write(&journal, dataset, &about, stop)
+        let splits = Splits::of(dataset, arguments.split.as_deref())?;
+        file.write(&journal, dataset, &splits, &about, stop)
     });
     let files = match written {
         Ok(files) => files,

@@ -178,6 +178,9 @@ fn what_cannot_be_bundled_is_said_before_anything_is_written() {
         ("verify there.tar --data data --tolerance -1", "--tolerance"),
         ("log data --to mlflow-file mlruns", "not a run folder"),
         ("log run --to mlflow-file run/mlruns", "inside"),
+        ("log run --to mlflow-file data", "a folder of something else"),
+        ("bundle run -o run.tar --report run/metrics.jsonl", "expected an HTML page"),
+        ("verify data", "got a folder"),
     ] {
         let before = names(at);
         let refused = byol(at, arguments);

@@ -63,6 +63,13 @@ fn a_parquet_file_holds_what_the_text_does_and_says_what_it_is_of() {
     }
     assert!(fs::metadata(at.join("half.parquet")).unwrap().len() < fs::metadata(at.join("x.parquet")).unwrap().len());
 
+    // All splits together: each picture has its own.
+    embed("-o all.parquet --split all");
+    let reader = SerializedFileReader::new(File::open(at.join("all.parquet")).unwrap()).unwrap();
+    let rows: Vec<_> = reader.get_row_iter(None).unwrap().map(|row| columns(&row.unwrap())).collect();
+    assert!(rows.iter().all(|(name, _, split, _)| split.as_deref().is_some_and(|split| name.contains(split))));
+    assert_eq!(rows.iter().filter(|(_, _, split, _)| split.as_deref() == Some("test")).count(), 12);
+
     // Data without labels and splits has nulls there.
     write_class(&at.join("flat"), 0, 3);
     let output = byol(at, "embed random:resnet18x0.125:cifar:16 flat -o flat.parquet");

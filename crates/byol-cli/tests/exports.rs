@@ -58,6 +58,13 @@ fn a_run_is_handed_over_in_every_format_that_can_hold_it_and_compared_on_its_own
     let output = byol(at, "export tv.safetensors --format onnx -o again.onnx");
     assert!(said(&output).contains("drawn pictures, as there are no others"), "{}", said(&output));
     assert_eq!(fs::read(at.join("again.onnx")).unwrap(), fs::read(at.join("run.onnx")).unwrap());
+    // So are weights of a folder that another library opens: its description lies beside them.
+    let output = byol(at, "export timm/model.safetensors --format onnx -o timm.onnx --data data");
+    assert!(said(&output).contains("taken from encoder.json beside them"), "{}", said(&output));
+    assert_eq!(fs::read(at.join("timm.onnx")).unwrap(), fs::read(at.join("run.onnx")).unwrap());
+    // A folder may be written as completion writes it.
+    let output = byol(at, "export run --format timm -o slash/");
+    assert!(output.status.code() == Some(0) && at.join("slash/config.json").is_file(), "{}", said(&output));
 }
 
 #[test]

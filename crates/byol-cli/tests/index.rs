@@ -172,3 +172,20 @@ fn wrong_input_is_one_error_and_nothing_is_written() {
     left.sort();
     assert_eq!(left, ["data", "there.csv", "x.csv"]);
 }
+
+/// Two folders of one name: which of two pictures is meant cannot be told, so that none is dropped.
+#[test]
+fn pictures_that_share_a_name_are_in_no_list_to_drop() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for place in ["one/p", "two/p"] {
+        write_class(&at.join(place), 0, 4);
+    }
+    let output = byol(at, &format!("embed {ENCODER} one/p two/p -o x.parquet"));
+    assert!(text(&output.stderr).contains("4 pictures have the name of another"), "{}", text(&output.stderr));
+    let output = byol(at, "duplicates x.parquet --threshold 0.9999 -o groups.csv");
+    let said = text(&output.stderr);
+    assert!(said.contains("share their name") || said.contains("not one of its pictures"), "{said}");
+    assert!(said.contains("more are not in this list"), "{said}");
+    assert_eq!(fs::read_to_string(at.join("groups.drop.txt")).unwrap(), "");
+}

@@ -13,13 +13,19 @@ pub struct Heads {
 }
 
 impl Heads {
-    /// Those of the online network beside `encoder`, in the newest checkpoint of the run.
+    /// Those of the online network beside `encoder`, in the newest checkpoint of the run or in `heads.safetensors`.
     ///
     /// # Errors
     /// [`Error::Path`] when there is no checkpoint, or it is of another step than the encoder: an earlier one was better, or training goes on.
     pub fn of_run(run: &RunFolder, encoder: &Encoder) -> Result<Self> {
+        // An unpacked bundle has them beside the encoder.
+        let bundled = run.path().join("heads.safetensors");
+        if bundled.exists() {
+            return Ok(Self { tensors: weights::load(&bundled)?.0 });
+        }
         let folder = run.checkpoints();
-        let Some(newest) = checkpoints(&folder)?.pop() else {
+        let mut there = if folder.exists() { checkpoints(&folder)? } else { Vec::new() };
+        let Some(newest) = there.pop() else {
             return Err(Error::path(
                 &folder,
                 "no checkpoint, and the heads are in no other file; export without --heads",

@@ -154,6 +154,8 @@ impl Export {
     /// # Errors
     /// [`Error::Io`] when the disk refuses.
     pub fn write(self, out: &Path) -> Result<Vec<PathBuf>> {
+        // Without the slash that completion puts behind a folder.
+        let out = &out.components().collect::<PathBuf>();
         let write = |path: &Path, bytes: &[u8]| write_atomically(path, |writer| writer.write_all(bytes));
         if !self.request.format.is_folder() {
             let place = |(ending, bytes): &(&str, Vec<u8>)| {

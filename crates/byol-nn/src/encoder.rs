@@ -88,6 +88,30 @@ pub struct EncoderInfo {
     pub batch_norm_updates: u64,
 }
 
+impl Opened {
+    /// With the `encoder.json` in the folder of the weights, where it describes this network: exports have one.
+    fn described_beside(self, path: &Path, device: &Device) -> Self {
+        let info = std::fs::read(path.with_file_name("encoder.json")).ok();
+        let info = info.and_then(|json| serde_json::from_slice::<EncoderInfo>(&json).ok()).map(EncoderInfo::stated);
+        let own = &self.encoder.info;
+        let is_same = |info: &EncoderInfo| {
+            (info.arch, info.stem, info.norm, info.channels()) == (own.arch, own.stem, own.norm, own.channels())
+                && info.preprocessing.validate("preprocessing").is_ok()
+        };
+        let Some(info) = info.filter(is_same) else { return self };
+        let mut tensors = StoredTensors::new();
+        weights::collect(&self.encoder.network, "", &mut tensors);
+        // Padding is of the network.
+        match weights::fill(ResNet::new(&info.resnet(), info.channels(), device), "", &tensors, path) {
+            Err(_) => self,
+            Ok(network) => {
+                let note = "what these weights do not say is taken from encoder.json beside them".to_owned();
+                Self { encoder: Encoder { network, info }, note: Some(note) }
+            }
+        }
+    }
+}
+
 impl EncoderInfo {
     /// The same of an encoder that was trained on pictures read in this way.
     pub fn reading(self, data: &DataConfig) -> Self {
@@ -185,7 +209,7 @@ impl Encoder {
     pub fn open_under(text: &str, prefix: Option<&str>, device: &Device) -> Result<Opened> {
         let path = Path::new(text);
         match Self::foreign(text, path)? {
-            Some(weights) => foreign::open(&weights, path, prefix, device),
+            Some(weights) => Ok(foreign::open(&weights, path, prefix, device)?.described_beside(path, device)),
             None => {
                 let encoder = Self::open_ours(text, path, device)?;
                 match prefix {

@@ -68,6 +68,7 @@ pub fn write(run: &Path, store: &Path, experiment: &str) -> Result<Logged> {
         let expected = "a name of one line".to_owned();
         return Err(Error::Flag { flag: "--experiment", expected, got: format!("{experiment:?}") });
     }
+    check_store(store)?;
     let numbers = Numbers::read(&folder)?;
     fs::create_dir_all(store).map_err(Error::io("create", store))?;
     let store = store.canonicalize().map_err(Error::io("resolve", store))?;
@@ -85,6 +86,17 @@ pub fn write(run: &Path, store: &Path, experiment: &str) -> Result<Logged> {
     discard(&place)?;
     fs::rename(&new, &place).map_err(Error::io("write", &place))?;
     Ok(Logged { run: place, run_id, numbers: numbers.count, replaced, without_time: numbers.without_time })
+}
+
+/// A folder of something else is left alone.
+fn check_store(store: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(store) else { return Ok(()) };
+    let entries: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    let is_store = entries.is_empty() || entries.iter().any(|entry| entry.join("meta.yaml").exists());
+    match is_store {
+        true => Ok(()),
+        false => Err(Error::path(store, "expected a store of MLflow or a new folder, got a folder of something else")),
+    }
 }
 
 fn discard(folder: &Path) -> Result<()> {

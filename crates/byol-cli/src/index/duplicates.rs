@@ -201,9 +201,20 @@ impl<'a> Found<'a> {
         }
     }
 
+    /// A name that several pictures have, or that is no line, is left out: it would drop others.
     fn write_drop_list(&self, file: &Path) -> Result<()> {
-        write_atomically(file, |writer| self.dropped().try_for_each(|row| writeln!(writer, "{}", self.name(row))))?;
-        say!("wrote the names of {} pictures that could be dropped: {}", self.dropped().count(), file.display());
+        let mut times: HashMap<&str, usize> = HashMap::new();
+        self.embeddings.names.iter().for_each(|name| *times.entry(name).or_default() += 1);
+        let is_clear = |name: &&str| times[name] == 1 && !name.contains(['\n', '\r']);
+        let names: Vec<&str> = self.dropped().map(|row| self.name(row)).filter(is_clear).collect();
+        write_atomically(file, |writer| names.iter().try_for_each(|name| writeln!(writer, "{name}")))?;
+        say!("wrote the names of {} pictures that could be dropped: {}", names.len(), file.display());
+        let left_out = self.dropped().count() - names.len();
+        if left_out > 0 {
+            say!(
+                "note: {left_out} more are not in this list, since their names are those of several pictures or no plain lines"
+            );
+        }
         Ok(())
     }
 

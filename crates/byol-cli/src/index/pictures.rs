@@ -54,9 +54,13 @@ impl Pictures {
             Err(error) => return Err(error.into()),
         };
         tell_notes([&dataset]);
-        let by_name: HashMap<String, u32> =
-            (0..dataset.len()).map(|index| (dataset.name(index), index as u32)).collect();
-        let places: Vec<Option<u32>> = embeddings.names.iter().map(|name| by_name.get(name).copied()).collect();
+        let mut by_name: HashMap<String, Option<u32>> = HashMap::new();
+        for index in 0..dataset.len() {
+            // Of several pictures of one name, which is meant cannot be told.
+            by_name.entry(dataset.name(index)).and_modify(|place| *place = None).or_insert(Some(index as u32));
+        }
+        let places: Vec<Option<u32>> =
+            embeddings.names.iter().map(|name| by_name.get(name).copied().flatten()).collect();
         let missing: Vec<&String> =
             embeddings.names.iter().zip(&places).filter(|(_, place)| place.is_none()).map(|(name, _)| name).collect();
         if missing.len() == places.len() {
@@ -69,7 +73,11 @@ impl Pictures {
             return Err(Error::path(path, problem));
         }
         if let Some(first) = missing.first() {
-            say!("note: {} of {} pictures are not in {}, for example {first}", missing.len(), places.len(), shown());
+            let place = shown();
+            let (count, all) = (missing.len(), places.len());
+            say!(
+                "note: {count} of {all} pictures are not in {place}, or share their name with others there, for example {first}"
+            );
         }
         Ok(Self { dataset: Arc::new(dataset), places })
     }

@@ -11,6 +11,8 @@ pub struct Model {
     pub producer_name: String,
     #[prost(string, tag = "3")]
     pub producer_version: String,
+    #[prost(int64, optional, tag = "5")]
+    pub model_version: Option<i64>,
     #[prost(string, tag = "6")]
     pub doc_string: String,
     #[prost(message, optional, tag = "7")]

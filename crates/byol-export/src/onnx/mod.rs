@@ -88,6 +88,7 @@ pub fn file(info: &EncoderInfo, tensors: &StoredTensors, parts: Parts, weights: 
         ir_version: Some(IR_VERSION),
         producer_name: "byol".to_owned(),
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+        model_version: Some(1),
         doc_string: doc(info, parts.preparation),
         graph: Some(graph.finish(&info.arch.to_string(), input, outputs)),
         opset_import: vec![OperatorSet { domain: Some(String::new()), version: Some(OPERATOR_SET) }],

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
 
 use byol_eval::Meter;
@@ -200,8 +200,20 @@ impl Archive {
 
     /// Hands over name, size and content of every file; whatever is no plain file of one folder is an error.
     fn each(&self, mut take: impl FnMut(&str, u64, &mut dyn Read) -> std::result::Result<(), String>) -> Result<()> {
-        let file = File::open(&self.path).map_err(Error::io("read", &self.path))?;
+        let mut file = File::open(&self.path).map_err(Error::io("read", &self.path))?;
         let bytes = file.metadata().map_err(Error::io("read", &self.path))?.len();
+        let mut start = [0; 4];
+        let other = match file.read(&mut start) {
+            Err(_) if self.path.is_dir() => Some("a folder"),
+            Ok(_) if start.starts_with(&[0x1f, 0x8b]) => Some("a gzip archive, which is to be unpacked first"),
+            Ok(_) if start.starts_with(b"PK") => Some("a zip archive"),
+            Ok(_) if start.starts_with(b"PAR1") => Some("a Parquet file"),
+            _ => None,
+        };
+        if let Some(other) = other {
+            return Err(damaged(&self.path, &format!("expected a tar archive that `byol bundle` wrote, got {other}")));
+        }
+        file.seek(SeekFrom::Start(0)).map_err(Error::io("read", &self.path))?;
         let mut archive = tar::Archive::new(BufReader::new(file));
         let mut walk = || {
             let no_tar = |error: io::Error| {

@@ -126,6 +126,12 @@ impl BundleRequest {
             let expected = "an SPDX expression such as MIT, CC-BY-4.0 or \"MIT OR Apache-2.0\"".to_owned();
             return Err(Error::Flag { flag: "--license", expected, got: format!("{license:?}") });
         }
+        if let Some(report) = &self.report {
+            let text = fs::read_to_string(report).map_err(Error::io("read", report))?;
+            if !text.trim_start().to_lowercase().starts_with("<!doctype html") {
+                return Err(Error::path(report, "expected an HTML page that `byol report` wrote"));
+            }
+        }
         check_writable(&self.out)
     }
 
@@ -175,8 +181,8 @@ impl BundleRequest {
             notes.push("no licence is stated, so that nobody may assume one; --license MIT states it".to_owned());
         }
         notes.push(
-            "run.json, config.toml, metrics.jsonl, evaluation.json and bad_images.jsonl name folders and pictures of this machine; look at \
-             them before you give the bundle away"
+            "run.json, config.toml and the .json and .jsonl files beside them name folders and pictures of this machine; look at them before you \
+             give the bundle away"
                 .to_owned(),
         );
         let about = serde_json::to_string_pretty(&facts.about).expect("plain fields have a JSON form") + "\n";
@@ -243,7 +249,9 @@ fn lines(run: &RunFolder) -> Result<Vec<Value>> {
 /// Projector and predictor of the checkpoint that the encoder is of, as safetensors; or why they are not there.
 fn heads(run: &RunFolder, steps: u64) -> Result<std::result::Result<Vec<u8>, String>> {
     let name = format!("step-{steps:08}.safetensors");
-    let Some(path) = checkpoints(&run.checkpoints())?.into_iter().find(|path| path.ends_with(&name)) else {
+    let folder = run.checkpoints();
+    let there = if folder.exists() { checkpoints(&folder)? } else { Vec::new() };
+    let Some(path) = there.into_iter().find(|path| path.ends_with(&name)) else {
         return Ok(Err(format!("the checkpoint {name} of this encoder is no longer there")));
     };
     let tensors = match weights::load(&path) {

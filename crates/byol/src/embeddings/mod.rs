@@ -8,6 +8,7 @@ mod arrow_schema;
 mod parquet;
 mod table;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -113,6 +114,41 @@ impl About {
     }
 }
 
+/// Which part of the data pictures are of.
+#[derive(Clone, Debug)]
+pub enum Splits {
+    /// All of one, or the data has none.
+    One(Option<String>),
+    /// By the names of pictures.
+    ByName(HashMap<String, String>),
+}
+
+impl Splits {
+    /// Those of `dataset`, which was opened as `asked`; of all splits together, each is listed once more.
+    ///
+    /// # Errors
+    /// The data can no longer be opened.
+    pub fn of(dataset: &Dataset, asked: Option<&str>) -> Result<Self> {
+        if asked != Some("all") || dataset.roots().is_empty() {
+            return Ok(Self::One(dataset.split().map(str::to_owned)));
+        }
+        let open = |split: Option<&str>| Dataset::open_all(dataset.roots(), split, dataset.config());
+        let mut by_name = HashMap::new();
+        for split in open(None)?.splits_present() {
+            let part = open(Some(split))?;
+            by_name.extend((0..part.len()).map(|index| (part.name(index), split.clone())));
+        }
+        Ok(Self::ByName(by_name))
+    }
+
+    fn of_picture(&self, name: &str) -> Option<&str> {
+        match self {
+            Self::One(split) => split.as_deref(),
+            Self::ByName(by_name) => by_name.get(name).map(String::as_str),
+        }
+    }
+}
+
 impl EmbeddingFile {
     /// The file at `path`, whose ending names its form.
     ///
@@ -211,10 +247,17 @@ impl EmbeddingFile {
     ///
     /// # Panics
     /// When the journal is not complete.
-    pub fn write(&self, journal: &Journal, dataset: &Dataset, about: &About, stop: Stop) -> Result<Vec<PathBuf>> {
+    pub fn write(
+        &self,
+        journal: &Journal,
+        dataset: &Dataset,
+        splits: &Splits,
+        about: &About,
+        stop: Stop,
+    ) -> Result<Vec<PathBuf>> {
         assert!(journal.is_complete(), "a file is written from a whole journal");
         check_bad(journal.bad(), dataset.len(), dataset.config().max_bad_fraction)?;
-        let rows = Rows { journal, dataset, stop, path: &self.path };
+        let rows = Rows { journal, dataset, splits, stop, path: &self.path };
         match self.format {
             Format::Npy => {
                 whole(&self.names(), |to| table::write_names(&rows, to))?;
@@ -243,6 +286,7 @@ fn whole(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) ->
 struct Rows<'a> {
     journal: &'a Journal,
     dataset: &'a Dataset,
+    splits: &'a Splits,
     stop: Stop,
     path: &'a Path,
 }
@@ -251,6 +295,7 @@ struct Rows<'a> {
 struct Row<'a> {
     name: String,
     label: Option<&'a str>,
+    split: Option<&'a str>,
     values: &'a [f32],
 }
 
@@ -272,7 +317,8 @@ impl Rows<'_> {
             for row in 0..features.len() {
                 let label = features.labels[row].map(|label| &*self.dataset.classes()[label as usize]);
                 let name = self.dataset.name(features.images[row] as usize);
-                take(Row { name, label, values: features.row(row) })?;
+                let split = self.splits.of_picture(&name);
+                take(Row { name, label, split, values: features.row(row) })?;
             }
             meter.advance(features.len() as u64);
         }

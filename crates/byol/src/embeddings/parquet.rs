@@ -35,10 +35,11 @@ pub(super) fn write(rows: &Rows, element: Element, about: &About, to: &mut (impl
     let size = rows.size();
     let mut file = SerializedFileWriter::new(to, schema(element), properties(size, element, about)).map_err(failed)?;
     let most = GROUP_ROWS.min(GROUP_BYTES / 4 / size).max(1);
-    let mut group = Group::new(rows.dataset.split());
+    let mut group = Group::default();
     rows.each(|row| {
         group.names.push(row.name.as_str().into());
         group.labels.push(row.label.map(ByteArray::from));
+        group.splits.push(row.split.map(ByteArray::from));
         group.values.extend_from_slice(row.values);
         if group.names.len() < most {
             return Ok(());
@@ -93,19 +94,15 @@ fn properties(size: usize, element: Element, about: &About) -> WriterPropertiesP
 }
 
 /// Rows that are written together.
+#[derive(Default)]
 struct Group {
     names: Vec<ByteArray>,
     labels: Vec<Option<ByteArray>>,
-    /// Of all rows.
-    split: Option<ByteArray>,
+    splits: Vec<Option<ByteArray>>,
     values: Vec<f32>,
 }
 
 impl Group {
-    fn new(split: Option<&str>) -> Self {
-        Self { names: Vec::new(), labels: Vec::new(), split: split.map(ByteArray::from), values: Vec::new() }
-    }
-
     /// Writes the rows and forgets them.
     fn write<W: Write + Send>(
         &mut self,
@@ -123,10 +120,7 @@ impl Group {
                     column.typed::<ByteArrayType>().write_batch(&self.names, None, None).map_err(failed)?;
                 }
                 1 => write_optional(column.typed(), self.labels.iter().cloned()).map_err(failed)?,
-                2 => {
-                    let split = std::iter::repeat_n(self.split.clone(), rows);
-                    write_optional(column.typed(), split).map_err(failed)?;
-                }
+                2 => write_optional(column.typed(), self.splits.iter().cloned()).map_err(failed)?,
                 _ => match element {
                     Element::F32 => {
                         self.write_lists(column.typed::<FloatType>(), size, failed, |values, _| Ok(values.to_vec()))?;
@@ -143,6 +137,7 @@ impl Group {
         group.close().map_err(failed)?;
         self.names.clear();
         self.labels.clear();
+        self.splits.clear();
         self.values.clear();
         Ok(())
     }
