@@ -30,7 +30,7 @@ const RUNNING: u8 = 1;
 const FINISHED: u8 = 3;
 const KILLED: u8 = 5;
 
-/// What [`write`] did.
+/// What [`write()`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logged {
     /// The folder of the run in the store.
