@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use byol::heads::heads;
 use byol::run::RunFolder;
 use byol_data::{Dataset, Image, Samples, drawn};
 use byol_eval::waiting;
-use byol_export::{Agreement, Export, Format, Heads, Number, Pictures, Request, check_free};
+use byol_export::{Agreement, Export, Format, Number, Pictures, Request, check_free};
 use byol_nn::encoder::Encoder;
 use byol_nn::files::check_outside;
 use byol_nn::ops::Device;
@@ -79,7 +80,10 @@ pub fn run(arguments: &Arguments) -> Result<Ending> {
     let run = RunFolder::open(Path::new(&arguments.encoder)).ok();
     let heads = match (arguments.heads, &run) {
         (false, _) => None,
-        (true, Some(run)) => Some(Heads::of_run(run, &encoder)?),
+        (true, Some(run)) => match heads(run, encoder.info.steps)? {
+            Ok(heads) => Some(heads),
+            Err(reason) => return Err(Error::path(run.path(), format!("{reason}; export without --heads"))),
+        },
         (true, None) => {
             let expected = "a run folder as ENCODER, whose checkpoints have projector and predictor".to_owned();
             return Err(Error::Flag { flag: "--heads", expected, got: arguments.encoder.clone() });

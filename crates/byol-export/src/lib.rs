@@ -9,7 +9,6 @@
 //! ```
 
 mod check;
-mod heads;
 mod layout;
 pub mod onnx;
 
@@ -22,7 +21,6 @@ use byol_nn::weights::{StoredTensors, collect};
 use byol_nn::{Error, Result};
 
 pub use check::{Agreement, MAX_COSINE_DISTANCE, Pictures};
-pub use heads::Heads;
 use layout::Layout;
 use onnx::Parts;
 
@@ -56,8 +54,8 @@ pub struct Request {
     pub format: Format,
     /// With ONNX: crop, resize and normalisation inside, pictures as bytes go in.
     pub preparation: bool,
-    /// Projector and predictor, where they are wanted.
-    pub heads: Option<Heads>,
+    /// Tensors of projector and predictor, under `projector.` and `predictor.`, where they are wanted.
+    pub heads: Option<StoredTensors>,
     /// Type of the weights.
     pub weights: Number,
 }
@@ -193,7 +191,7 @@ impl Request {
     fn onnx(&self, info: &EncoderInfo, encoder: &StoredTensors, weights: Number) -> Result<Vec<u8>> {
         let mut tensors = encoder.clone();
         if let Some(heads) = &self.heads {
-            tensors.extend(heads.tensors.clone());
+            tensors.extend(heads.clone());
         }
         onnx::file(info, &tensors, Parts { preparation: self.preparation, heads: self.heads.is_some() }, weights)
     }

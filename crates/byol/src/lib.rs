@@ -67,6 +67,7 @@ pub mod demo;
 pub mod doctor;
 pub mod embeddings;
 pub mod fit;
+pub mod heads;
 mod lettering;
 pub mod method;
 pub mod mlflow;

@@ -11,7 +11,7 @@ use byol_nn::model::{PaddingKind, Stem};
 use byol_nn::weights::{StoredTensor, StoredTensors, Values};
 use byol_nn::{Error, Result};
 
-use crate::{Format, Heads, Number};
+use crate::{Format, Number};
 use names::Names;
 use timm::Timm;
 
@@ -58,7 +58,7 @@ impl Layout {
         &self,
         info: &EncoderInfo,
         encoder: &StoredTensors,
-        heads: Option<&Heads>,
+        heads: Option<&StoredTensors>,
         weights: Number,
     ) -> Vec<(&'static str, Vec<u8>)> {
         let mut tensors = encoder.clone();
@@ -69,7 +69,7 @@ impl Layout {
         let tensors = tensors.into_iter().map(|(name, tensor)| (self.names().of(&name), tensor)).collect();
         let tensors = stored::to_bytes(&tensors, weights);
         let description = serde_json::to_vec_pretty(info).expect("plain fields have a JSON form");
-        let heads = heads.map(|heads| stored::to_bytes(&heads.tensors, weights));
+        let heads = heads.map(|heads| stored::to_bytes(heads, weights));
         let json = |value: serde_json::Value| serde_json::to_vec_pretty(&value).expect("plain fields have a JSON form");
         let mut files = match self {
             Self::Torchvision => vec![("safetensors", tensors), ("json", description)],

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::heads::heads;
 use crate::run::{RunFolder, RunInfo, Session, SessionLine};
-use crate::train::checkpoints;
 use archive::Content;
 pub use verify::{Compared, Measured, Verified, VerifyRequest, verify};
 
@@ -155,7 +155,11 @@ impl BundleRequest {
             }
         }
         match heads(&run, encoder.info.steps)? {
-            Ok(bytes) => drop(files.insert("heads.safetensors".to_owned(), Content::Bytes(bytes))),
+            Ok(tensors) => {
+                let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+                let bytes = weights::to_bytes(&tensors, metadata);
+                files.insert("heads.safetensors".to_owned(), Content::Bytes(bytes));
+            }
             Err(reason) => notes.push(format!("the projector and the predictor are not in it: {reason}")),
         }
         if let Some(report) = &self.report {
@@ -244,26 +248,6 @@ fn lines(run: &RunFolder) -> Result<Vec<Value>> {
     let text = fs::read(run.metrics()).map_err(Error::io("read", &run.metrics()))?;
     let text = String::from_utf8_lossy(&text);
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
-}
-
-/// Projector and predictor of the checkpoint that the encoder is of, as safetensors; or why they are not there.
-fn heads(run: &RunFolder, steps: u64) -> Result<std::result::Result<Vec<u8>, String>> {
-    let name = format!("step-{steps:08}.safetensors");
-    let folder = run.checkpoints();
-    let there = if folder.exists() { checkpoints(&folder)? } else { Vec::new() };
-    let Some(path) = there.into_iter().find(|path| path.ends_with(&name)) else {
-        return Ok(Err(format!("the checkpoint {name} of this encoder is no longer there")));
-    };
-    let tensors = match weights::load(&path) {
-        Ok((tensors, _)) => tensors,
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    let of_heads = tensors.into_iter().filter_map(|(name, tensor)| {
-        let name = name.strip_prefix("online.")?;
-        (name.starts_with("projector.") || name.starts_with("predictor.")).then(|| (name.to_owned(), tensor))
-    });
-    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    Ok(Ok(weights::to_bytes(&of_heads.collect(), metadata)))
 }
 
 /// The name of a folder, however it was written.
