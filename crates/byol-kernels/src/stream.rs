@@ -14,11 +14,16 @@ pub(crate) struct Streams(bool);
 impl Streams {
     /// For rows of `channels` values, written in code compiled for `isa`.
     pub(crate) fn into<E: Element>(isa: Isa, channels: usize, destination: &[E]) -> Self {
-        const MIN_BYTES: usize = 8 * 1024 * 1024;
+        const MIN_BYTES: usize = 32 * 1024 * 1024;
         let is_aligned = destination.as_ptr().addr().is_multiple_of(CACHE_LINE_BYTES) && channels.is_multiple_of(LANES);
         // The panels of the shorter vectors are as wide as `LANES`: only of `f32` do they fill a line at once.
         let fills_lines = isa >= Isa::Avx512 || isa == Isa::Avx2 && LANES * E::BYTES == CACHE_LINE_BYTES;
         Self(fills_lines && is_aligned && size_of_val(destination) >= MIN_BYTES)
+    }
+
+    /// Whether they are.
+    pub(crate) fn is_on(self) -> bool {
+        self.0
     }
 
     /// Rounds a vector and writes it from `at` on; that is a multiple of the vector from the start of the destination.

@@ -70,33 +70,70 @@ impl<D: Element> Destinations<'_, D> {
     /// Lets `finish` see the sums `[positions, width]` of `group` and writes what it makes of them.
     #[inline(always)]
     pub(super) fn write(self, finish: &impl Finish<D>, group: usize, width: usize, sums: &[f32]) {
-        let Self { destination, offsets, columns } = self;
-        let sums = &sums[..offsets.len() * width];
-        finish.observe(group, columns.start, width, sums);
-        let whole = columns.len() / LANES * LANES;
-        for (sums, offset) in sums.chunks_exact(width).zip(offsets) {
-            let at = offset + columns.start;
-            assert!(at + columns.len() <= destination.len, "the product leaves its destination");
-            // SAFETY: in bounds as just asserted. Every position has its own destination, `columns` belongs to one panel, and
-            // each pair of group and panel is one task's.
-            let row = unsafe { std::slice::from_raw_parts_mut(destination.start.add(at), columns.len()) };
-            for c in (0..whole).step_by(LANES) {
-                let y = finish.values::<LANES>(load(sums, c), || load(row, c), columns.start + c, at + c);
-                destination.streams.write(y, row, c);
-            }
-            for c in whole..row.len() {
-                let y = finish.values::<1>(load(sums, c), || load(row, c), columns.start + c, at + c);
+        let sums = &sums[..self.offsets.len() * width];
+        finish.observe(group, self.columns.start, width, sums);
+        // Whole panels in one go; past the caches, rows that come more slowly are faster.
+        let is_whole = self.columns.len() == width && !self.destination.streams.is_on();
+        match if is_whole { width } else { 0 } {
+            64 => self.write_panel::<64>(finish, sums),
+            48 => self.write_panel::<48>(finish, sums),
+            32 => self.write_panel::<32>(finish, sums),
+            16 => self.write_panel::<16>(finish, sums),
+            _ => self.write_part(finish, width, sums),
+        }
+    }
+
+    /// A whole panel; the width is a constant so that a row is a few vectors without loops and checks.
+    #[inline(always)]
+    fn write_panel<const WIDTH: usize>(&self, finish: &impl Finish<D>, sums: &[f32]) {
+        let first = self.columns.start;
+        for (sums, offset) in sums.as_chunks::<WIDTH>().0.iter().zip(self.offsets) {
+            let row = self.row(*offset);
+            let row: &mut [D; WIDTH] = row.try_into().expect("as many columns as the panel is wide");
+            for c in (0..WIDTH).step_by(LANES) {
+                let y = finish.values::<LANES>(load(sums, c), || load(row, c), first + c, offset + first + c);
                 store(y, row, c);
             }
         }
+    }
+
+    /// Fewer columns than the panel has, or past the caches.
+    #[inline(always)]
+    fn write_part(&self, finish: &impl Finish<D>, width: usize, sums: &[f32]) {
+        let (first, streams) = (self.columns.start, self.destination.streams);
+        let whole = self.columns.len() / LANES * LANES;
+        for (sums, offset) in sums.chunks_exact(width).zip(self.offsets) {
+            let row = self.row(*offset);
+            for c in (0..whole).step_by(LANES) {
+                let y = finish.values::<LANES>(load(sums, c), || load(row, c), first + c, offset + first + c);
+                streams.write(y, row, c);
+            }
+            for c in whole..row.len() {
+                let y = finish.values::<1>(load(sums, c), || load(row, c), first + c, offset + first + c);
+                store(y, row, c);
+            }
+        }
+    }
+
+    /// These columns of the row that starts at `offset`.
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "nobody else has them, see the type")]
+    fn row(&self, offset: usize) -> &mut [D] {
+        let (destination, at) = (self.destination, offset + self.columns.start);
+        assert!(at + self.columns.len() <= destination.len, "the product leaves its destination");
+        // SAFETY: in bounds as just asserted. Every position has its own destination, `columns` belongs to one panel, and
+        // each pair of group and panel is one task's, which has one row at a time.
+        unsafe { std::slice::from_raw_parts_mut(destination.start.add(at), self.columns.len()) }
     }
 }
 
 /// Where the rows of channels of `positions` start in the destination.
 pub(super) fn destination_offsets(window: &Window, image: Image, positions: Range<usize>, offsets: &mut Vec<usize>) {
     offsets.clear();
+    let step = window.x.stride * image.channels;
     window.for_each_run(positions, |n, i, run, _| {
         let row = (n * image.height + window.y.destination(i)) * image.width;
-        offsets.extend(run.map(|j| (row + window.x.destination(j)) * image.channels));
+        let first = (row + window.x.destination(run.start)) * image.channels;
+        offsets.extend((0..run.len()).map(|j| first + j * step));
     });
 }

@@ -155,7 +155,7 @@ impl Group {
         let Product { window, source, image, positions, .. } = *product;
         let positions = number * GROUP_ROWS..((number + 1) * GROUP_ROWS).min(positions);
         self.number = number;
-        self.table.fill(window, source, positions.clone());
+        self.table.fill(product.isa, window, source, positions.clone());
         destination_offsets(window, image, positions, &mut self.offsets);
     }
 

@@ -112,7 +112,7 @@ impl Plan {
         for first in positions.clone().step_by(Self::chunk_positions::<E>()) {
             let chunk = first..(first + Self::chunk_positions::<E>()).min(positions.end);
             let units = chunk.len().div_ceil(E::PER_UNIT).next_multiple_of(self.kernels.left.units());
-            table.fill(&self.window, x, chunk.clone());
+            table.fill(self.isa, &self.window, x, chunk.clone());
             let left_len = units * LEFT_BLOCK;
             for (block, left) in left[..blocks * left_len].chunks_exact_mut(left_len).enumerate() {
                 self.pack_left(dy, &chunk, first_output + block * LEFT_BLOCK, left, &mut spare[..left_len]);
@@ -129,6 +129,7 @@ impl Plan {
                                 sums: sums[tap * self.right_width + column..].as_mut_ptr(),
                                 stride: self.output_stride(),
                                 accumulate: first > positions.start,
+                                count: self.count_from(first_output + block * LEFT_BLOCK),
                                 left: left[block * left_len..].as_ptr(),
                                 left_stride: LEFT_BLOCK,
                                 right: right[units * (column - first_column)..].as_ptr(),
@@ -146,9 +147,14 @@ impl Plan {
         }
     }
 
+    /// Outputs of the block that begins with `first`; there are none where the last task has blocks to spare.
+    fn count_from(&self, first: usize) -> usize {
+        LEFT_BLOCK.min(self.outputs.saturating_sub(first))
+    }
+
     /// One block of outputs of `dy` at the positions of `chunk`, with zeros beyond.
     fn pack_left<E: Element>(&self, dy: &[E], chunk: &Range<usize>, first: usize, left: &mut [u32], spare: &mut [u32]) {
-        let columns = LEFT_BLOCK.min(self.outputs - first.min(self.outputs));
+        let columns = self.count_from(first);
         let row = |position: usize| match position < chunk.len() {
             true => &dy[(chunk.start + position) * self.outputs + first..][..columns],
             false => &[],
@@ -160,7 +166,9 @@ impl Plan {
             || {
                 for (unit, units) in plain.chunks_exact_mut(LEFT_BLOCK).enumerate() {
                     let position = unit * E::PER_UNIT;
+                    let (units, beyond) = units.split_at_mut(columns);
                     interleave(self.isa, row(position), row(position + E::PER_UNIT - 1), units);
+                    beyond.fill(0);
                 }
             },
         );

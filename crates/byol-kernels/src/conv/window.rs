@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use crate::element::Element;
+use crate::isa::{Isa, vectorized};
 
 /// How destination indices along one spatial axis read source indices: destination `first + stride·i`, `i < count`, reads
 /// the `taps` consecutive source indices from `source_first + source_step·i`; those outside `0..source_len` are zero.
@@ -30,12 +31,16 @@ impl Axis {
     }
 
     /// Those of `range` whose source through `tap` lies inside.
+    #[inline(always)]
     fn inside(&self, tap: usize, range: &Range<usize>) -> Range<usize> {
         let offset = self.source_first + tap as isize;
         // The first i with offset + step·i ≥ 0, and the first with offset + step·i ≥ source_len.
-        let reaching = |bound: isize| (bound - offset).max(0) as usize;
-        let start = reaching(0).div_ceil(self.source_step).clamp(range.start, range.end);
-        let end = reaching(self.source_len as isize).div_ceil(self.source_step).clamp(start, range.end);
+        let reaching = |bound: isize| match ((bound - offset).max(0) as usize, self.source_step) {
+            (distance, 1) => distance, // the usual one, without the division
+            (distance, step) => distance.div_ceil(step),
+        };
+        let start = reaching(0).clamp(range.start, range.end);
+        let end = reaching(self.source_len as isize).clamp(start, range.end);
         start..end
     }
 }
@@ -123,44 +128,56 @@ impl RowTable {
     }
 
     /// Points the table at what `positions` (at most its capacity) see of `source`; the rest of it at zeros.
-    pub(super) fn fill<E: Element>(&mut self, window: &Window, source: &[E], positions: Range<usize>) {
+    pub(super) fn fill<E: Element>(&mut self, isa: Isa, window: &Window, source: &[E], positions: Range<usize>) {
         assert!(positions.len() <= self.capacity);
-        if self.layout.in_place {
-            self.point_into(window, source, positions);
-        } else {
-            self.gather(window, source, positions);
-        }
+        vectorized(
+            isa,
+            #[inline(always)]
+            || match self.layout.in_place {
+                true => self.point_into(window, source, positions),
+                false => self.gather(window, source, positions),
+            },
+        );
     }
 
+    #[inline(always)]
     fn point_into<E: Element>(&mut self, window: &Window, source: &[E], positions: Range<usize>) {
         let zeros = self.zeros.as_ptr();
         self.pointers.fill(zeros);
         let row_len = window.x.source_len * window.channels;
-        window.for_each_run(positions, |image, i, columns, first| {
-            for tap_y in 0..window.y.taps {
-                let y = window.y.source(i, tap_y);
-                if y < 0 || y >= window.y.source_len as isize {
-                    continue;
-                }
-                let row = (image * window.y.source_len + y as usize) * row_len;
-                assert!(row + row_len <= source.len(), "the window leaves its source");
-                // SAFETY: the row lies in the source, as just asserted.
-                let row = unsafe { source.as_ptr().add(row) };
+        let step = window.x.source_step * window.channels;
+        window.for_each_run(
+            positions,
+            #[inline(always)]
+            |image, i, columns, first| {
                 for tap_x in 0..window.x.taps {
                     let inside = window.x.inside(tap_x, &columns);
-                    let slots = first + inside.start - columns.start;
-                    let table =
-                        &mut self.pointers[(tap_y * window.x.taps + tap_x) * self.capacity + slots..][..inside.len()];
-                    for (j, slot) in inside.zip(table) {
-                        // `inside` has only columns whose source lies in the row.
-                        let offset = window.x.source(j, tap_x) as usize * window.channels;
-                        *slot = row.wrapping_add(offset).cast();
+                    if inside.is_empty() {
+                        continue;
+                    }
+                    // `inside` has only columns whose source lies in the row.
+                    let offset = window.x.source(inside.start, tap_x) as usize * window.channels;
+                    let slot = first + inside.start - columns.start;
+                    for tap_y in 0..window.y.taps {
+                        let y = window.y.source(i, tap_y);
+                        if y < 0 || y >= window.y.source_len as isize {
+                            continue;
+                        }
+                        let row = (image * window.y.source_len + y as usize) * row_len;
+                        assert!(row + row_len <= source.len(), "the window leaves its source");
+                        // SAFETY: the row lies in the source, as just asserted.
+                        let start = unsafe { source.as_ptr().add(row + offset) };
+                        let slots = &mut self.pointers[(tap_y * window.x.taps + tap_x) * self.capacity + slot..];
+                        for (j, slot) in slots[..inside.len()].iter_mut().enumerate() {
+                            *slot = start.wrapping_add(j * step).cast();
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     }
 
+    #[inline(always)]
     fn gather<E: Element>(&mut self, window: &Window, source: &[E], positions: Range<usize>) {
         if self.layout.taps == 0 {
             return;
@@ -172,28 +189,32 @@ impl RowTable {
             std::slice::from_raw_parts_mut(self.patches.as_mut_ptr().cast(), self.patches.len() * E::PER_UNIT)
         };
         let mut written = 0;
-        window.for_each_run(positions, |image, i, columns, first| {
-            written = first + columns.len();
-            for (slot, j) in (first..).zip(columns) {
-                let patch = &mut patches[slot * patch_len..][..patch_len];
-                let start = window.x.source(j, 0) * window.channels as isize;
-                let is_whole = start >= 0 && start as usize + span_len <= row_len;
-                for tap_y in 0..window.y.taps {
-                    let y = window.y.source(i, tap_y);
-                    let span = &mut patch[tap_y * span_len..][..span_len];
-                    if y < 0 || y >= window.y.source_len as isize {
-                        span.fill(E::default());
-                        continue;
+        window.for_each_run(
+            positions,
+            #[inline(always)]
+            |image, i, columns, first| {
+                written = first + columns.len();
+                for (slot, j) in (first..).zip(columns) {
+                    let patch = &mut patches[slot * patch_len..][..patch_len];
+                    let start = window.x.source(j, 0) * window.channels as isize;
+                    let is_whole = start >= 0 && start as usize + span_len <= row_len;
+                    for tap_y in 0..window.y.taps {
+                        let y = window.y.source(i, tap_y);
+                        let span = &mut patch[tap_y * span_len..][..span_len];
+                        if y < 0 || y >= window.y.source_len as isize {
+                            span.fill(E::default());
+                            continue;
+                        }
+                        let row = &source[(image * window.y.source_len + y as usize) * row_len..][..row_len];
+                        match is_whole {
+                            true => copy_short(&row[start as usize..][..span_len], span),
+                            false => copy_inside(row, start, span),
+                        }
                     }
-                    let row = &source[(image * window.y.source_len + y as usize) * row_len..][..row_len];
-                    match is_whole {
-                        true => copy_short(&row[start as usize..][..span_len], span),
-                        false => copy_inside(row, start, span),
-                    }
+                    patch[window.y.taps * span_len..].fill(E::default());
                 }
-                patch[window.y.taps * span_len..].fill(E::default());
-            }
-        });
+            },
+        );
         patches[written * patch_len..].fill(E::default());
         for (slot, pointer) in self.pointers.iter_mut().enumerate() {
             *pointer = self.patches[slot * self.layout.row_units..].as_ptr();
@@ -241,6 +262,7 @@ impl Window {
 
     /// Calls `visit(image, i, columns, first)` for each run of positions in one row `i` of destinations; `first` counts
     /// positions from the start of `positions`.
+    #[inline(always)]
     pub(super) fn for_each_run(
         &self,
         positions: Range<usize>,

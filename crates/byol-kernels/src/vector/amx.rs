@@ -67,7 +67,7 @@ unsafe fn multiply_all_rows<T: Tiles>(rows: &Rows) {
 /// As for [`multiply_all_rows`]; the left operand is packed as tiles.
 #[inline(always)]
 unsafe fn multiply_all_columns<T: Tiles>(columns: &Columns) {
-    let Columns { sums, stride, accumulate, left, left_stride, right, right_stride, units } = *columns;
+    let Columns { sums, stride, accumulate, left, left_stride, right, right_stride, units, .. } = *columns;
     debug_assert_eq!((left_stride, right_stride), (LEFT_BLOCK, BLOCK));
     // SAFETY: the caller's contract is the same.
     unsafe { multiply_columns(&mut T::configure(), &ColumnBlock { sums, stride, accumulate, left, right, units }) };

@@ -54,6 +54,8 @@ pub(crate) struct Columns {
     pub(crate) stride: usize,
     /// Whether `sums` holds partial sums to add to; otherwise it is overwritten.
     pub(crate) accumulate: bool,
+    /// Left columns that count, at most [`LEFT_BLOCK`]; up to [`LEFT_BLOCK`] are read and their sums written.
+    pub(crate) count: usize,
     /// [`LEFT_BLOCK`] columns of `units` units, in the [`LeftLayout`](super::kernels::LeftLayout) of the kernel.
     pub(crate) left: *const u32,
     /// From unit to unit of the left operand; [`LEFT_BLOCK`] where that is packed as tiles.
@@ -123,7 +125,7 @@ unsafe fn multiply_row_block<V: Vector, const R: usize, const N: usize>(rows: &R
 #[inline(always)]
 pub(super) unsafe fn multiply_columns<V: Vector, const R: usize, const N: usize>(columns: &Columns) {
     const { assert!(LEFT_BLOCK.is_multiple_of(R)) };
-    for first in (0..LEFT_BLOCK).step_by(R) {
+    for first in (0..columns.count).step_by(R) {
         // SAFETY: column `first + r` lies in the block because `R` divides it; the caller vouches for the rest.
         unsafe {
             let sums = columns.sums.add(first * columns.stride);

@@ -17,7 +17,7 @@ use crate::element::Element;
 use crate::isa::Isa;
 use crate::lanes::LANES;
 use tiling::Tiling;
-use transform::KERNEL;
+use transform::{KERNEL, OUT};
 
 /// Fewer tiles than this do not pay for mapping the kernels.
 const MIN_TILES: usize = 96;
@@ -26,9 +26,16 @@ const MIN_TILES: usize = 96;
 /// vectors of channels, enough tiles, and no faster product of the element type.
 pub(super) fn suits<E: Element>(isa: Isa, window: &Window, images: usize, outputs: usize) -> bool {
     let fits = [window.y, window.x].iter().all(|axis| (axis.taps, axis.stride, axis.source_step) == (KERNEL, 1, 1));
-    let is_faster_direct = E::BYTES < size_of::<f32>() && isa == Isa::Amx;
+    let tiles = Tiling::new(window).tiles();
+    // Products of `bf16` pairs take half the time of those of `f32`; of tiles that reach far over the image, a part is for nothing.
+    let is_faster_direct = E::BYTES < size_of::<f32>()
+        && match isa {
+            Isa::Amx => true,
+            Isa::Avx512Bf16 => 2 * tiles * OUT * OUT > 3 * window.positions(),
+            _ => false,
+        };
     fits && window.channels.is_multiple_of(LANES)
         && outputs.is_multiple_of(LANES)
-        && images * Tiling::new(window).tiles() >= MIN_TILES
+        && images * tiles >= MIN_TILES
         && !is_faster_direct
 }

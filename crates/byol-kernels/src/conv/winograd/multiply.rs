@@ -1,5 +1,5 @@
 //! The forward pass and the input gradient.
-#![expect(unsafe_code, reason = "calls the inner loops on mapped operands")]
+#![expect(unsafe_code, reason = "calls the inner loops on mapped operands, and maps without a check at every point")]
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use super::transform::{self, EMPTY, KERNEL, OUT, POINTS, PRODUCTS, both_axes};
 use crate::buffer::arbitrary;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
-use crate::lanes::{LANES, load, prefetch, store};
+use crate::lanes::{LANES, load_unchecked, prefetch, store_unchecked};
 use crate::vector::{GROUP_ROWS, Operand, Rows, VECTOR_CHUNK_LEN};
 
 /// Tiles per block: each mapped kernel that is loaded serves that many rows. Between 12 and 96 the speed hardly changes.
@@ -99,8 +99,10 @@ pub(super) fn map_inputs<E: Element>(
     let zeros = vec![E::default(); POINTS * channels];
     let mut patch = arbitrary::<E>(PRODUCTS * channels);
     let mut half = EMPTY;
+    assert!(channels.is_multiple_of(LANES) && tiles.len() * row_len <= stride && channels <= row_len);
     for (row, number) in tiles.enumerate() {
         let sources = tiling.sources(tiling.tile(number), source, &zeros, &mut patch);
+        assert!(sources.iter().all(|source| source.len() >= POINTS * channels));
         for c in (0..channels).step_by(LANES) {
             both_axes(
                 &mut half,
@@ -108,11 +110,15 @@ pub(super) fn map_inputs<E: Element>(
                 |i, j| {
                     // What the next tile sees first comes from main memory, in pieces too short for the hardware to foresee.
                     prefetch(sources[i].as_ptr().wrapping_add((j + OUT) * channels + c));
-                    load(sources[i], j * channels + c)
+                    // SAFETY: sources have the channels of all points, a multiple of a vector.
+                    unsafe { load_unchecked(sources[i], j * channels + c) }
                 },
                 transform::input,
                 #[inline(always)]
-                |i, j, values| store(values, mapped, (i * POINTS + j) * stride + row * row_len + c),
+                |i, j, values| {
+                    // SAFETY: each of the points has room for the rows of all tiles.
+                    unsafe { store_unchecked(values, mapped, (i * POINTS + j) * stride + row * row_len + c) }
+                },
             );
         }
     }
@@ -143,20 +149,27 @@ impl Scratch {
         let stride = point_stride(BLOCK_TILES * width);
         self.offsets.clear();
         let mut half = EMPTY;
+        assert!(width.is_multiple_of(LANES) && tiles.end * width <= stride && PRODUCTS * stride <= self.sums.len());
         for tile in tiles {
             let place = tiling.tile(block_start + tile);
             let (rows, columns) = tiling.destinations(place);
             let first = self.offsets.len();
+            assert!((first + rows.len() * columns.len()) * width <= self.outputs.len());
             for lane in (0..width).step_by(LANES) {
                 both_axes(
                     &mut half,
                     #[inline(always)]
-                    |i, j| load(&self.sums, (i * POINTS + j) * stride + tile * width + lane),
+                    |i, j| {
+                        // SAFETY: each of the points has the sums of all tiles.
+                        unsafe { load_unchecked(&self.sums, (i * POINTS + j) * stride + tile * width + lane) }
+                    },
                     transform::output,
                     #[inline(always)]
                     |i, j, values| {
                         if i < rows.len() && j < columns.len() {
-                            store(values, &mut self.outputs, (first + i * columns.len() + j) * width + lane);
+                            let at = (first + i * columns.len() + j) * width + lane;
+                            // SAFETY: there is room for all positions of the tile.
+                            unsafe { store_unchecked(values, &mut self.outputs, at) }
                         }
                     },
                 );
@@ -232,6 +245,7 @@ fn map_kernels(weight: &WeightView, panel: &Panel, values: &mut [f32]) {
     let width = panel.kernel.width;
     let stride = point_stride(weight.channels * width);
     let mut half = EMPTY;
+    assert!(weight.channels * width <= stride && PRODUCTS * stride <= values.len());
     let mut g = [[[0.0; LANES]; KERNEL]; KERNEL];
     for channel in 0..weight.channels {
         for lane in (0..width).step_by(LANES) {
@@ -249,7 +263,10 @@ fn map_kernels(weight: &WeightView, panel: &Panel, values: &mut [f32]) {
                 |i, j| g[i][j],
                 transform::kernel,
                 #[inline(always)]
-                |i, j, mapped| store(mapped, values, (i * POINTS + j) * stride + channel * width + lane),
+                |i, j, mapped| {
+                    // SAFETY: each of the points has room for all channels.
+                    unsafe { store_unchecked(mapped, values, (i * POINTS + j) * stride + channel * width + lane) }
+                },
             );
         }
     }

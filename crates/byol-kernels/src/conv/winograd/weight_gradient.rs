@@ -1,5 +1,5 @@
 //! The weight gradient: with `V = Bᵀ d B` and `M = A dY Aᵀ` of every tile, `dg = Gᵀ (Σ_tiles M ⊙ V) G`.
-#![expect(unsafe_code, reason = "calls the inner loops on mapped operands")]
+#![expect(unsafe_code, reason = "calls the inner loops on mapped operands, and maps without a check at every point")]
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use super::transform::{self, EMPTY, KERNEL, OUT, POINTS, PRODUCTS, both_axes};
 use crate::buffer::arbitrary;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
-use crate::lanes::{LANES, load, prefetch, store};
+use crate::lanes::{LANES, load, load_unchecked, prefetch, store_unchecked};
 use crate::vector::{Columns, ColumnsKernel, LEFT_BLOCK, Operand, panels};
 
 /// Tiles per chunk of the sum.
@@ -84,6 +84,7 @@ impl Plan {
                             sums: sums[*first_column..].as_mut_ptr(),
                             stride: self.right_width,
                             accumulate: first > tiles.start,
+                            count: LEFT_BLOCK.min(self.shape.outputs.saturating_sub(first_output + block * LEFT_BLOCK)),
                             left: left[point * left_stride + block * LEFT_BLOCK..].as_ptr().cast(),
                             left_stride: left_width,
                             right: right[point * right_stride + first_column..].as_ptr().cast(),
@@ -115,25 +116,34 @@ impl Plan {
         let (height, width) = (self.shape.output_height(), self.shape.output_width());
         let outputs = self.shape.outputs;
         let mut half = EMPTY;
+        assert!(
+            tiles.len() * left_width <= stride && outputs.is_multiple_of(LANES) && left_width.is_multiple_of(LANES)
+        );
         for (row, number) in tiles.enumerate() {
             let tile = self.tiling.tile(number);
             let (rows, columns) = self.tiling.destinations(tile);
             let first = ((tile.image * height + rows.start) * width + columns.start) * outputs + first_output;
+            let last = first + ((rows.len() - 1) * width + columns.len() - 1) * outputs;
+            assert!(last + outputs - first_output <= dy.len());
             for c in (0..left_width.min(outputs - first_output)).step_by(LANES) {
                 both_axes::<OUT, POINTS>(
                     &mut half,
                     #[inline(always)]
                     |i, j| match i < rows.len() && j < columns.len() {
                         true => {
-                            let dy = &dy[first + (i * width + j) * outputs + c..];
-                            prefetch(dy.as_ptr().wrapping_add(OUT * outputs));
-                            load::<E, LANES>(dy, 0)
+                            let at = first + (i * width + j) * outputs + c;
+                            prefetch(dy.as_ptr().wrapping_add(at + OUT * outputs));
+                            // SAFETY: the last position of the tile has all outputs.
+                            unsafe { load_unchecked(dy, at) }
                         }
                         false => [0.0; LANES],
                     },
                     transform::output_gradient,
                     #[inline(always)]
-                    |i, j, values| store(values, mapped, (i * POINTS + j) * stride + row * left_width + c),
+                    |i, j, values| {
+                        // SAFETY: each of the points has room for the rows of all tiles.
+                        unsafe { store_unchecked(values, mapped, (i * POINTS + j) * stride + row * left_width + c) }
+                    },
                 );
             }
         }
