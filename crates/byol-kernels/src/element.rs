@@ -10,6 +10,9 @@ pub trait Element: Operand + AnyBits + Send + Sync + PartialEq + std::fmt::Debug
     /// Bytes of one value.
     const BYTES: usize = size_of::<Self>();
 
+    /// The largest value that [`Element::from_f32`] makes zero of.
+    const LARGEST_ZERO: f32;
+
     /// Exact.
     fn to_f32(self) -> f32;
 
@@ -18,6 +21,8 @@ pub trait Element: Operand + AnyBits + Send + Sync + PartialEq + std::fmt::Debug
 }
 
 impl Element for f32 {
+    const LARGEST_ZERO: f32 = 0.0;
+
     #[inline(always)]
     fn to_f32(self) -> f32 {
         self
@@ -30,6 +35,9 @@ impl Element for f32 {
 }
 
 impl Element for bf16 {
+    /// Half of the smallest value above zero, a tie.
+    const LARGEST_ZERO: f32 = f32::from_bits(0x8000);
+
     #[inline(always)]
     fn to_f32(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
@@ -48,6 +56,16 @@ impl Element for bf16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_largest_zero_becomes_zero_and_the_next_value_does_not() {
+        fn check<E: Element>() {
+            assert_eq!(E::from_f32(E::LARGEST_ZERO).to_f32(), 0.0);
+            assert!(E::from_f32(E::LARGEST_ZERO.next_up()).to_f32() > 0.0);
+        }
+        check::<f32>();
+        check::<bf16>();
+    }
 
     #[test]
     fn rounding_is_that_of_the_established_crate() {

@@ -31,28 +31,36 @@ pub(crate) fn store<E: Element, const W: usize>(lanes: [f32; W], values: &mut [E
     }
 }
 
-/// [`load`] of a whole vector without a check, for loops in which checks take longer than the work: the caller makes one for all.
+/// [`load`] without a check, for loops in which checks take longer than the work: the caller makes one for all.
 ///
 /// # Safety
-/// `at + LANES` is at most the length of `values`.
+/// `at + W` is at most the length of `values`.
 #[inline(always)]
 #[expect(unsafe_code, reason = "reads without a check")]
-pub(crate) unsafe fn load_unchecked<E: Element>(values: &[E], at: usize) -> Lanes {
-    debug_assert!(at + LANES <= values.len());
-    // SAFETY: the caller's contract.
-    unsafe { values.as_ptr().add(at).cast::<[E; LANES]>().read_unaligned() }.map(E::to_f32)
+pub(crate) unsafe fn load_unchecked<E: Element, const W: usize>(values: &[E], at: usize) -> [f32; W] {
+    debug_assert!(at + W <= values.len());
+    // SAFETY: the caller's contract; an array is aligned as its values are.
+    let values = unsafe { &*values.as_ptr().add(at).cast::<[E; W]>() };
+    let mut lanes = [0.0; W];
+    for i in 0..W {
+        lanes[i] = values[i].to_f32();
+    }
+    lanes
 }
 
-/// [`store`] of a whole vector without a check, as [`load_unchecked`].
+/// [`store`] without a check, as [`load_unchecked`].
 ///
 /// # Safety
-/// `at + LANES` is at most the length of `values`.
+/// `at + W` is at most the length of `values`.
 #[inline(always)]
 #[expect(unsafe_code, reason = "writes without a check")]
-pub(crate) unsafe fn store_unchecked<E: Element>(lanes: Lanes, values: &mut [E], at: usize) {
-    debug_assert!(at + LANES <= values.len());
-    // SAFETY: the caller's contract.
-    unsafe { values.as_mut_ptr().add(at).cast::<[E; LANES]>().write_unaligned(lanes.map(E::from_f32)) }
+pub(crate) unsafe fn store_unchecked<E: Element, const W: usize>(lanes: [f32; W], values: &mut [E], at: usize) {
+    debug_assert!(at + W <= values.len());
+    // SAFETY: the caller's contract; an array is aligned as its values are.
+    let values = unsafe { &mut *values.as_mut_ptr().add(at).cast::<[E; W]>() };
+    for i in 0..W {
+        values[i] = E::from_f32(lanes[i]);
+    }
 }
 
 /// What a prefetch brings, on most machines.

@@ -38,6 +38,8 @@ impl<const KERNELS: bool> Operand for On<KERNELS> {
 unsafe impl<const KERNELS: bool> AnyBits for On<KERNELS> {}
 
 impl<const KERNELS: bool> Element for On<KERNELS> {
+    const LARGEST_ZERO: f32 = bf16::LARGEST_ZERO;
+
     fn to_f32(self) -> f32 {
         Element::to_f32(self.0)
     }
