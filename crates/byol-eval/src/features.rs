@@ -146,7 +146,8 @@ pub(super) fn extract_part(
     let pictures = Arc::new(dataset.subset(&places));
     let options = EvaluationOptions { total: dataset.len(), ..EvaluationOptions::of(&pictures, BATCH_SIZE, threads) };
     let info = encoder.info.clone();
-    let represent = |images| encoder.represent(images);
+    let mut encoder = encoder.frozen();
+    let represent = |images| encoder.forward(images);
     let mut own = extract_by(represent, info.representation_size, &info, &pictures, options, device, countdown)?;
     own.images.iter_mut().for_each(|image| *image += part.start as u32);
     Ok(own)

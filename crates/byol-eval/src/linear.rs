@@ -151,6 +151,7 @@ pub fn fit_augmented(
     let options = &options.with_batch_of_at_most(rest.len());
     let info = encoder.info.clone();
     let views = augmentation.views(&info)?;
+    let mut encoder = encoder.frozen();
     finish(train, test, options, &held_out, device, |chosen| {
         let (rows, rates, what) = match chosen {
             None => (&rest, options.base_learning_rates.clone(), "linear, all rates side by side"),
@@ -168,7 +169,7 @@ pub fn fit_augmented(
                 Known::Classes(labels) => label_tensor(&labels, device),
                 Known::Presences(_) => unreachable!("labels are one class per picture"),
             };
-            let representation = encoder.represent(images(&batch, &info, device));
+            let representation = encoder.forward(images(&batch, &info, device));
             countdown.advance(batch.images.len() as u64)?;
             loader.recycle(batch);
             Ok((representation, labels))

@@ -49,12 +49,13 @@ pub fn extract_in_order(
         };
         EvaluationLoader::start(pictures, info.preprocessing.clone(), options)
     });
+    let mut encoder = encoder.frozen();
     let meter = ranks.is_first().then(|| Meter::start("representations", (dataset.len() - from) as u64));
     for round in batches.chunks(ranks.ranks()) {
         let batch = round.get(ranks.rank()).and(loader.as_mut()).and_then(Iterator::next).transpose();
         let made = batch.map_err(Error::from).map(|batch| match batch {
             Some(batch) => {
-                let mut made = of_batch(batch, size, &info, device, &mut |images| encoder.represent(images));
+                let mut made = of_batch(batch, size, &info, device, &mut |images| encoder.forward(images));
                 made.images.iter_mut().for_each(|image| *image = own[*image as usize]);
                 made
             }

@@ -34,7 +34,8 @@ pub use batch_norm::{
 };
 pub use buffer::arbitrary;
 pub use conv::{
-    ConvShape, Write, conv2d, conv2d_affine, conv2d_input_gradient, conv2d_weight_gradient, conv2d_with_moments,
+    ConvShape, KeptWeight, Write, conv2d, conv2d_affine, conv2d_input_gradient, conv2d_weight_gradient,
+    conv2d_with_moments,
 };
 pub use element::{Element, bf16};
 pub use isa::Isa;

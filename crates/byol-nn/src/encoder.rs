@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
-use crate::model::{Arch, BatchNormMode, NormKind, PaddingKind, ResNet, ResNetConfig, Stem, initialize};
+use crate::model::{Arch, FrozenResNet, NormKind, PaddingKind, ResNet, ResNetConfig, Stem, initialize};
 use crate::ops::{self, Precision};
 use crate::weights::{self, StateDict, StoredTensor, StoredTensors, Values};
 
@@ -268,7 +268,12 @@ impl Encoder {
     /// Representations `y [batch, size]` (0 or more, not normalised) of prepared pictures `[batch, height, width, channels]`,
     /// f32, normalised by mean and standard deviation; batch-norm statistics stay frozen.
     pub fn represent(&mut self, images: Tensor<4>) -> Tensor<2> {
-        self.network.forward(images, &BatchNormMode::Running, ops::possible_precision(self.info.precision))
+        self.frozen().forward(images)
+    }
+
+    /// [`Encoder::represent`] for many batches, which prepares the weights once.
+    pub fn frozen(&mut self) -> FrozenResNet<'_> {
+        FrozenResNet::new(&mut self.network, ops::possible_precision(self.info.precision))
     }
 
     /// Writes `encoder.safetensors` and `encoder.json` into `folder`.

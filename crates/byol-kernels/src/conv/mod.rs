@@ -3,7 +3,8 @@
 //!
 //! Each is a matrix product without a matrix of patches: the inner loops read the rows of channels that a window sees
 //! where they lie (`window.rs`), and multiply them with a packed weight (`weight.rs`). Convolutions of 3×3 and stride 1 with
-//! whole vectors of channels take a quarter of the products on tiles of pixels (`winograd/`), unless AMX multiplies `bf16`.
+//! whole vectors of channels take a quarter of the products on tiles of pixels (`winograd/`), unless AMX multiplies `bf16` or much of the
+//! tiles lies outside of the pictures.
 //! A linear layer of few rows and many weights multiplies the other way round (`linear.rs`). The choice is made here, above
 //! all three.
 
@@ -23,13 +24,17 @@ mod winograd;
 
 pub use shape::ConvShape;
 
+use std::fmt;
+use std::sync::OnceLock;
+
 use crate::element::Element;
 use crate::isa::Isa;
 use destination::Image;
 use finish::{Add, Affine, Finish, Store};
 use moments::StoreWithMoments;
-use weight::WeightView;
+use weight::{PackedWeight, WeightView};
 use window::Window;
+use winograd::MappedWeight;
 
 /// What happens to the previous content of a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +54,7 @@ pub enum Write {
 pub fn conv2d<E: Element, D: Element>(isa: Isa, shape: &ConvShape, x: &[E], weight: &[f32], y: &mut [D]) {
     match linear::suits::<E>(shape) {
         true => linear::forward(isa, shape, x, weight, y),
-        false => forward(isa, shape, x, weight, y, &mut Store),
+        false => forward(isa, shape, x, weight, y, &mut Store, None),
     }
 }
 
@@ -65,13 +70,28 @@ pub fn conv2d_with_moments<E: Element, D: Element>(
 ) {
     assert_eq!((mean.len(), variance.len()), (shape.outputs, shape.outputs), "lengths of mean and variance");
     let mut moments = StoreWithMoments::new(shape.outputs);
-    forward(isa, shape, x, weight, y, &mut moments);
+    forward(isa, shape, x, weight, y, &mut moments, None);
     moments.write(isa, mean, variance);
+}
+
+/// A weight as the products want it, made when first needed and kept for the next call: for inference, where weights stay as they
+/// are. It belongs to one weight and one element type, for pictures of any size.
+#[derive(Default)]
+pub struct KeptWeight {
+    packed: OnceLock<PackedWeight>,
+    mapped: OnceLock<MappedWeight>,
+}
+
+impl fmt::Debug for KeptWeight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (packed, mapped) = (self.packed.get().is_some(), self.mapped.get().is_some());
+        f.debug_struct("KeptWeight").field("packed", &packed).field("mapped", &mapped).finish()
+    }
 }
 
 /// `y = relu?(conv2d(x) + bias + residual?)`, for inference with the batch norm folded into weight and bias.
 ///
-/// `bias` is `[outputs]`, `residual` of `y`'s shape.
+/// `bias` is `[outputs]`, `residual` of `y`'s shape. `kept` is empty or has seen this weight with this type of `x`.
 #[expect(clippy::too_many_arguments, reason = "one argument per array of the formula")]
 pub fn conv2d_affine<E: Element, D: Element>(
     isa: Isa,
@@ -81,11 +101,12 @@ pub fn conv2d_affine<E: Element, D: Element>(
     bias: &[f32],
     residual: Option<&[D]>,
     relu: bool,
+    kept: &KeptWeight,
     y: &mut [D],
 ) {
     assert_eq!(bias.len(), shape.outputs, "length of the bias");
     assert_eq!(residual.map_or(y.len(), <[D]>::len), y.len(), "length of the residual");
-    forward(isa, shape, x, weight, y, &mut Affine { bias, residual, relu });
+    forward(isa, shape, x, weight, y, &mut Affine { bias, residual, relu }, Some(kept));
 }
 
 fn forward<E: Element, D: Element>(
@@ -95,6 +116,7 @@ fn forward<E: Element, D: Element>(
     weight: &[f32],
     y: &mut [D],
     finish: &mut impl Finish<D>,
+    kept: Option<&KeptWeight>,
 ) {
     shape.check(x.len(), weight.len(), y.len());
     let window = shape.input_window();
@@ -107,7 +129,7 @@ fn forward<E: Element, D: Element>(
         taps: (0..shape.taps()).collect(),
     };
     let image = Image { height: window.y.count, width: window.x.count, channels: shape.outputs };
-    multiply(isa, &window, x, &weight, image, y, finish);
+    multiply(isa, &window, x, &weight, image, y, finish, kept);
 }
 
 /// Gradient with respect to the input, `dx = ∂(y · dy)/∂x` of [`conv2d`]; `write` says whether `dx` is added to.
@@ -143,8 +165,8 @@ pub fn conv2d_input_gradient<E: Element, D: Element>(
             };
             let image = Image { height, width, channels: shape.inputs };
             match write {
-                Write::Overwrite => multiply(isa, &window, dy, &weight, image, dx, &mut Store),
-                Write::Add => multiply(isa, &window, dy, &weight, image, dx, &mut Add),
+                Write::Overwrite => multiply(isa, &window, dy, &weight, image, dx, &mut Store, None),
+                Write::Add => multiply(isa, &window, dy, &weight, image, dx, &mut Add, None),
             }
         }
     }
@@ -158,13 +180,14 @@ pub fn conv2d_weight_gradient<E: Element>(isa: Isa, shape: &ConvShape, x: &[E], 
     shape.check(x.len(), dw.len(), dy.len());
     assert!(isa.is_available(), "this machine has no {isa}");
     let window = shape.input_window();
-    match winograd::suits::<E>(isa, &window, shape.batch, shape.outputs) {
+    match winograd::suits::<E>(isa, &window, shape.batch, shape.outputs, false) {
         true => winograd::weight_gradient(isa, shape, &window, x, dy, dw),
         false => weight_gradient::weight_gradient(isa, shape, &window, x, dy, dw),
     }
 }
 
 /// `finish(windows of source · weight)` for every position of `window`: by tiles where that is faster, otherwise directly.
+#[expect(clippy::too_many_arguments, reason = "the product and where its weight is kept")]
 fn multiply<E: Element, D: Element>(
     isa: Isa,
     window: &Window,
@@ -173,11 +196,18 @@ fn multiply<E: Element, D: Element>(
     image: Image,
     destination: &mut [D],
     finish: &mut impl Finish<D>,
+    kept: Option<&KeptWeight>,
 ) {
     assert_eq!(weight.taps.len(), window.taps());
     assert_eq!(weight.channels, window.channels);
-    match winograd::suits::<E>(isa, window, image.count(destination.len()), weight.outputs) {
-        true => winograd::multiply(isa, window, source, weight, image, destination, finish),
-        false => product::multiply(isa, window, source, weight, image, destination, finish),
+    match winograd::suits::<E>(isa, window, image.count(destination.len()), weight.outputs, kept.is_some()) {
+        true => {
+            let slot = kept.map(|kept| &kept.mapped);
+            winograd::multiply(isa, window, source, weight, image, destination, finish, slot);
+        }
+        false => {
+            let slot = kept.map(|kept| &kept.packed);
+            product::multiply(isa, window, source, weight, image, destination, finish, slot);
+        }
     }
 }

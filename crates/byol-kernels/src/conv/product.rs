@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "calls the inner loops on a table of pointers")]
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
@@ -14,7 +15,8 @@ use crate::element::Element;
 use crate::isa::{Isa, vectorized};
 use crate::vector::{GROUP_ROWS, Rows};
 
-/// `finish(windows of source · weight)` for every position of `window`.
+/// `finish(windows of source · weight)` for every position of `window`. The packed weight is taken from `slot`, or put there.
+#[expect(clippy::too_many_arguments, reason = "the product and where its weight is kept")]
 pub(super) fn multiply<E: Element, D: Element>(
     isa: Isa,
     window: &Window,
@@ -23,6 +25,7 @@ pub(super) fn multiply<E: Element, D: Element>(
     image: Image,
     destination: &mut [D],
     finish: &mut impl Finish<D>,
+    slot: Option<&OnceLock<PackedWeight>>,
 ) {
     let positions = image.count(destination.len()) * window.positions();
     if positions == 0 {
@@ -33,11 +36,15 @@ pub(super) fn multiply<E: Element, D: Element>(
     let destination = Shared::new(isa, image.channels, destination);
     let product = Product { isa, window, source, weight, layout, image, destination, positions };
     finish.begin(product.groups());
+    if let Some(slot) = slot {
+        let packed = slot.get_or_init(|| PackedWeight::new::<E>(isa, weight, layout));
+        return product.by_group(packed, finish);
+    }
     let panels = Panels::new(E::kernels(isa).rows, weight.outputs, |width| layout.units() * width).list;
     let groups = product.groups();
     match layout.in_place && groups <= MAX_GROUPS_BY_PANEL && groups < panels.len() {
         true => product.by_panel(&panels, finish),
-        false => product.by_group(finish),
+        false => product.by_group(&PackedWeight::new::<E>(isa, weight, layout), finish),
     }
 }
 
@@ -69,10 +76,9 @@ impl<E: Element, D: Element> Product<'_, E, D> {
         self.positions.div_ceil(GROUP_ROWS)
     }
 
-    /// The whole weight is packed first; then each task takes one group of positions through several panels.
-    fn by_group(&self, finish: &impl Finish<D>) {
+    /// The whole weight is packed; each task takes one group of positions through several panels.
+    fn by_group(&self, weight: &PackedWeight, finish: &impl Finish<D>) {
         let Self { isa, layout, .. } = *self;
-        let weight = PackedWeight::new::<E>(isa, self.weight, layout);
         let panels_per_task = panels_per_task(self.groups(), weight.panels().len());
         let panel_tasks = weight.panels().len().div_ceil(panels_per_task);
         let chunk_len = E::kernels(isa).chunk_len;

@@ -6,7 +6,7 @@ use burn::tensor::{Device, FloatDType, Tensor, activation};
 use super::arch::NormKind;
 use super::layers::Conv2d;
 use crate::dist::Across;
-use crate::ops::{self, Activation, ConvNorm};
+use crate::ops::{self, Activation, ConvNorm, Folded};
 
 /// Which statistics batch norm uses; always said aloud by the caller (spec §1.4).
 #[derive(Clone, Debug)]
@@ -104,7 +104,7 @@ impl Norm {
         }
     }
 
-    fn is_group_norm(&self) -> bool {
+    pub(super) fn is_group_norm(&self) -> bool {
         self.running_mean.is_none()
     }
 
@@ -136,27 +136,30 @@ impl Norm {
         &mut self,
         conv: &Conv2d,
         x: &Activation,
-        residual: Option<Tensor<4>>,
+        residual: Option<&Activation>,
         relu: bool,
         mode: &BatchNormMode,
     ) -> Activation {
         let options = ConvNorm { conv: conv.options, relu, epsilon: EPSILON };
-        let weight = conv.weight.val();
         match mode {
-            _ if self.is_group_norm() => self.groups_after(conv, x, residual, relu).into(),
+            _ if self.is_group_norm() => {
+                self.groups_after(conv, x, residual.map(|residual| residual.values.clone()), relu).into()
+            }
             BatchNormMode::Batch { running_weight, across } => {
                 let (gamma, beta) = (self.weight.val(), self.bias.val());
-                let normalised = ops::conv_norm(x, weight, gamma, beta, residual, options, across.clone());
+                let normalised = ops::conv_norm(x, conv.weight.val(), gamma, beta, residual, options, across.clone());
                 self.average(normalised.mean, normalised.variance, *running_weight);
                 normalised.output
             }
-            BatchNormMode::Running => {
-                let (scale, shift) = self.folded();
-                let [outputs] = scale.dims();
-                let weight = weight * scale.reshape([outputs, 1, 1, 1]);
-                ops::conv_affine(x.values.clone(), weight, shift, residual, options).into()
-            }
+            BatchNormMode::Running => ops::conv_affine(x, &self.folded_into(conv), residual, options),
         }
+    }
+
+    /// The convolution with this batch norm by running statistics.
+    pub(super) fn folded_into(&self, conv: &Conv2d) -> Folded {
+        let (scale, bias) = self.folded();
+        let [outputs] = scale.dims();
+        Folded::new(conv.weight.val() * scale.reshape([outputs, 1, 1, 1]), bias)
     }
 
     fn groups_after(&self, conv: &Conv2d, x: &Activation, residual: Option<Tensor<4>>, relu: bool) -> Tensor<4> {

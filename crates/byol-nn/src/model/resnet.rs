@@ -63,25 +63,30 @@ impl ResNet {
     }
 
     /// The representation, in `f32`: global average pool of the last group. Activations are of type `precision`.
-    pub fn forward(&mut self, images: Tensor<4>, mode: &BatchNormMode, precision: Precision) -> Tensor<2> {
-        let x = self.before_last_group(images, mode, precision);
-        self.last_group(x, mode)
+    pub fn forward(&mut self, images: Tensor<4>, mut mode: &BatchNormMode, precision: Precision) -> Tensor<2> {
+        let x = self.before_last_group(images, &mut mode, precision);
+        self.last_group(x, &mut mode)
     }
 
     /// The feature maps that the last group takes.
-    pub fn before_last_group(&mut self, images: Tensor<4>, mode: &BatchNormMode, precision: Precision) -> Activation {
+    pub fn before_last_group(
+        &mut self,
+        images: Tensor<4>,
+        layers: &mut impl Layers,
+        precision: Precision,
+    ) -> Activation {
         let images = images.cast(precision.dtype()).into();
-        let mut x = self.bn1.after(&self.conv1, &images, None, true, mode);
+        let mut x = layers.pass(&self.conv1, &mut self.bn1, &images, None, true);
         if self.stem == Stem::Imagenet {
-            x = ops::max_pool_3x3_stride_2(&x, self.padding.of(3), EPSILON).into();
+            x = ops::max_pool_3x3_stride_2(&x, self.padding.of(3), EPSILON);
         }
         let Self { layer1, layer2, layer3, .. } = self;
-        [layer1, layer2, layer3].into_iter().flatten().fold(x, |x, block| block.forward(x, mode))
+        [layer1, layer2, layer3].into_iter().flatten().fold(x, |x, block| block.forward(x, layers))
     }
 
     /// From there to the representation. Its parameters are those whose names begin with [`Self::LAST_GROUP`].
-    pub fn last_group(&mut self, x: Activation, mode: &BatchNormMode) -> Tensor<2> {
-        ops::global_average_pool(self.layer4.iter_mut().fold(x, |x, block| block.forward(x, mode)).values)
+    pub fn last_group(&mut self, x: Activation, layers: &mut impl Layers) -> Tensor<2> {
+        ops::global_average_pool(self.layer4.iter_mut().fold(x, |x, block| block.forward(x, layers)).values)
     }
 
     /// Multiply-adds of all convolutions for one picture of `size_px`, padding included; the first one's beside them.
@@ -108,6 +113,34 @@ impl ResNet {
     pub(super) fn blocks_mut(&mut self) -> impl Iterator<Item = &mut Block> {
         let Self { layer1, layer2, layer3, layer4, .. } = self;
         [layer1, layer2, layer3, layer4].into_iter().flatten()
+    }
+}
+
+/// How a network passes its convolutions, each with its norm, an optional residual and ReLU if asked: in the order of the forward
+/// pass, which is the same every time.
+pub trait Layers {
+    /// One layer.
+    fn pass(
+        &mut self,
+        conv: &Conv2d,
+        norm: &mut Norm,
+        x: &Activation,
+        residual: Option<&Activation>,
+        relu: bool,
+    ) -> Activation;
+}
+
+/// As the mode of the batch norms says, with the weights as they are now.
+impl Layers for &BatchNormMode {
+    fn pass(
+        &mut self,
+        conv: &Conv2d,
+        norm: &mut Norm,
+        x: &Activation,
+        residual: Option<&Activation>,
+        relu: bool,
+    ) -> Activation {
+        norm.after(conv, x, residual, relu, self)
     }
 }
 
@@ -148,18 +181,18 @@ impl Block {
         }
     }
 
-    fn forward(&mut self, x: Activation, mode: &BatchNormMode) -> Activation {
+    fn forward(&mut self, x: Activation, layers: &mut impl Layers) -> Activation {
         let shortcut = match &mut self.downsample {
-            Some((conv, norm)) => norm.after(conv, &x, None, false, mode).values,
-            None => x.values.clone(),
+            Some((conv, norm)) => layers.pass(conv, norm, &x, None, false),
+            None => x.clone(),
         };
-        let x = self.bn1.after(&self.conv1, &x, None, true, mode);
+        let x = layers.pass(&self.conv1, &mut self.bn1, &x, None, true);
         match (&self.conv3, &mut self.bn3) {
             (Some(conv3), Some(bn3)) => {
-                let x = self.bn2.after(&self.conv2, &x, None, true, mode);
-                bn3.after(conv3, &x, Some(shortcut), true, mode)
+                let x = layers.pass(&self.conv2, &mut self.bn2, &x, None, true);
+                layers.pass(conv3, bn3, &x, Some(&shortcut), true)
             }
-            _ => self.bn2.after(&self.conv2, &x, Some(shortcut), true, mode),
+            _ => layers.pass(&self.conv2, &mut self.bn2, &x, Some(&shortcut), true),
         }
     }
 

@@ -1,14 +1,16 @@
 //! Backward passes of [`VisionOps`]: what the graph keeps and which gradient it asks for.
 
+use std::sync::Arc;
+
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, TensorMetadata};
 use burn::tensor::DType;
-use byol_kernels::Padding;
+use byol_kernels::{KeptWeight, Padding};
 
-use super::layer::{Conv, ConvNorm, Normalised, Residual, Source};
+use super::layer::{Conv, ConvNorm, Marks, Normalised, Residual, SoFar, Source};
 use super::precision::Precision;
 use super::vision::VisionOps;
 use crate::dist::Across;
@@ -24,6 +26,7 @@ impl<B: VisionOps, C: CheckpointStrategy> VisionOps for Autodiff<B, C> {
         options: ConvNorm,
         across: Option<Across>,
         keep: bool,
+        marks: Marks,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let nodes = [x.node(), weight.node(), gamma.node(), beta.node()];
         let shortcut_node = match &residual {
@@ -46,10 +49,11 @@ impl<B: VisionOps, C: CheckpointStrategy> VisionOps for Autodiff<B, C> {
             options,
             across.clone(),
             keep,
+            marks.clone(),
         );
         let output = if has_residual { Residual::Shortcut(y.clone()) } else { Residual::None };
         let norm = Normalised { z: z.clone(), mean: mean.clone(), variance: variance.clone(), gamma, beta };
-        let state = ConvNormState { source, weight, norm, output, options, across };
+        let state = ConvNormState { source, weight, norm, output, options, across, marks };
         let y = match shortcut_node {
             None => match ConvNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
                 OpsKind::Tracked(prepared) => prepared.finish(state, y),
@@ -84,13 +88,14 @@ impl<B: VisionOps, C: CheckpointStrategy> VisionOps for Autodiff<B, C> {
         bias: FloatTensor<Self>,
         residual: Residual<Self>,
         options: ConvNorm,
+        kept: Arc<KeptWeight>,
     ) -> FloatTensor<Self> {
         let residual = match residual {
             Residual::None => Residual::None,
             Residual::Shortcut(shortcut) => Residual::Shortcut(shortcut.into_primitive()),
         };
         let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.into_primitive());
-        Self::FloatTensorPrimitive::new(B::conv_affine(x, weight, bias, residual, options))
+        Self::FloatTensorPrimitive::new(B::conv_affine(x, weight, bias, residual, options, kept))
     }
 
     fn dense(x: FloatTensor<Self>, weight: FloatTensor<Self>, precision: Precision) -> FloatTensor<Self> {
@@ -169,6 +174,7 @@ struct ConvNormState<B: Backend> {
     output: Residual<B>,
     options: ConvNorm,
     across: Option<Across>,
+    marks: Marks,
 }
 
 /// With four parents (`x`, `weight`, `gamma`, `beta`) there is no residual, with five it is the last.
@@ -177,10 +183,15 @@ impl<B: VisionOps, const N: usize> Backward<B, N> for ConvNormBackward {
 
     fn backward(self, ops: Ops<Self::State, N>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let output_gradient = gradients.consume::<B>(&ops.node);
-        let ConvNormState { source, weight, norm, output, options, across } = ops.state;
+        let ConvNormState { source, weight, norm, output, options, across, marks } = ops.state;
+        marks.shortcut.set();
+        let so_far = match &ops.parents[0] {
+            Some(node) if marks.x.set() => SoFar::Sum(gradients.consume::<B>(node)),
+            _ => SoFar::Nothing,
+        };
         let wants_x = ops.parents[0].is_some();
         let (x, weight, gamma, beta, residual) =
-            B::conv_norm_gradient(source, weight, norm, output, output_gradient, options, across, wants_x);
+            B::conv_norm_gradient(source, weight, norm, output, output_gradient, options, across, wants_x, so_far);
         for (parent, gradient) in ops.parents.into_iter().zip([x, weight, gamma, beta, residual]) {
             if let Some(node) = parent {
                 gradients.register::<B>(node.id, gradient);

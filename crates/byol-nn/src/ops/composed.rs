@@ -7,7 +7,7 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{FloatDType, IntDType, Shape, Slice};
 use byol_kernels::Padding;
 
-use super::layer::{Conv, ConvNorm, Normalised, Residual, Source};
+use super::layer::{Conv, ConvNorm, Normalised, Residual, SoFar, Source};
 use super::precision::Precision;
 
 const NHWC_TO_NCHW: [usize; 4] = [0, 3, 1, 2];
@@ -34,11 +34,20 @@ pub fn conv_norm_gradient<B: Backend>(
     output: Residual<B>,
     output_gradient: FloatTensor<B>,
     options: ConvNorm,
+    so_far: SoFar<B>,
 ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
     let (z, gamma, beta, residual) =
         batch_norm_gradient::<B>(norm, output, output_gradient, options.relu, options.epsilon);
     let (dx, dw) = conv2d_gradient::<B>(compute_again::<B>(source, options.epsilon), weight, z, options.conv);
-    (dx, dw, gamma, beta, residual)
+    (add_to::<B>(so_far, dx), dw, gamma, beta, residual)
+}
+
+/// The gradient of an activation with one more part of it.
+pub fn add_to<B: Backend>(so_far: SoFar<B>, gradient: FloatTensor<B>) -> FloatTensor<B> {
+    match so_far {
+        SoFar::Nothing => gradient,
+        SoFar::Sum(sum) => B::float_add(gradient, sum),
+    }
 }
 
 pub fn conv_affine<B: Backend>(
@@ -243,6 +252,9 @@ fn flatten<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
 mod tests {
     use super::*;
     use crate::ops::VisionOps;
+    use std::sync::Arc;
+
+    use crate::ops::layer::Marks;
     use burn::backend::Flex;
     use burn::backend::flex::FlexTensor;
     use burn::tensor::TensorData;
@@ -299,7 +311,7 @@ mod tests {
             let (a, b, c, d, e) = forward.clone();
             let ours = conv_norm::<Flex>(a, b, c, d, e, options);
             let (a, b, c, d, e) = forward;
-            let theirs = Flex::conv_norm(a, Source::Kept(x.clone()), b, c, d, e, options, None, true);
+            let theirs = Flex::conv_norm(a, Source::Kept(x.clone()), b, c, d, e, options, None, true, Marks::default());
             assert_close("y", ours.0.clone(), theirs.0);
             assert_close("z", ours.1.clone(), theirs.1);
             assert_close("mean", ours.2.clone(), theirs.2);
@@ -309,11 +321,12 @@ mod tests {
             let norm = Normalised { z, mean, variance, gamma, beta };
             let dy = tensor([2, y.shape()[1], y.shape()[2], outputs], 6);
             let output = if has_residual { Residual::Shortcut(y) } else { Residual::None };
+            let so_far = if has_residual { SoFar::Sum(tensor([2, 9, 8, inputs], 8)) } else { SoFar::Nothing };
             let backward = (Source::Kept(x), weight, norm, output, dy);
             let (a, b, c, d, e) = backward.clone();
-            let ours = conv_norm_gradient::<Flex>(a, b, c, d, e, options);
+            let ours = conv_norm_gradient::<Flex>(a, b, c, d, e, options, so_far.clone());
             let (a, b, c, d, e) = backward;
-            let theirs = Flex::conv_norm_gradient(a, b, c, d, e, options, None, true);
+            let theirs = Flex::conv_norm_gradient(a, b, c, d, e, options, None, true, so_far);
             assert_close("dx", ours.0, theirs.0);
             assert_close("dweight", ours.1, theirs.1);
             assert_close("dgamma", ours.2, theirs.2);
@@ -345,8 +358,8 @@ mod tests {
             beta: tensor([5], 6),
         };
         let gradient = |source| {
-            let (weight, norm) = (weight.clone(), norm.clone());
-            Flex::conv_norm_gradient(source, weight, norm, Residual::None, tensor([2, 6, 6, 5], 7), options, None, true)
+            let (weight, norm, dy) = (weight.clone(), norm.clone(), tensor([2, 6, 6, 5], 7));
+            Flex::conv_norm_gradient(source, weight, norm, Residual::None, dy, options, None, true, SoFar::Nothing)
         };
         let (kept, again) = (gradient(Source::Kept(y.clone())), gradient(Source::Normalised(source.clone())));
         assert_close("dweight", kept.1, again.1);
@@ -366,7 +379,7 @@ mod tests {
         let (a, b, c, d) = arguments.clone();
         let ours = conv_affine::<Flex>(a, b, c, d, options);
         let (a, b, c, d) = arguments;
-        assert_close("y", ours, Flex::conv_affine(a, b, c, d, options));
+        assert_close("y", ours, Flex::conv_affine(a, b, c, d, options, Arc::default()));
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! [`VisionOps`] on the CPU backend: slices in, `byol-kernels`, tensors out.
 
+use std::sync::Arc;
+
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, Shape, TensorData};
 use byol_kernels::{
-    BatchNorm, ChannelParameters, ConvShape, GradientSums, Mask, MaxPool, Padding, Write, arbitrary, bf16,
+    BatchNorm, ChannelParameters, ConvShape, GradientSums, KeptWeight, Mask, MaxPool, Padding, Write, arbitrary, bf16,
 };
 
 use super::device::isa;
-use super::layer::{Conv, ConvNorm, Normalised, Residual, Source};
+use super::layer::{Conv, ConvNorm, Marks, Normalised, Residual, SoFar, Source};
 use super::precision::Precision;
 use super::vision::VisionOps;
 use crate::dist::Across;
@@ -24,6 +26,7 @@ impl VisionOps for Flex {
         options: ConvNorm,
         across: Option<Across>,
         keep: bool,
+        _: Marks,
     ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
         match x.dtype() {
             DType::BF16 => conv_norm::<bf16>(x, weight, gamma, beta, residual, options, across, keep),
@@ -40,12 +43,13 @@ impl VisionOps for Flex {
         options: ConvNorm,
         across: Option<Across>,
         wants_x: bool,
+        so_far: SoFar<Self>,
     ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
         let gradient = match norm.z.dtype() {
             DType::BF16 => conv_norm_gradient::<bf16>,
             _ => conv_norm_gradient::<f32>,
         };
-        gradient(source, weight, norm, output, output_gradient, options, across, wants_x)
+        gradient(source, weight, norm, output, output_gradient, options, across, wants_x, so_far)
     }
 
     fn conv(x: FlexTensor, weight: FlexTensor, options: Conv) -> FlexTensor {
@@ -65,8 +69,8 @@ impl VisionOps for Flex {
         let shape = conv_shape(&x.shape(), &weight.shape(), options);
         let [x, weight, dy] = [x, weight, output_gradient].map(|tensor| tensor.to_contiguous());
         match x.dtype() {
-            DType::BF16 => conv_gradient::<bf16>(&shape, x, &weight, values(&dy), wants_x),
-            _ => conv_gradient::<f32>(&shape, x, &weight, values(&dy), wants_x),
+            DType::BF16 => conv_gradient::<bf16>(&shape, x, &weight, values(&dy), wants_x, SoFar::Nothing),
+            _ => conv_gradient::<f32>(&shape, x, &weight, values(&dy), wants_x, SoFar::Nothing),
         }
     }
 
@@ -76,10 +80,11 @@ impl VisionOps for Flex {
         bias: FlexTensor,
         residual: Residual<Self>,
         options: ConvNorm,
+        kept: Arc<KeptWeight>,
     ) -> FlexTensor {
         match x.dtype() {
-            DType::BF16 => conv_affine::<bf16>(x, weight, bias, residual, options),
-            _ => conv_affine::<f32>(x, weight, bias, residual, options),
+            DType::BF16 => conv_affine::<bf16>(x, weight, bias, residual, options, &kept),
+            _ => conv_affine::<f32>(x, weight, bias, residual, options, &kept),
         }
     }
 
@@ -261,6 +266,7 @@ fn conv_norm_gradient<E: Stored>(
     options: ConvNorm,
     across: Option<Across>,
     wants_x: bool,
+    so_far: SoFar<Flex>,
 ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
     let x_shape = match &source {
         Source::Kept(x) => x.shape(),
@@ -271,7 +277,8 @@ fn conv_norm_gradient<E: Stored>(
         norm_gradient::<E>(&norm, &output, &output_gradient, options.relu, options.epsilon, across);
     drop((norm, output, output_gradient));
 
-    let (dx, dw) = conv_gradient::<E>(&shape, compute_again::<E>(source, options.epsilon), &weight, &dz, wants_x);
+    let x = compute_again::<E>(source, options.epsilon);
+    let (dx, dw) = conv_gradient::<E>(&shape, x, &weight, &dz, wants_x, so_far);
     (dx, dw, gamma, beta, residual)
 }
 
@@ -294,6 +301,7 @@ fn conv_gradient<E: Stored>(
     weight: &FlexTensor,
     dz: &[E],
     wants_x: bool,
+    so_far: SoFar<Flex>,
 ) -> (FlexTensor, FlexTensor) {
     let x_shape = x.shape();
     let weight_gradient = |x: &[E]| {
@@ -306,9 +314,25 @@ fn conv_gradient<E: Stored>(
             return tensor(Vec::<E>::new(), Shape::new([0]));
         }
         let weight = weight.to_contiguous();
-        let mut dx = arbitrary::<E>(shape.input_len());
-        byol_kernels::conv2d_input_gradient(isa(), shape, values(&weight), dz, Write::Overwrite, &mut dx);
-        tensor(dx, x_shape)
+        match so_far {
+            SoFar::Nothing => {
+                let mut dx = arbitrary::<E>(shape.input_len());
+                byol_kernels::conv2d_input_gradient(isa(), shape, values(&weight), dz, Write::Overwrite, &mut dx);
+                tensor(dx, x_shape)
+            }
+            SoFar::Sum(sum) => {
+                let mut sum = sum.to_contiguous();
+                byol_kernels::conv2d_input_gradient(
+                    isa(),
+                    shape,
+                    values(&weight),
+                    dz,
+                    Write::Add,
+                    sum.storage_mut::<E>(),
+                );
+                sum
+            }
+        }
     };
     if shape.input_len() * size_of::<E>() <= MAX_KEPT_BYTES {
         let (dw, dx) = rayon::join(|| weight_gradient(values(&x)), input_gradient);
@@ -325,13 +349,14 @@ fn conv_affine<E: Stored>(
     bias: FlexTensor,
     residual: Residual<Flex>,
     options: ConvNorm,
+    kept: &KeptWeight,
 ) -> FlexTensor {
     let shape = conv_shape(&x.shape(), &weight.shape(), options.conv);
     let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.to_contiguous());
     let residual = contiguous(residual);
     let mut y = arbitrary::<E>(shape.output_len());
     let (w, bias, shortcut) = (values(&weight), values(&bias), residual.as_ref().map(values));
-    byol_kernels::conv2d_affine::<E, E>(isa(), &shape, values(&x), w, bias, shortcut, options.relu, &mut y);
+    byol_kernels::conv2d_affine::<E, E>(isa(), &shape, values(&x), w, bias, shortcut, options.relu, kept, &mut y);
     tensor(y, output_shape(&shape))
 }
 

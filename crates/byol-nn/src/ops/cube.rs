@@ -7,7 +7,7 @@ use burn_cubecl::tensor::CubeTensor;
 use byol_cube::{Affine, Array, Folded, Kind, Statistics};
 use byol_kernels::{Adam, ConvShape, Lars, MaxPool, Padding, Sgd};
 
-use super::layer::{Conv, ConvNorm, Normalised, Residual, Source};
+use super::layer::{Conv, ConvNorm, Marks, Normalised, Residual, SoFar, Source};
 use super::precision::Precision;
 use super::update::UpdateOps;
 use super::vision::{VisionOps, only_here};
@@ -26,6 +26,7 @@ impl VisionOps for Cube {
         options: ConvNorm,
         across: Option<Across>,
         _keep: bool,
+        _: Marks,
     ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
         only_here(across);
         let shape = conv_shape(&x, &weight, options.conv);
@@ -53,6 +54,7 @@ impl VisionOps for Cube {
         options: ConvNorm,
         across: Option<Across>,
         wants_x: bool,
+        so_far: SoFar<Self>,
     ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
         only_here(across);
         let place = Place::of(&norm.z);
@@ -74,7 +76,7 @@ impl VisionOps for Cube {
         let residual = gradient.residual.unwrap_or_else(|| gradient.z.clone());
         let (dx, dw) = gradients_of_conv(source, weight, gradient.z, options.conv, options.epsilon, wants_x, &place);
         (
-            dx,
+            composed::add_to::<Self>(so_far, dx),
             dw,
             place.tensor(gradient.gamma, channels),
             place.tensor(gradient.beta, channels),
@@ -106,6 +108,7 @@ impl VisionOps for Cube {
         bias: CubeTensor,
         residual: Residual<Self>,
         options: ConvNorm,
+        _: Arc<KeptWeight>,
     ) -> CubeTensor {
         let shape = conv_shape(&x, &weight, options.conv);
         let place = Place::of(&x);

@@ -1,5 +1,8 @@
 //! What the heavy operations take besides tensors: the numbers of a layer, and how its backward pass gets its input again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, ExtensionType};
 use byol_kernels::Padding;
@@ -11,6 +14,41 @@ pub enum Residual<B: Backend> {
     None,
     /// The shortcut, of the output's shape.
     Shortcut(FloatTensor<B>),
+}
+
+/// The gradient of an activation so far, while not all that it went into have given theirs.
+#[derive(Clone, Debug, ExtensionType)]
+pub enum SoFar<B: Backend> {
+    /// None has.
+    Nothing,
+    /// The sum of those that have; the next is added to it.
+    Sum(FloatTensor<B>),
+}
+
+/// Whether the backward pass has a gradient of an activation already. Burn's store of gradients cannot be asked, and adds two of them
+/// on one core; who knows that there is one takes it out and adds its own in the kernel that makes it.
+#[derive(Clone, Debug, Default)]
+pub struct GradientMark(Option<Arc<AtomicBool>>);
+
+impl GradientMark {
+    /// For the output of an operation. The default is for leaves, whose gradients stay in the store.
+    pub fn of_an_operation() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// Marks that there is one and says whether there was.
+    pub fn set(&self) -> bool {
+        self.0.as_ref().is_some_and(|mark| mark.swap(true, Ordering::Relaxed))
+    }
+}
+
+/// The marks of what a layer takes.
+#[derive(Clone, Debug, Default)]
+pub struct Marks {
+    /// Of the input.
+    pub x: GradientMark,
+    /// Of the shortcut.
+    pub shortcut: GradientMark,
 }
 
 /// How a layer gets its input again in the backward pass.

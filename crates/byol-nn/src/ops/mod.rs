@@ -15,9 +15,12 @@ mod precision;
 mod update;
 mod vision;
 
+use std::sync::Arc;
+
 use burn::backend::Dispatch;
 pub use burn::tensor::Device;
 use burn::tensor::Tensor;
+use byol_kernels::KeptWeight;
 pub use byol_kernels::Padding;
 
 pub use device::{
@@ -25,7 +28,7 @@ pub use device::{
     set_compute_threads,
 };
 use layer::Normalised;
-pub use layer::{Conv, ConvNorm, Residual, Source};
+pub use layer::{Conv, ConvNorm, GradientMark, Marks, Residual, SoFar, Source};
 pub use precision::Precision;
 pub use update::{Adam, Lars, Sgd, UpdateOps, adam, lars, sgd, sum_of_squares, target_ema};
 pub use vision::VisionOps;
@@ -38,6 +41,7 @@ pub struct Activation {
     /// The feature map.
     pub values: Tensor<4>,
     recipe: Option<Recipe>,
+    mark: GradientMark,
 }
 
 /// The feature map is `relu(batch_norm(z))`; none of these carries a gradient.
@@ -52,14 +56,15 @@ struct Recipe {
 
 impl From<Tensor<4>> for Activation {
     fn from(values: Tensor<4>) -> Self {
-        Self { values, recipe: None }
+        Self { values, recipe: None, mark: GradientMark::default() }
     }
 }
 
 impl Activation {
     /// The same values, where a graph of their own begins: a gradient is kept for them.
     pub fn leaf(&self) -> Self {
-        Self { values: self.values.clone().detach().require_grad(), recipe: self.recipe.clone() }
+        let values = self.values.clone().detach().require_grad();
+        Self { values, recipe: self.recipe.clone(), mark: GradientMark::default() }
     }
 
     fn source(&self) -> Source<Dispatch> {
@@ -97,12 +102,14 @@ pub fn conv_norm(
     weight: Tensor<4>,
     gamma: Tensor<1>,
     beta: Tensor<1>,
-    residual: Option<Tensor<4>>,
+    residual: Option<&Activation>,
     options: ConvNorm,
     across: Option<Across>,
 ) -> BatchNormalised<Activation> {
     let keep = weight.is_require_grad() || x.values.is_autodiff();
     let is_recomputable = options.relu && residual.is_none();
+    let mark = |activation: &Activation| activation.mark.clone();
+    let marks = Marks { x: mark(x), shortcut: residual.map(mark).unwrap_or_default() };
     let (y, z, mean, variance) = Dispatch::conv_norm(
         x.values.clone().into_dispatch(),
         x.source(),
@@ -113,6 +120,7 @@ pub fn conv_norm(
         options,
         across,
         keep,
+        marks,
     );
     let mean = Tensor::<1>::from_dispatch(mean).without_autodiff();
     let variance = Tensor::<1>::from_dispatch(variance).without_autodiff();
@@ -123,7 +131,8 @@ pub fn conv_norm(
         gamma: gamma.without_autodiff(),
         beta: beta.without_autodiff(),
     });
-    BatchNormalised { output: Activation { values: Tensor::from_dispatch(y), recipe }, mean, variance }
+    let output = Activation { values: Tensor::from_dispatch(y), recipe, mark: GradientMark::of_an_operation() };
+    BatchNormalised { output, mean, variance }
 }
 
 /// Convolution without bias and without norm: shapes as in [`conv_norm`], in the type of `x`.
@@ -131,22 +140,32 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, options: Conv) -> Tensor<4> {
     Tensor::from_dispatch(Dispatch::conv(x.into_dispatch(), weight.into_dispatch(), options))
 }
 
-/// `relu?(conv(x, weight) + bias + residual?)`: a convolution with its batch norm folded in, for inference.
-///
-/// Shapes as in [`conv_norm`], `bias [out]`. No gradient flows through it.
-pub fn conv_affine(
-    x: Tensor<4>,
+/// A convolution with its batch norm folded in, for inference; and its weight as the kernels want it, once they were asked.
+#[derive(Clone, Debug)]
+pub struct Folded {
     weight: Tensor<4>,
     bias: Tensor<1>,
-    residual: Option<Tensor<4>>,
-    options: ConvNorm,
-) -> Tensor<4> {
-    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
-    Tensor::from_dispatch(Dispatch::conv_affine(x, weight, bias, shortcut(residual), options))
+    kept: Arc<KeptWeight>,
 }
 
-fn shortcut(residual: Option<Tensor<4>>) -> Residual<Dispatch> {
-    residual.map_or(Residual::None, |residual| Residual::Shortcut(residual.into_dispatch()))
+impl Folded {
+    /// Of `weight [out, in, kh, kw]` and `bias [out]`.
+    pub fn new(weight: Tensor<4>, bias: Tensor<1>) -> Self {
+        Self { weight, bias, kept: Arc::default() }
+    }
+}
+
+/// `relu?(conv(x, weight) + bias + residual?)`: a convolution with its batch norm folded in, for inference.
+///
+/// Shapes as in [`conv_norm`]; `folded` sees `x` of one type only. No gradient flows through it.
+pub fn conv_affine(x: &Activation, folded: &Folded, residual: Option<&Activation>, options: ConvNorm) -> Activation {
+    let Folded { weight, bias, kept } = folded.clone();
+    let (x, weight, bias) = (x.values.clone().into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::conv_affine(x, weight, bias, shortcut(residual), options, kept)).into()
+}
+
+fn shortcut(residual: Option<&Activation>) -> Residual<Dispatch> {
+    residual.map_or(Residual::None, |residual| Residual::Shortcut(residual.values.clone().into_dispatch()))
 }
 
 /// Batch normalisation of `x [batch, channels]` by the statistics of this batch, then an optional ReLU:
@@ -201,8 +220,9 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, precisio
 
 /// Max pooling 3×3 with stride 2, as in the ImageNet stem; `[batch, height, width, channels]`. What lies outside takes no part.
 /// `epsilon` is that of the batch norm that `x` may be computed again by.
-pub fn max_pool_3x3_stride_2(x: &Activation, padding: Padding, epsilon: f32) -> Tensor<4> {
-    Tensor::from_dispatch(Dispatch::max_pool(x.values.clone().into_dispatch(), x.source(), padding, epsilon))
+pub fn max_pool_3x3_stride_2(x: &Activation, padding: Padding, epsilon: f32) -> Activation {
+    let y = Dispatch::max_pool(x.values.clone().into_dispatch(), x.source(), padding, epsilon);
+    Activation { values: Tensor::from_dispatch(y), recipe: None, mark: GradientMark::of_an_operation() }
 }
 
 /// Mean over height and width, in `f32`: `[batch, height, width, channels]` → `[batch, channels]`.

@@ -1,11 +1,13 @@
 //! The heavy operations as a backend extension: forward passes and their hand-derived gradients.
 
+use std::sync::Arc;
+
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
-use byol_kernels::Padding;
+use byol_kernels::{KeptWeight, Padding};
 
 use super::composed;
-use super::layer::{Conv, ConvNorm, Normalised, Residual, Source};
+use super::layer::{Conv, ConvNorm, Marks, Normalised, Residual, SoFar, Source};
 use super::precision::Precision;
 use crate::dist::Across;
 
@@ -25,7 +27,8 @@ pub trait VisionOps: Backend {
     /// Convolution, batch norm by batch statistics, optional residual, optional ReLU; see [`super::conv_norm`].
     ///
     /// Returns the output, the convolution's output `z` (meaningful only if `keep`), mean and biased variance of `z`.
-    /// `source` says how `x` is had again in the backward pass; `across` whose pictures the statistics are of, if not these alone.
+    /// `source` says how `x` is had again in the backward pass; `across` whose pictures the statistics are of, if not these alone;
+    /// `marks` belong to what is taken.
     #[allow(clippy::too_many_arguments, reason = "one per symbol; the lint sees only what the macro generates")]
     fn conv_norm(
         x: FloatTensor<Self>,
@@ -37,14 +40,15 @@ pub trait VisionOps: Backend {
         options: ConvNorm,
         across: Option<Across>,
         keep: bool,
+        marks: Marks,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let _ = (source, keep); // nothing is computed again or saved here
+        let _ = (source, keep, marks); // nothing is computed again or saved here, nor are there gradients
         only_here(across);
         composed::conv_norm::<Self>(x, weight, gamma, beta, residual, options)
     }
 
-    /// Gradients of [`VisionOps::conv_norm`] with respect to `x` (meaningful only if `wants_x`), `weight`, `gamma`, `beta`
-    /// and the residual (meaningful only if `output` is the forward pass's output, as it is with a residual).
+    /// Gradients of [`VisionOps::conv_norm`] with respect to `x` (meaningful only if `wants_x`; added to `so_far`), `weight`, `gamma`,
+    /// `beta` and the residual (meaningful only if `output` is the forward pass's output, as it is with a residual).
     #[allow(clippy::too_many_arguments, reason = "one per symbol; the lint sees only what the macro generates")]
     #[allow(clippy::type_complexity, reason = "one gradient per argument, in their order")]
     fn conv_norm_gradient(
@@ -56,10 +60,11 @@ pub trait VisionOps: Backend {
         options: ConvNorm,
         across: Option<Across>,
         wants_x: bool,
+        #[extension_type] so_far: SoFar<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let _ = wants_x; // costs one operation that nobody reads
         only_here(across);
-        composed::conv_norm_gradient::<Self>(source, weight, norm, output, output_gradient, options)
+        composed::conv_norm_gradient::<Self>(source, weight, norm, output, output_gradient, options, so_far)
     }
 
     /// Convolution alone; see [`super::conv2d`].
@@ -79,14 +84,17 @@ pub trait VisionOps: Backend {
         composed::conv2d_gradient::<Self>(x, weight, output_gradient, options)
     }
 
-    /// `relu?(conv(x, weight) + bias + residual?)`, for inference with the norm folded into weight and bias. No gradient.
+    /// `relu?(conv(x, weight) + bias + residual?)`, for inference with the norm folded into weight and bias. No gradient. `kept` belongs to
+    /// `weight` and the type of `x`.
     fn conv_affine(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         #[extension_type] residual: Residual<Self>,
         options: ConvNorm,
+        kept: Arc<KeptWeight>,
     ) -> FloatTensor<Self> {
+        let _ = kept; // nothing is packed here
         composed::conv_affine::<Self>(x, weight, bias, residual, options)
     }
 

@@ -160,7 +160,7 @@ impl Byol {
                 let (loss1, z1) = (loss1.without_autodiff(), z1.without_autodiff());
 
                 let mode = part.mode(&modes.second);
-                let before = online.encoder.before_last_group(view2, &mode, precision);
+                let before = online.encoder.before_last_group(view2, &mut &mode, precision);
                 // The graph is cut before the encoder's last group, where most weights are behind: they travel while the pass goes on.
                 let (last, cut) = match &part.sums {
                     None => (before, None),
@@ -239,7 +239,7 @@ struct Forward {
 
 impl Online {
     fn forward(&mut self, view: Tensor<4>, mode: &BatchNormMode, precision: Precision) -> Forward {
-        let x = self.encoder.before_last_group(view, mode, precision);
+        let x = self.encoder.before_last_group(view, &mut &*mode, precision);
         self.forward_last(x, mode, precision)
     }
 
@@ -250,7 +250,7 @@ impl Online {
 
     /// From the encoder's last group on.
     fn forward_last(&mut self, x: Activation, mode: &BatchNormMode, precision: Precision) -> Forward {
-        let y = self.encoder.last_group(x, mode);
+        let y = self.encoder.last_group(x, &mut &*mode);
         let z = self.projector.forward(y.clone(), mode, precision);
         let prediction = match &mut self.predictor {
             Some(predictor) => predictor.forward(z.clone(), mode, precision),

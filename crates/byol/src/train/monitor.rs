@@ -14,7 +14,7 @@ use byol_data::{
 };
 use byol_eval::{Features, geometry, knn};
 use byol_nn::dist::{Communicator, agree, gathered, part_of};
-use byol_nn::model::BatchNormMode;
+use byol_nn::model::{BatchNormMode, FrozenResNet};
 use byol_nn::weights::to_vec;
 use byol_nn::{Error, Result};
 use serde::Serialize;
@@ -228,9 +228,11 @@ impl Monitor {
             max_bad_fraction: 1.0,
         };
         let views = Views::new(config.views.clone()).map_err(Error::from)?;
+        let Online { encoder, projector, .. } = online;
+        let mut encoder = FrozenResNet::new(encoder, config.precision);
         let mut project = |pixels: &[f32]| {
-            let y = online.encoder.forward(images(pixels, config, device), &BatchNormMode::Running, config.precision);
-            flat(online.projector.forward(y, &BatchNormMode::Running, config.precision))
+            let y = encoder.forward(images(pixels, config, device));
+            flat(projector.forward(y, &BatchNormMode::Running, config.precision))
         };
         let (mut z1, mut z2) = (Vec::new(), Vec::new());
         let mut take = |batch: Batch| {
@@ -282,11 +284,12 @@ impl Monitor {
         let part = part_of(self.pictures.len(), ranks.rank(), ranks.ranks());
         let places: Vec<u32> = part.clone().map(|place| place as u32).collect();
         let pictures = Arc::new(self.pictures.subset(&places));
+        let mut encoder = FrozenResNet::new(&mut online.encoder, config.precision);
         let mut take = |batch: EvaluationBatch| {
             if !batch.images.is_empty() {
                 batch.pixels.chunks_exact(values).for_each(|picture| looks.add(picture, config.data.channels));
                 let pixels = images(&batch.pixels, config, device);
-                features.values.extend(flat(online.encoder.forward(pixels, &BatchNormMode::Running, config.precision)));
+                features.values.extend(flat(encoder.forward(pixels)));
                 features.images.extend(batch.images.iter().map(|&image| image + part.start as u32));
                 features.labels.extend(batch.labels);
             }

@@ -9,7 +9,7 @@ mod tiling;
 mod transform;
 mod weight_gradient;
 
-pub(super) use multiply::multiply;
+pub(super) use multiply::{MappedWeight, multiply};
 pub(super) use weight_gradient::weight_gradient;
 
 use super::window::Window;
@@ -22,9 +22,14 @@ use transform::{KERNEL, OUT};
 /// Fewer tiles than this do not pay for mapping the kernels.
 const MIN_TILES: usize = 96;
 
+/// Nor, where they are mapped already, do fewer than this for reading the mapped ones, which are four times as many.
+const MIN_TILES_KEPT: usize = 32;
+
 /// Whether the product of `window` over so many images with `outputs` outputs is worth it: windows of the right shape, whole
 /// vectors of channels, enough tiles, and no faster product of the element type.
-pub(super) fn suits<E: Element>(isa: Isa, window: &Window, images: usize, outputs: usize) -> bool {
+///
+/// `is_kept` says whether mapped kernels serve more than one call.
+pub(super) fn suits<E: Element>(isa: Isa, window: &Window, images: usize, outputs: usize, is_kept: bool) -> bool {
     let fits = [window.y, window.x].iter().all(|axis| (axis.taps, axis.stride, axis.source_step) == (KERNEL, 1, 1));
     let tiles = Tiling::new(window).tiles();
     // Products of `bf16` pairs take half the time of those of `f32`; of tiles that reach far over the image, a part is for nothing.
@@ -36,6 +41,6 @@ pub(super) fn suits<E: Element>(isa: Isa, window: &Window, images: usize, output
         };
     fits && window.channels.is_multiple_of(LANES)
         && outputs.is_multiple_of(LANES)
-        && images * tiles >= MIN_TILES
+        && images * tiles >= if is_kept && E::BYTES == size_of::<f32>() { MIN_TILES_KEPT } else { MIN_TILES }
         && !is_faster_direct
 }

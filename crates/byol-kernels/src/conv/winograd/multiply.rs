@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "calls the inner loops on mapped operands, and maps without a check at every point")]
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
@@ -31,7 +32,8 @@ pub(super) fn point_stride(len: usize) -> usize {
     len + LANES
 }
 
-/// `finish(windows of source · weight)` for every position of `window`.
+/// `finish(windows of source · weight)` for every position of `window`. The mapped weight is taken from `slot`, or put there.
+#[expect(clippy::too_many_arguments, reason = "the product and where its weight is kept")]
 pub(in super::super) fn multiply<E: Element, D: Element>(
     isa: Isa,
     window: &Window,
@@ -40,10 +42,12 @@ pub(in super::super) fn multiply<E: Element, D: Element>(
     image: Image,
     destination: &mut [D],
     finish: &mut impl Finish<D>,
+    slot: Option<&OnceLock<MappedWeight>>,
 ) {
     let tiling = Tiling::new(window);
     let tiles = image.count(destination.len()) * tiling.tiles();
-    let weight = MappedWeight::new(isa, weight);
+    let own = OnceLock::new();
+    let weight = slot.unwrap_or(&own).get_or_init(|| MappedWeight::new(isa, weight));
     let blocks = tiles.div_ceil(BLOCK_TILES);
     let panels_per_task = panels_per_task(blocks, weight.panels.list.len());
     let panel_tasks = weight.panels.list.len().div_ceil(panels_per_task);
@@ -183,7 +187,7 @@ impl Scratch {
 }
 
 /// Kernels mapped to points: panels `[points, channels, width]`.
-struct MappedWeight {
+pub(in super::super) struct MappedWeight {
     values: Vec<f32>,
     panels: Panels,
     channels: usize,
