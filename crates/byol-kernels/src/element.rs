@@ -2,7 +2,10 @@
 
 pub use half::bf16;
 
-use crate::buffer::AnyBits;
+use rayon::prelude::*;
+
+use crate::buffer::{AnyBits, arbitrary};
+use crate::isa::{Isa, vectorized};
 use crate::vector::Operand;
 
 /// `f32` or `bf16`: how values are stored; every sum runs in `f32` or wider.
@@ -51,6 +54,20 @@ impl Element for bf16 {
         let quiet_nan = bits >> 16 | 0x40;
         Self::from_bits(if value.is_nan() { quiet_nan } else { rounded } as u16)
     }
+}
+
+/// `values` rounded to `bf16`.
+pub fn rounded(isa: Isa, values: &[f32]) -> Vec<bf16> {
+    const PIECE: usize = 16 * 1024;
+    let mut rounded = arbitrary(values.len());
+    rounded.par_chunks_mut(PIECE).zip(values.par_chunks(PIECE)).for_each(|(rounded, values)| {
+        vectorized(
+            isa,
+            #[inline(always)]
+            || rounded.iter_mut().zip(values).for_each(|(to, value)| *to = <bf16 as Element>::from_f32(*value)),
+        );
+    });
+    rounded
 }
 
 #[cfg(test)]

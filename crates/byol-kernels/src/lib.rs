@@ -37,7 +37,7 @@ pub use conv::{
     ConvShape, KeptWeight, Write, conv2d, conv2d_affine, conv2d_input_gradient, conv2d_weight_gradient,
     conv2d_with_moments,
 };
-pub use element::{Element, bf16};
+pub use element::{Element, bf16, rounded};
 pub use isa::Isa;
 pub use machine::{available_memory_bytes, cpu_name, peak_memory_bytes, reset_peak_memory};
 pub use memory::ReusingAllocator;

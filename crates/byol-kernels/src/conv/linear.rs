@@ -50,8 +50,9 @@ pub(super) fn forward<E: Element, D: Element>(isa: Isa, shape: &ConvShape, x: &[
     let widest = x.panels()[0].kernel.width;
     let group_len = GROUP_ROWS * widest.max(SIDE);
     let part_len = PART_UNITS.min(E::kernels(isa).chunk_len / widest);
-    let task_rows =
-        if shape.outputs < GROUP_ROWS * 4 * rayon::current_num_threads() { GROUP_ROWS / 2 } else { GROUP_ROWS };
+    // As many tasks for every thread, of whole blocks to turn.
+    let tasks = shape.outputs.div_ceil(GROUP_ROWS).next_multiple_of(2 * rayon::current_num_threads());
+    let task_rows = shape.outputs.div_ceil(tasks).next_multiple_of(SIDE).min(GROUP_ROWS);
     let destination = Shared::new(isa, shape.outputs, y);
     weight.par_chunks(task_rows * shape.inputs).enumerate().for_each_init(
         || (arbitrary::<f32>(x.panels().len() * group_len), arbitrary::<f32>(group_len), Vec::new()),

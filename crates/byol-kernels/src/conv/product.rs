@@ -76,6 +76,11 @@ impl<E: Element, D: Element> Product<'_, E, D> {
         self.positions.div_ceil(GROUP_ROWS)
     }
 
+    /// Room for `len` sums, which the first part of the reduction overwrites; zeros where there is nothing to sum.
+    fn sums(&self, len: usize) -> Vec<f32> {
+        if self.layout.units() == 0 { vec![0.0; len] } else { arbitrary(len) }
+    }
+
     /// The whole weight is packed; each task takes one group of positions through several panels.
     fn by_group(&self, weight: &PackedWeight, finish: &impl Finish<D>) {
         let Self { isa, layout, .. } = *self;
@@ -83,7 +88,7 @@ impl<E: Element, D: Element> Product<'_, E, D> {
         let panel_tasks = weight.panels().len().div_ceil(panels_per_task);
         let chunk_len = E::kernels(isa).chunk_len;
         (0..self.groups() * panel_tasks).into_par_iter().for_each_init(
-            || (Group::new(layout), vec![0.0; GROUP_ROWS * MAX_WIDTH]),
+            || (Group::new(layout), self.sums(GROUP_ROWS * MAX_WIDTH)),
             |(group, sums), task| {
                 let _registers = E::kernels(isa).hold_registers();
                 group.fill(self, task / panel_tasks);
@@ -113,7 +118,7 @@ impl<E: Element, D: Element> Product<'_, E, D> {
             || {
                 let mut groups: Vec<_> = (0..self.groups()).map(|_| Group::new(layout)).collect();
                 groups.iter_mut().enumerate().for_each(|(number, group)| group.fill(self, number));
-                (groups, vec![0.0; panels_per_task * self.groups() * group_len], arbitrary::<u32>(chunk_len))
+                (groups, self.sums(panels_per_task * self.groups() * group_len), arbitrary::<u32>(chunk_len))
             },
             |(groups, sums, packed), panels| {
                 let _registers = E::kernels(isa).hold_registers();

@@ -239,7 +239,7 @@ fn copy_short<E: Copy>(from: &[E], to: &mut [E]) {
 
 /// Copies the source's values from `start` on to `span`, zeros for those outside of the row.
 #[inline(always)]
-pub(super) fn copy_inside<E: Copy + Default>(row: &[E], start: isize, span: &mut [E]) {
+fn copy_inside<E: Copy + Default>(row: &[E], start: isize, span: &mut [E]) {
     let (len, end) = (row.len() as isize, start + span.len() as isize);
     let (from, to) = (start.clamp(0, len), end.clamp(0, len));
     let (before, rest) = span.split_at_mut((from - start).clamp(0, span.len() as isize) as usize);

@@ -476,7 +476,7 @@ fn values<E: Stored>(tensor: &FlexTensor) -> &[E] {
 }
 
 fn rounded(x: &FlexTensor) -> Vec<bf16> {
-    values::<f32>(x).iter().map(|value| <bf16 as byol_kernels::Element>::from_f32(*value)).collect()
+    byol_kernels::rounded(isa(), values(x))
 }
 
 fn tensor<E: Stored>(values: Vec<E>, shape: Shape) -> FlexTensor {

@@ -10,7 +10,7 @@ use super::super::destination::{Destinations, Image, Shared};
 use super::super::finish::Finish;
 use super::super::weight::{MAX_WIDTH, Panel, Panels, WeightView, panels_per_task};
 use super::super::window::Window;
-use super::tiling::Tiling;
+use super::tiling::{Sources, Tiling};
 use super::transform::{self, EMPTY, KERNEL, OUT, POINTS, PRODUCTS, both_axes};
 use crate::buffer::arbitrary;
 use crate::element::Element;
@@ -101,21 +101,23 @@ pub(super) fn map_inputs<E: Element>(
 ) {
     let stride = mapped.len() / PRODUCTS;
     let zeros = vec![E::default(); POINTS * channels];
-    let mut patch = arbitrary::<E>(PRODUCTS * channels);
     let mut half = EMPTY;
     assert!(channels.is_multiple_of(LANES) && tiles.len() * row_len <= stride && channels <= row_len);
     for (row, number) in tiles.enumerate() {
-        let sources = tiling.sources(tiling.tile(number), source, &zeros, &mut patch);
-        assert!(sources.iter().all(|source| source.len() >= POINTS * channels));
+        let Sources { rows, columns } = tiling.sources(tiling.tile(number), source, &zeros);
+        assert!(columns.end <= POINTS && rows.iter().all(|row| row.len() >= columns.len() * channels));
         for c in (0..channels).step_by(LANES) {
             both_axes(
                 &mut half,
                 #[inline(always)]
                 |i, j| {
                     // What the next tile sees first comes from main memory, in pieces too short for the hardware to foresee.
-                    prefetch(sources[i].as_ptr().wrapping_add((j + OUT) * channels + c));
-                    // SAFETY: sources have the channels of all points, a multiple of a vector.
-                    unsafe { load_unchecked(sources[i], j * channels + c) }
+                    prefetch(rows[i].as_ptr().wrapping_add((j + OUT) * channels + c));
+                    match columns.contains(&j) {
+                        // SAFETY: rows have the channels of all points inside, a multiple of a vector.
+                        true => unsafe { load_unchecked(rows[i], (j - columns.start) * channels + c) },
+                        false => [0.0; LANES],
+                    }
                 },
                 transform::input,
                 #[inline(always)]
@@ -143,7 +145,7 @@ struct Scratch {
 impl Scratch {
     fn new(channels: usize) -> Self {
         let block = |width: usize| arbitrary::<f32>(PRODUCTS * point_stride(BLOCK_TILES * width));
-        let outputs = vec![0.0; GROUP_ROWS * MAX_WIDTH];
+        let outputs = arbitrary(GROUP_ROWS * MAX_WIDTH);
         Self { inputs: block(channels), sums: block(MAX_WIDTH), outputs, offsets: Vec::new() }
     }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::window::{Axis, Window, copy_inside};
+use super::super::window::{Axis, Window};
 use super::transform::{OUT, POINTS};
 
 /// Tiles that cover the destinations of a window, row by row, image by image.
@@ -11,6 +11,14 @@ pub(super) struct Tiling {
     y: Axis,
     x: Axis,
     channels: usize,
+}
+
+/// What a tile sees of the source's rows.
+pub(super) struct Sources<'a, E> {
+    /// From the first column inside of the image on; zeros where the row is outside.
+    pub(super) rows: [&'a [E]; POINTS],
+    /// The points that are inside; there is nothing left and right of them.
+    pub(super) columns: Range<usize>,
 }
 
 /// A tile's place.
@@ -39,35 +47,24 @@ impl Tiling {
         Tile { image, y: place / across * OUT, x: place % across * OUT }
     }
 
-    /// What `tile` sees of each of the source's rows, `[POINTS, channels]`. Where it reaches over the left or right edge, that
-    /// is put together in `patch`, `[POINTS, POINTS, channels]`; `zeros` is a row of zeros.
+    /// What `tile` sees of the source; `zeros` is a row of zeros, `[POINTS, channels]`.
     #[inline(always)]
-    pub(super) fn sources<'a, E: Copy + Default>(
-        &self,
-        tile: Tile,
-        source: &'a [E],
-        zeros: &'a [E],
-        patch: &'a mut [E],
-    ) -> [&'a [E]; POINTS] {
-        let (row_len, span_len) = (self.x.source_len * self.channels, POINTS * self.channels);
+    pub(super) fn sources<'a, E: Copy>(&self, tile: Tile, source: &'a [E], zeros: &'a [E]) -> Sources<'a, E> {
+        let row_len = self.x.source_len * self.channels;
         let image = &source[tile.image * self.y.source_len * row_len..][..self.y.source_len * row_len];
-        let first_row = self.y.source_first + tile.y as isize;
-        let start = (self.x.source_first + tile.x as isize) * self.channels as isize;
-        let is_whole = start >= 0 && start as usize + span_len <= row_len;
-        let mut patch = patch.chunks_exact_mut(span_len);
-        std::array::from_fn(|i| {
+        let (first_row, first_column) = (self.y.source_first + tile.y as isize, self.x.source_first + tile.x as isize);
+        let inside = |column: isize| column.clamp(0, self.x.source_len as isize);
+        let (start, end) = (inside(first_column), inside(first_column + POINTS as isize));
+        let columns = (start - first_column) as usize..(end - first_column) as usize;
+        let span = start as usize * self.channels..end as usize * self.channels;
+        let rows = std::array::from_fn(|i| {
             let y = first_row + i as isize;
-            if y < 0 || y >= self.y.source_len as isize {
-                return zeros;
+            match y < 0 || y >= self.y.source_len as isize {
+                true => zeros,
+                false => &image[y as usize * row_len..][..row_len][span.clone()],
             }
-            let row = &image[y as usize * row_len..][..row_len];
-            if is_whole {
-                return &row[start as usize..][..span_len];
-            }
-            let span = patch.next().expect("a patch has as many rows");
-            copy_inside(row, start, span);
-            span
-        })
+        });
+        Sources { rows, columns }
     }
 
     /// The rows and columns of destinations that `tile` covers, all inside.
