@@ -321,7 +321,11 @@ fn conv_gradient<E: Stored>(
                 tensor(dx, x_shape)
             }
             SoFar::Sum(sum) => {
-                let mut sum = sum.to_contiguous();
+                // Nobody else holds it then, so that it is not copied.
+                let mut sum = {
+                    let owned = sum;
+                    owned.to_contiguous()
+                };
                 byol_kernels::conv2d_input_gradient(
                     isa(),
                     shape,

@@ -11,7 +11,7 @@ use super::super::finish::Finish;
 use super::super::weight::{MAX_WIDTH, Panel, Panels, WeightView, panels_per_task};
 use super::super::window::Window;
 use super::tiling::{Sources, Tiling};
-use super::transform::{self, EMPTY, KERNEL, OUT, POINTS, PRODUCTS, both_axes};
+use super::transform::{self, EMPTY, Half, KERNEL, OUT, POINTS, PRODUCTS, both_axes};
 use crate::buffer::arbitrary;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
@@ -140,13 +140,14 @@ struct Scratch {
     outputs: Vec<f32>,
     /// Where the positions of the group lie in the destination.
     offsets: Vec<usize>,
+    half: Half,
 }
 
 impl Scratch {
     fn new(channels: usize) -> Self {
         let block = |width: usize| arbitrary::<f32>(PRODUCTS * point_stride(BLOCK_TILES * width));
         let outputs = arbitrary(GROUP_ROWS * MAX_WIDTH);
-        Self { inputs: block(channels), sums: block(MAX_WIDTH), outputs, offsets: Vec::new() }
+        Self { inputs: block(channels), sums: block(MAX_WIDTH), outputs, offsets: Vec::new(), half: EMPTY }
     }
 
     /// Maps the sums of `tiles`, counted from the block's first, to outputs.
@@ -154,7 +155,6 @@ impl Scratch {
     fn map_outputs(&mut self, tiling: &Tiling, image: Image, block_start: usize, tiles: Range<usize>, width: usize) {
         let stride = point_stride(BLOCK_TILES * width);
         self.offsets.clear();
-        let mut half = EMPTY;
         assert!(width.is_multiple_of(LANES) && tiles.end * width <= stride && PRODUCTS * stride <= self.sums.len());
         for tile in tiles {
             let place = tiling.tile(block_start + tile);
@@ -163,7 +163,7 @@ impl Scratch {
             assert!((first + rows.len() * columns.len()) * width <= self.outputs.len());
             for lane in (0..width).step_by(LANES) {
                 both_axes(
-                    &mut half,
+                    &mut self.half,
                     #[inline(always)]
                     |i, j| {
                         // SAFETY: each of the points has the sums of all tiles.
