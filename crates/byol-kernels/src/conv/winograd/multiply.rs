@@ -103,8 +103,8 @@ pub(super) fn map_inputs<E: Element>(
     let zeros = vec![E::default(); POINTS * channels];
     let mut half = EMPTY;
     assert!(channels.is_multiple_of(LANES) && tiles.len() * row_len <= stride && channels <= row_len);
-    for (row, number) in tiles.enumerate() {
-        let Sources { rows, columns } = tiling.sources(tiling.tile(number), source, &zeros);
+    for (row, tile) in tiling.walk(tiles).enumerate() {
+        let Sources { rows, columns } = tiling.sources(tile, source, &zeros);
         assert!(columns.end <= POINTS && rows.iter().all(|row| row.len() >= columns.len() * channels));
         for c in (0..channels).step_by(LANES) {
             both_axes(
@@ -156,8 +156,7 @@ impl Scratch {
         let stride = point_stride(BLOCK_TILES * width);
         self.offsets.clear();
         assert!(width.is_multiple_of(LANES) && tiles.end * width <= stride && PRODUCTS * stride <= self.sums.len());
-        for tile in tiles {
-            let place = tiling.tile(block_start + tile);
+        for (tile, place) in tiles.clone().zip(tiling.walk(block_start + tiles.start..block_start + tiles.end)) {
             let (rows, columns) = tiling.destinations(place);
             let first = self.offsets.len();
             assert!((first + rows.len() * columns.len()) * width <= self.outputs.len());
@@ -217,12 +216,13 @@ impl MappedWeight {
         let input_stride = point_stride(BLOCK_TILES * self.channels);
         let sum_stride = point_stride(BLOCK_TILES * width);
         let weight_stride = point_stride(self.channels * width);
+        assert!((PRODUCTS - 1) * input_stride + BLOCK_TILES * self.channels <= scratch.inputs.len());
+        // Rows of the first point; those of the others are as many units further on.
         let mut table = [std::ptr::null(); GROUP_ROWS];
+        for (pointer, row) in table[..BLOCK_TILES].iter_mut().zip(scratch.inputs.chunks_exact(self.channels)) {
+            *pointer = row.as_ptr().cast();
+        }
         for point in 0..PRODUCTS {
-            let inputs = &scratch.inputs[point * input_stride..][..BLOCK_TILES * self.channels];
-            for (pointer, row) in table.iter_mut().zip(inputs.chunks_exact(self.channels)) {
-                *pointer = row.as_ptr().cast();
-            }
             let weight = &self.values[panel.offset + point * weight_stride..][..self.channels * width];
             let sums = &mut scratch.sums[point * sum_stride..][..BLOCK_TILES * width];
             for first_unit in (0..self.channels).step_by(chunk) {
@@ -232,12 +232,12 @@ impl MappedWeight {
                     count: tiles,
                     rows: table.as_ptr(),
                     taps: 1,
-                    first_unit,
+                    first_unit: point * input_stride + first_unit,
                     units: chunk.min(self.channels - first_unit),
                     panel: weight[first_unit * width..].as_ptr().cast(),
                 };
-                // SAFETY: `sums` has `BLOCK_TILES` rows of the panel's width and the table as many rows of `channels` values;
-                // kernels take rows in blocks that divide `BLOCK_TILES`, so that no more are touched. The panel holds all
+                // SAFETY: `sums` has `BLOCK_TILES` rows of the panel's width and the table as many rows of `channels` values at
+                // every point, as asserted; kernels take rows in blocks that divide `BLOCK_TILES`, so that no more are touched. The panel holds all
                 // units of this point. The caller saw that the machine has the instruction set.
                 unsafe { (panel.kernel.run)(&rows) };
             }

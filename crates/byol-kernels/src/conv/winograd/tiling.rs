@@ -40,8 +40,27 @@ impl Tiling {
         self.y.count.div_ceil(OUT) * self.x.count.div_ceil(OUT)
     }
 
-    /// The tile of that number, counted through the batch.
-    pub(super) fn tile(&self, number: usize) -> Tile {
+    /// The tiles of these numbers, counted through the batch.
+    #[inline(always)]
+    pub(super) fn walk(self, numbers: Range<usize>) -> impl Iterator<Item = Tile> {
+        let mut next = self.tile(numbers.start);
+        numbers.map(
+            #[inline(always)]
+            move |_| {
+                let tile = next;
+                next.x += OUT;
+                if next.x >= self.x.count {
+                    (next.x, next.y) = (0, next.y + OUT);
+                }
+                if next.y >= self.y.count {
+                    (next.y, next.image) = (0, next.image + 1);
+                }
+                tile
+            },
+        )
+    }
+
+    fn tile(&self, number: usize) -> Tile {
         let (image, place) = (number / self.tiles(), number % self.tiles());
         let across = self.x.count.div_ceil(OUT);
         Tile { image, y: place / across * OUT, x: place % across * OUT }

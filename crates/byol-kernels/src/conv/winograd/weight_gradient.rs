@@ -119,8 +119,7 @@ impl Plan {
         assert!(
             tiles.len() * left_width <= stride && outputs.is_multiple_of(LANES) && left_width.is_multiple_of(LANES)
         );
-        for (row, number) in tiles.enumerate() {
-            let tile = self.tiling.tile(number);
+        for (row, tile) in self.tiling.walk(tiles).enumerate() {
             let (rows, columns) = self.tiling.destinations(tile);
             let first = ((tile.image * height + rows.start) * width + columns.start) * outputs + first_output;
             let last = first + ((rows.len() - 1) * width + columns.len() - 1) * outputs;
