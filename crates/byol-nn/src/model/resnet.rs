@@ -109,6 +109,16 @@ impl ResNet {
         (stem, total)
     }
 
+    /// Values of the largest feature map of one square picture: that of the stem or of the first group.
+    pub(super) fn largest_map(&self, size_px: usize) -> usize {
+        let [channels, ..] = self.conv1.weight.dims();
+        let stem = self.conv1.multiply_adds(size_px).1;
+        let group = if self.stem == Stem::Imagenet { stem.div_ceil(2) } else { stem };
+        let last = self.layer1.last().expect("a group has blocks");
+        let [outputs, ..] = last.conv3.as_ref().unwrap_or(&last.conv2).weight.dims();
+        (stem * stem * channels).max(group * group * outputs)
+    }
+
     /// All blocks in the order of the forward pass.
     pub(super) fn blocks_mut(&mut self) -> impl Iterator<Item = &mut Block> {
         let Self { layer1, layer2, layer3, layer4, .. } = self;

@@ -25,6 +25,14 @@ impl Precision {
         default_precision()
     }
 
+    /// Of one value.
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+
     /// Burn's name of it.
     pub(crate) fn dtype(self) -> FloatDType {
         match self {
