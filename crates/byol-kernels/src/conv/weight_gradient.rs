@@ -11,6 +11,7 @@ use super::window::{RowLayout, RowTable, Window};
 use crate::buffer::arbitrary;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
+use crate::lanes::{CACHE_LINE_BYTES, prefetch};
 use crate::vector::{Columns, ColumnsKernel, GROUP_ROWS, Kernels, LEFT_BLOCK, LeftLayout, panels};
 
 /// Units of the reduction per chunk: one group of rows per value of a unit.
@@ -166,6 +167,13 @@ impl Plan {
             || {
                 for (unit, units) in plain.chunks_exact_mut(LEFT_BLOCK).enumerate() {
                     let position = unit * E::PER_UNIT;
+                    // Of the next chunk: pieces of far rows, which the hardware does not foresee.
+                    for ahead in position..position + E::PER_UNIT {
+                        let at = (chunk.start + Self::chunk_positions::<E>() + ahead) * self.outputs + first;
+                        for c in (0..columns).step_by(CACHE_LINE_BYTES / E::BYTES) {
+                            prefetch(dy.as_ptr().wrapping_add(at + c));
+                        }
+                    }
                     let (units, beyond) = units.split_at_mut(columns);
                     interleave(self.isa, row(position), row(position + E::PER_UNIT - 1), units);
                     beyond.fill(0);
@@ -192,11 +200,21 @@ impl Plan {
             self.isa,
             #[inline(always)]
             || {
+                let end = panels.last().map_or(0, |(first, kernel)| (first + kernel.width).min(self.row_len));
                 let rows = table.rows(tap..tap + 1).chunks_exact(E::PER_UNIT).take(units);
                 for (unit, rows) in rows.enumerate() {
                     // SAFETY: rows of the table are valid for `row_units` units, that is `row_len` values.
                     let row = |row: *const u32| unsafe { std::slice::from_raw_parts(row.cast::<E>(), self.row_len) };
                     let (upper, lower) = (row(rows[0]), row(rows[E::PER_UNIT - 1]));
+                    if self.layout.taps == 1 {
+                        // The rows of the next chunk lie as far ahead, if windows do not overlap.
+                        for row in rows {
+                            let row = row.cast::<E>().wrapping_add(Self::chunk_positions::<E>() * self.row_len);
+                            for c in (panels[0].0..end).step_by(CACHE_LINE_BYTES / E::BYTES) {
+                                prefetch(row.wrapping_add(c));
+                            }
+                        }
+                    }
                     for (first, kernel) in panels {
                         let columns = *first..(first + kernel.width).min(self.row_len);
                         let units = &mut right[units * (first - panels[0].0) + unit * kernel.width..][..kernel.width];
