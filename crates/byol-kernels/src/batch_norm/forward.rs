@@ -169,6 +169,7 @@ impl<E: Element> Block for Apply<'_, '_, E> {
     const ROWS: usize = 1;
 
     #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "such a loop becomes a vector")]
     fn run<const ROWS: usize, const W: usize>(&mut self, row: usize, c: usize) {
         let (channels, len) = (self.affine.mean.len(), self.y.len());
         assert!((row + ROWS) * channels <= len && c + W <= channels);

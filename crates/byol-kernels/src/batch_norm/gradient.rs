@@ -23,7 +23,7 @@ pub struct GradientSums<'a> {
     pub beta: &'a [f32],
 }
 
-/// Gradients of [`batch_norm_apply`] by batch statistics, through the statistics: [`batch_norm_gradient_sums`] of the rows that are
+/// Gradients of [`batch_norm_apply`](super::batch_norm_apply) by batch statistics, through the statistics: [`batch_norm_gradient_sums`] of the rows that are
 /// here, then [`batch_norm_input_gradient`].
 #[expect(clippy::too_many_arguments, reason = "one argument per array of the formula")]
 pub fn batch_norm_gradient<E: Element>(
