@@ -1,12 +1,15 @@
 //! The operations on graphics cards: `byol-cube` on Burn's tensors.
 
+use std::sync::Arc;
+
 use burn::tensor::{DType, Shape};
 use burn_cubecl::Cube;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use byol_cube::{Affine, Array, Folded, Kind, Statistics};
-use byol_kernels::{Adam, ConvShape, Lars, MaxPool, Padding, Sgd};
+use byol_kernels::{Adam, ConvShape, KeptWeight, Lars, MaxPool, Padding, Sgd};
 
+use super::composed;
 use super::layer::{Conv, ConvNorm, Marks, Normalised, Residual, SoFar, Source};
 use super::precision::Precision;
 use super::update::UpdateOps;
