@@ -206,7 +206,7 @@ impl Plan {
                     // SAFETY: rows of the table are valid for `row_units` units, that is `row_len` values.
                     let row = |row: *const u32| unsafe { std::slice::from_raw_parts(row.cast::<E>(), self.row_len) };
                     let (upper, lower) = (row(rows[0]), row(rows[E::PER_UNIT - 1]));
-                    if self.layout.taps == 1 {
+                    if self.layout.taps == 1 && self.layout.in_place {
                         // The rows of the next chunk lie as far ahead, if windows do not overlap.
                         for row in rows {
                             let row = row.cast::<E>().wrapping_add(Self::chunk_positions::<E>() * self.row_len);
