@@ -81,3 +81,19 @@ pub(crate) fn prefetch<E>(address: *const E) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
 }
+
+/// [`prefetch`] of a line that will be written.
+#[inline(always)]
+pub(crate) fn prefetch_for_writing<E>(address: *const E) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        // SAFETY: as above; processors that lack this hint do nothing.
+        #[expect(unsafe_code, reason = "the intrinsic takes a raw pointer")]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_ET0>(address.cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}

@@ -8,8 +8,9 @@ use super::finish::Finish;
 use super::window::Window;
 use crate::element::Element;
 use crate::isa::Isa;
-use crate::lanes::{CACHE_LINE_BYTES, LANES, load, store};
+use crate::lanes::{LANES, load, store};
 use crate::stream::Streams;
+use crate::vector::Places;
 
 /// Sizes of the images that a product writes.
 #[derive(Clone, Copy, Debug)]
@@ -56,14 +57,17 @@ pub(super) struct Destinations<'a, D> {
 }
 
 impl<D: Element> Destinations<'_, D> {
-    /// Asks for the rows that [`Destinations::write`] will touch: pieces too short for the hardware to foresee, which arrive
-    /// while the sums are computed.
-    #[inline(always)]
-    pub(super) fn prefetch(&self, finish: &impl Finish<D>) {
-        for offset in self.offsets {
-            for at in (offset + self.columns.start..offset + self.columns.end).step_by(CACHE_LINE_BYTES / D::BYTES) {
-                finish.prefetch(at);
-            }
+    /// What [`Destinations::write`] will touch: pieces too short for the hardware to foresee.
+    pub(super) fn places(&self, finish: &impl Finish<D>) -> Places {
+        let null = std::ptr::null();
+        let piece = |array: *const D| array.wrapping_add(self.columns.start).cast();
+        Places {
+            offsets: self.offsets.as_ptr(),
+            value_bytes: D::BYTES,
+            len: self.columns.len() * D::BYTES,
+            // What is written past the caches is not read before.
+            written: if self.destination.streams.is_on() { null } else { piece(self.destination.start) },
+            read: finish.also_reads().map_or(null, |array| piece(array.as_ptr())),
         }
     }
 

@@ -1,15 +1,17 @@
 //! What happens to the sums of a product before they are written: its epilogues.
 
 use crate::element::Element;
-use crate::lanes::{load, prefetch};
+use crate::lanes::load;
 
 /// What happens to the sums. Always inlined into code compiled for the instruction set.
 pub(super) trait Finish<D: Element>: Sync {
     /// Called once before all others, with the number of groups to come; each has at most [`GROUP_ROWS`] positions.
     fn begin(&mut self, _groups: usize) {}
 
-    /// Asks for what `values` will read at place `at` of arrays like the destination.
-    fn prefetch(&self, _at: usize) {}
+    /// An array like the destination that `values` reads at the same places.
+    fn also_reads(&self) -> Option<&[D]> {
+        None
+    }
 
     /// Sees the sums `[positions, width]` of a group, of the outputs from `first_output` on.
     fn observe(&self, _group: usize, _first_output: usize, _width: usize, _sums: &[f32]) {}
@@ -50,11 +52,8 @@ pub(super) struct Affine<'a, D> {
 }
 
 impl<D: Element> Finish<D> for Affine<'_, D> {
-    #[inline(always)]
-    fn prefetch(&self, at: usize) {
-        if let Some(residual) = self.residual {
-            prefetch(residual.as_ptr().wrapping_add(at));
-        }
+    fn also_reads(&self) -> Option<&[D]> {
+        self.residual
     }
 
     #[inline(always)]

@@ -72,6 +72,8 @@ pub(super) fn forward<E: Element, D: Element>(isa: Isa, shape: &ConvShape, x: &[
                         first_unit: units.start,
                         units: units.len(),
                         panel: x.units_from(panel, units.start).as_ptr(),
+                        ahead: std::ptr::null(),
+                        places: None,
                     };
                     // SAFETY: `sums` has `GROUP_ROWS` rows of the widest panel; every pointer of the table is valid for the
                     // units of a row of the weight, and so is the panel from `units.start` on. The machine has the

@@ -13,7 +13,7 @@ use super::window::{RowLayout, RowTable, Window};
 use crate::buffer::arbitrary;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
-use crate::vector::{GROUP_ROWS, Rows};
+use crate::vector::{GROUP_ROWS, Places, Rows};
 
 /// `finish(windows of source · weight)` for every position of `window`. The packed weight is taken from `slot`, or put there.
 #[expect(clippy::too_many_arguments, reason = "the product and where its weight is kept")]
@@ -65,10 +65,20 @@ struct Product<'a, E, D> {
 
 /// What a group of positions sees, and where its sums go.
 struct Group {
-    number: usize,
+    /// None before it is filled.
+    number: Option<usize>,
     table: RowTable,
     /// See [`destination_offsets`].
     offsets: Vec<usize>,
+}
+
+/// What is asked for while a part is multiplied.
+#[derive(Default)]
+struct Soon<'a> {
+    /// The group that comes next.
+    rows_of: Option<&'a Group>,
+    /// Where the sums go.
+    places: Option<Places>,
 }
 
 impl<E: Element, D: Element> Product<'_, E, D> {
@@ -88,15 +98,27 @@ impl<E: Element, D: Element> Product<'_, E, D> {
         let panel_tasks = weight.panels().len().div_ceil(panels_per_task);
         let chunk_len = E::kernels(isa).chunk_len;
         (0..self.groups() * panel_tasks).into_par_iter().for_each_init(
-            || (Group::new(layout), self.sums(GROUP_ROWS * MAX_WIDTH)),
-            |(group, sums), task| {
+            || (Group::new(layout), Group::new(layout), self.sums(GROUP_ROWS * MAX_WIDTH)),
+            |(group, next, sums), task| {
                 let _registers = E::kernels(isa).hold_registers();
-                group.fill(self, task / panel_tasks);
-                for panel in weight.panels().iter().skip(task % panel_tasks * panels_per_task).take(panels_per_task) {
-                    self.rows(group, panel).prefetch(finish);
+                let number = task / panel_tasks;
+                if next.number == Some(number) {
+                    std::mem::swap(group, next);
+                }
+                group.fill_once(self, number);
+                if layout.in_place {
+                    next.fill_once(self, number + 1);
+                }
+                let panels = weight.panels().iter().skip(task % panel_tasks * panels_per_task).take(panels_per_task);
+                for (i, panel) in panels.enumerate() {
                     for (part, (taps, units)) in layout.parts(chunk_len / panel.kernel.width).enumerate() {
                         let packed = weight.units_from(panel, taps.start * layout.row_units + units.start);
-                        group.multiply(panel, taps, units, packed, part > 0, sums);
+                        let is_last = taps.end == layout.taps && units.end == layout.row_units;
+                        let soon = Soon {
+                            rows_of: (i == 0 && layout.in_place).then_some(&*next),
+                            places: is_last.then(|| self.rows(group, panel).places(finish)),
+                        };
+                        group.multiply(panel, taps, units, packed, part > 0, sums, soon);
                     }
                     self.write(finish, group, panel, sums);
                 }
@@ -127,7 +149,7 @@ impl<E: Element, D: Element> Product<'_, E, D> {
                         let packed = &mut packed[..taps.len() * units.len() * panel.kernel.width];
                         self.weight.pack::<E>(isa, panel, taps.clone(), units.clone(), packed);
                         for (group, sums) in groups.iter().zip(sums.chunks_exact_mut(group_len)) {
-                            group.multiply(panel, taps.clone(), units.clone(), packed, part > 0, sums);
+                            group.multiply(panel, taps.clone(), units.clone(), packed, part > 0, sums, Soon::default());
                         }
                     }
                 }
@@ -151,26 +173,34 @@ impl<E: Element, D: Element> Product<'_, E, D> {
         vectorized(
             self.isa,
             #[inline(always)]
-            || rows.write(finish, group.number, panel.kernel.width, sums),
+            || rows.write(finish, group.number.expect("a filled group"), panel.kernel.width, sums),
         );
     }
 }
 
 impl Group {
     fn new(layout: RowLayout) -> Self {
-        Self { number: 0, table: RowTable::new(layout, GROUP_ROWS), offsets: Vec::new() }
+        Self { number: None, table: RowTable::new(layout, GROUP_ROWS), offsets: Vec::new() }
     }
 
-    /// Makes it the group of that number.
+    /// Makes it the group of that number, if it is not yet.
+    fn fill_once<E: Element, D: Element>(&mut self, product: &Product<E, D>, number: usize) {
+        if self.number != Some(number) {
+            self.fill(product, number);
+        }
+    }
+
+    /// Makes it the group of that number; one beyond the last has no positions.
     fn fill<E: Element, D: Element>(&mut self, product: &Product<E, D>, number: usize) {
         let Product { window, source, image, positions, .. } = *product;
-        let positions = number * GROUP_ROWS..((number + 1) * GROUP_ROWS).min(positions);
-        self.number = number;
+        let positions = (number * GROUP_ROWS).min(positions)..((number + 1) * GROUP_ROWS).min(positions);
+        self.number = Some(number);
         self.table.fill(product.isa, window, source, positions.clone());
         destination_offsets(window, image, positions, &mut self.offsets);
     }
 
     /// `sums (+)= rows of the table · panel` of a part of the reduction, which `packed` holds.
+    #[expect(clippy::too_many_arguments, reason = "the part, its operands and what comes after it")]
     fn multiply(
         &self,
         panel: &Panel,
@@ -179,6 +209,7 @@ impl Group {
         packed: &[u32],
         accumulate: bool,
         sums: &mut [f32],
+        soon: Soon,
     ) {
         assert!(sums.len() >= GROUP_ROWS * panel.kernel.width, "room for the sums");
         assert!(packed.len() >= taps.len() * units.len() * panel.kernel.width, "a panel with the whole part");
@@ -191,10 +222,12 @@ impl Group {
             first_unit: units.start,
             units: units.len(),
             panel: packed.as_ptr(),
+            ahead: soon.rows_of.map_or(std::ptr::null(), |next| next.table.rows(taps).as_ptr()),
+            places: soon.places,
         };
         // SAFETY: `sums` and `packed` are long enough, as just asserted; the table has a row of pointers for every tap, and
-        // each is valid for the units of its layout, of which `taps` and `units` are a part. `multiply` saw that the machine
-        // has the instruction set.
+        // each is valid for the units of its layout, of which `taps` and `units` are a part. The places are those of this
+        // group. `multiply` saw that the machine has the instruction set.
         unsafe { (panel.kernel.run)(&rows) };
     }
 }

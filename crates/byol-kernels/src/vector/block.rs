@@ -1,6 +1,13 @@
 //! The two inner loops of every convolution and linear layer, written once over [`Vector`].
 #![expect(unsafe_code, reason = "raw pointers keep bounds checks out of the innermost loops")]
 
+use std::ops::Range;
+
+use crate::lanes::{CACHE_LINE_BYTES, prefetch, prefetch_for_writing};
+
+/// Units of a cache line.
+const LINE_UNITS: usize = CACHE_LINE_BYTES / size_of::<u32>();
+
 /// Rows per group: a multiple of what every kernel takes at a time.
 pub(crate) const GROUP_ROWS: usize = 96;
 
@@ -45,6 +52,46 @@ pub(crate) struct Rows {
     pub(crate) units: usize,
     /// `[taps, units, width]` units.
     pub(crate) panel: *const u32,
+    /// Null, or `[taps, GROUP_ROWS]` rows of the next group, which are asked for as those of this one are read: they lie too far
+    /// apart, and are too short, for the hardware to foresee.
+    pub(crate) ahead: *const *const u32,
+    /// Where the sums will go, if that is soon.
+    pub(crate) places: Option<Places>,
+}
+
+/// Pieces of two arrays of one shape that an epilogue will touch, one for every row; asked for while the sums are computed.
+#[derive(Clone, Copy)]
+pub(crate) struct Places {
+    /// Starts of the pieces in values, one for every row that counts.
+    pub(crate) offsets: *const usize,
+    pub(crate) value_bytes: usize,
+    /// Bytes of a piece.
+    pub(crate) len: usize,
+    /// Arrays that are written and read; any of them may be null.
+    pub(crate) written: *const u8,
+    pub(crate) read: *const u8,
+}
+
+impl Places {
+    /// Asks for the pieces of these rows.
+    ///
+    /// # Safety
+    /// There are offsets for them.
+    #[inline(always)]
+    unsafe fn prefetch(&self, rows: Range<usize>) {
+        for row in rows {
+            // SAFETY: the caller's contract.
+            let first = unsafe { *self.offsets.add(row) } * self.value_bytes;
+            for at in (first..first + self.len).step_by(CACHE_LINE_BYTES) {
+                if !self.written.is_null() {
+                    prefetch_for_writing(self.written.wrapping_add(at));
+                }
+                if !self.read.is_null() {
+                    prefetch(self.read.wrapping_add(at));
+                }
+            }
+        }
+    }
 }
 
 /// `sums[l, r] (+)= Σ_u left[u, l] · right[u, r]` for a block of left columns and one panel of right ones.
@@ -95,19 +142,28 @@ unsafe fn multiply_row_block<V: Vector, const R: usize, const N: usize>(rows: &R
                 }
             }
         }
+        if let Some(places) = &rows.places {
+            places.prefetch(first..rows.count.min(first + R));
+        }
         let mut panel = rows.panel;
         for tap in 0..rows.taps {
             let table = rows.rows.add(tap * GROUP_ROWS + first);
             let row: [*const u32; R] = std::array::from_fn(|r| (*table.add(r)).add(rows.first_unit));
-            for u in 0..rows.units {
-                let right: [V::Units; N] = std::array::from_fn(|n| V::load(panel.add(n * V::LANES)));
-                for (row, sum) in row.iter().zip(&mut sum) {
-                    let left = V::splat(row.add(u));
-                    for (sum, right) in sum.iter_mut().zip(right) {
-                        *sum = V::multiply_add(*sum, left, right);
-                    }
+            for line in (0..rows.units).step_by(LINE_UNITS) {
+                if !rows.ahead.is_null() {
+                    let ahead = rows.ahead.add(tap * GROUP_ROWS + first);
+                    (0..R).for_each(|r| prefetch((*ahead.add(r)).wrapping_add(rows.first_unit + line)));
                 }
-                panel = panel.add(width);
+                for u in line..rows.units.min(line + LINE_UNITS) {
+                    let right: [V::Units; N] = std::array::from_fn(|n| V::load(panel.add(n * V::LANES)));
+                    for (row, sum) in row.iter().zip(&mut sum) {
+                        let left = V::splat(row.add(u));
+                        for (sum, right) in sum.iter_mut().zip(right) {
+                            *sum = V::multiply_add(*sum, left, right);
+                        }
+                    }
+                    panel = panel.add(width);
+                }
             }
         }
         for (r, sum) in sum.iter().enumerate() {

@@ -16,7 +16,7 @@ mod portable;
 
 #[cfg(all(test, unix, target_arch = "x86_64"))]
 pub(crate) use amx::TILES_ON_ARRAYS;
-pub(crate) use block::{Columns, GROUP_ROWS, LEFT_BLOCK, Rows};
+pub(crate) use block::{Columns, GROUP_ROWS, LEFT_BLOCK, Places, Rows};
 pub(crate) use kernels::{ColumnsKernel, Kernels, LeftLayout, RowsKernel, VECTOR_CHUNK_LEN, panels};
 pub(crate) use operand::Operand;
 #[cfg(all(test, unix, target_arch = "x86_64"))]

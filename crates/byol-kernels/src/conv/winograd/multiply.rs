@@ -235,6 +235,8 @@ impl MappedWeight {
                     first_unit: point * input_stride + first_unit,
                     units: chunk.min(self.channels - first_unit),
                     panel: weight[first_unit * width..].as_ptr().cast(),
+                    ahead: std::ptr::null(),
+                    places: None,
                 };
                 // SAFETY: `sums` has `BLOCK_TILES` rows of the panel's width and the table as many rows of `channels` values at
                 // every point, as asserted; kernels take rows in blocks that divide `BLOCK_TILES`, so that no more are touched. The panel holds all
