@@ -17,6 +17,7 @@ mod moments;
 mod product;
 mod shape;
 mod splits;
+mod turned;
 mod weight;
 mod weight_gradient;
 mod window;

@@ -11,6 +11,7 @@ use crate::lanes::{LANES, prefetch};
 use crate::transpose::{SIDE, transpose};
 use crate::vector::{RowsKernel, panels};
 
+use super::turned::{TURNED_CHANNELS, Turned};
 use super::window::RowLayout;
 
 /// A weight as a product sees it: `values[output · output_stride + channel · channel_stride + taps[tap]]`.
@@ -124,6 +125,9 @@ impl<V: Element> WeightView<'_, V> {
             #[inline(always)]
             || match self.output_stride {
                 1 => self.pack_neighbours::<E>(panel, taps, units, packed),
+                stride if self.channel_stride > 1 && stride > self.channel_stride => {
+                    self.pack_turned::<E>(isa, panel, taps, units, packed);
+                }
                 _ => self.pack_transposed::<E>(isa, panel, taps, units, packed),
             },
         );
@@ -153,6 +157,45 @@ impl<V: Element> WeightView<'_, V> {
                 *unit = E::unit(E::from_f32(first.to_f32()), E::from_f32(second.to_f32()));
             }
             beyond.fill(0);
+        }
+    }
+
+    /// All taps of neighbouring channels lie together.
+    #[inline(always)]
+    fn pack_turned<E: Element>(
+        &self,
+        isa: Isa,
+        panel: &Panel,
+        taps: Range<usize>,
+        units: Range<usize>,
+        packed: &mut [u32],
+    ) {
+        let width = panel.kernel.width;
+        let block_units = TURNED_CHANNELS / E::PER_UNIT;
+        let mut turned = Turned::new(self);
+        for first_lane in (0..width).step_by(LANES) {
+            let lanes = LANES.min(width - first_lane);
+            for first_unit in units.clone().step_by(block_units) {
+                let block = first_unit..(first_unit + block_units).min(units.end);
+                let channels = block.start * E::PER_UNIT..block.end * E::PER_UNIT;
+                turned.turn(isa, self, panel.first_output + first_lane, channels);
+                for (place, tap) in taps.clone().enumerate() {
+                    for unit in block.clone() {
+                        let channel = unit * E::PER_UNIT;
+                        let first = turned.lanes(channel, tap);
+                        let second = turned.lanes(channel + E::PER_UNIT - 1, tap);
+                        let mut column = [0; LANES];
+                        for i in 0..LANES {
+                            column[i] = E::unit(E::from_f32(first[i]), E::from_f32(second[i]));
+                        }
+                        let at = (place * units.len() + unit - units.start) * width + first_lane;
+                        match packed[at..].first_chunk_mut::<LANES>() {
+                            Some(packed) if lanes == LANES => *packed = column,
+                            _ => packed[at..][..lanes].copy_from_slice(&column[..lanes]),
+                        }
+                    }
+                }
+            }
         }
     }
 

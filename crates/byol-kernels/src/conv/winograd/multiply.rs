@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::super::destination::{Destinations, Image, Shared};
 use super::super::finish::Finish;
+use super::super::turned::{TURNED_CHANNELS, Turned};
 use super::super::weight::{MAX_WIDTH, Panel, Panels, WeightView, panels_per_task};
 use super::super::window::Window;
 use super::tiling::{Sources, Tiling};
@@ -203,7 +204,7 @@ impl MappedWeight {
             vectorized(
                 isa,
                 #[inline(always)]
-                || map_kernels(weight, panel, values),
+                || map_kernels(isa, weight, panel, values),
             );
         });
         Self { values, panels, channels: weight.channels }
@@ -249,33 +250,29 @@ impl MappedWeight {
 
 /// Maps the kernels of one panel.
 #[inline(always)]
-fn map_kernels(weight: &WeightView, panel: &Panel, values: &mut [f32]) {
+fn map_kernels(isa: Isa, weight: &WeightView, panel: &Panel, values: &mut [f32]) {
     let width = panel.kernel.width;
     let stride = point_stride(weight.channels * width);
     let mut half = EMPTY;
+    let mut turned = Turned::new(weight);
     assert!(weight.channels * width <= stride && PRODUCTS * stride <= values.len());
-    let mut g = [[[0.0; LANES]; KERNEL]; KERNEL];
-    for channel in 0..weight.channels {
+    for first in (0..weight.channels).step_by(TURNED_CHANNELS) {
+        let channels = first..(first + TURNED_CHANNELS).min(weight.channels);
         for lane in (0..width).step_by(LANES) {
-            g.as_flattened_mut().fill([0.0; LANES]);
-            let outputs = (panel.first_output + lane..weight.outputs).take(LANES);
-            for (i, output) in outputs.enumerate() {
-                let at = output * weight.output_stride + channel * weight.channel_stride;
-                for (g, tap) in g.iter_mut().flatten().zip(&weight.taps) {
-                    g[i] = weight.values[at + tap];
-                }
+            turned.turn(isa, weight, panel.first_output + lane, channels.clone());
+            for channel in channels.clone() {
+                both_axes(
+                    &mut half,
+                    #[inline(always)]
+                    |i, j| turned.lanes(channel, i * KERNEL + j),
+                    transform::kernel,
+                    #[inline(always)]
+                    |i, j, mapped| {
+                        // SAFETY: each of the points has room for all channels.
+                        unsafe { store_unchecked(mapped, values, (i * POINTS + j) * stride + channel * width + lane) }
+                    },
+                );
             }
-            both_axes(
-                &mut half,
-                #[inline(always)]
-                |i, j| g[i][j],
-                transform::kernel,
-                #[inline(always)]
-                |i, j, mapped| {
-                    // SAFETY: each of the points has room for all channels.
-                    unsafe { store_unchecked(mapped, values, (i * POINTS + j) * stride + channel * width + lane) }
-                },
-            );
         }
     }
 }

@@ -14,8 +14,12 @@ use super::transform::{self, EMPTY, KERNEL, OUT, POINTS, PRODUCTS, both_axes};
 use crate::buffer::arbitrary;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
-use crate::lanes::{LANES, load, load_unchecked, prefetch, store_unchecked};
+use crate::lanes::{LANES, Lanes, load_unchecked, prefetch, store_unchecked};
+use crate::transpose::transpose;
 use crate::vector::{Columns, ColumnsKernel, LEFT_BLOCK, Operand, panels};
+
+/// Values of a kernel.
+const TAPS: usize = KERNEL * KERNEL;
 
 /// Tiles per chunk of the sum.
 const CHUNK_TILES: usize = 128;
@@ -33,8 +37,7 @@ pub(in super::super) fn weight_gradient<E: Element>(
     let right_width = right.last().map_or(0, |(first, kernel)| first + kernel.width);
     let tiling = Tiling::new(window);
     let plan = Plan { isa, tiling, shape: *shape, tiles: shape.batch * tiling.tiles(), right, right_width };
-    let block_len = LEFT_BLOCK * PRODUCTS * right_width;
-    let splits = Splits::new(plan.tiles.div_ceil(CHUNK_TILES), shape.outputs, block_len);
+    let splits = Splits::new(plan.tiles.div_ceil(CHUNK_TILES), shape.outputs, plan.block_len());
     let mut sums = arbitrary(splits.len());
     splits.run(&mut sums, |chunks, first_output, sums| {
         let bound = |chunk: usize| (chunk * CHUNK_TILES).min(plan.tiles);
@@ -55,10 +58,20 @@ struct Plan {
 }
 
 impl Plan {
-    /// Writes the products of `tiles`, at least one, to `sums`, `[blocks, points, LEFT_BLOCK, right_width]` of the outputs from
-    /// `first_output` on.
+    /// Values between the sums of neighbouring points.
+    fn sum_stride(&self) -> usize {
+        point_stride(LEFT_BLOCK * self.right_width)
+    }
+
+    /// Values in the sums of a block of outputs.
+    fn block_len(&self) -> usize {
+        PRODUCTS * self.sum_stride()
+    }
+
+    /// Writes the products of `tiles`, at least one, to `sums`, `[blocks, points, LEFT_BLOCK, right_width]` with points
+    /// [`Plan::sum_stride`] apart, of the outputs from `first_output` on.
     fn sum_chunks<E: Element>(&self, x: &[E], dy: &[E], tiles: Range<usize>, first_output: usize, sums: &mut [f32]) {
-        let block_len = LEFT_BLOCK * PRODUCTS * self.right_width;
+        let block_len = self.block_len();
         let blocks = sums.len() / block_len;
         let left_width = blocks * LEFT_BLOCK;
         let left_stride = point_stride(CHUNK_TILES * left_width);
@@ -78,8 +91,8 @@ impl Plan {
             for point in 0..PRODUCTS {
                 for block in 0..blocks {
                     for (first_column, kernel) in &self.right {
-                        let sums = &mut sums[block * block_len + point * LEFT_BLOCK * self.right_width..]
-                            [..LEFT_BLOCK * self.right_width];
+                        let sums =
+                            &mut sums[block * block_len + point * self.sum_stride()..][..LEFT_BLOCK * self.right_width];
                         let columns = Columns {
                             sums: sums[*first_column..].as_mut_ptr(),
                             stride: self.right_width,
@@ -151,39 +164,66 @@ impl Plan {
     /// Adds the buffers of all splits, `buffer_len` values each, and maps the sums back to kernels.
     fn add_up(&self, sums: &[f32], buffer_len: usize, dw: &mut [f32]) {
         let inputs = self.shape.inputs;
-        let taps = KERNEL * KERNEL;
-        dw.par_chunks_exact_mut(inputs * taps).enumerate().for_each(|(output, dw)| {
-            let (block, row) = (output / LEFT_BLOCK, output % LEFT_BLOCK);
+        let parts = sums.len() / buffer_len;
+        dw.par_chunks_exact_mut(inputs * TAPS).enumerate().for_each(|(output, dw)| {
+            let first = output / LEFT_BLOCK * self.block_len() + output % LEFT_BLOCK * self.right_width;
             vectorized(
                 self.isa,
                 #[inline(always)]
                 || {
                     let mut half = EMPTY;
+                    let mut g = [0; LANES * LANES];
+                    assert!(first + (PRODUCTS - 1) * self.sum_stride() + self.right_width <= buffer_len);
                     for c in (0..inputs).step_by(LANES) {
                         both_axes::<POINTS, KERNEL>(
                             &mut half,
                             #[inline(always)]
                             |i, j| {
-                                let point = block * PRODUCTS + i * POINTS + j;
-                                let at = (point * LEFT_BLOCK + row) * self.right_width + c;
-                                let mut total = load::<f32, LANES>(sums, at);
-                                for sums in sums.chunks_exact(buffer_len).skip(1) {
-                                    let part = load::<f32, LANES>(sums, at);
-                                    total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
+                                let at = first + (i * POINTS + j) * self.sum_stride() + c;
+                                let mut total = [0.0; LANES];
+                                for part in 0..parts {
+                                    let at = part * buffer_len + at;
+                                    // Of the next channels: 36 streams are more than the hardware follows.
+                                    prefetch(sums.as_ptr().wrapping_add(at + LANES));
+                                    // SAFETY: each point of every buffer has the row of this output, of whole vectors.
+                                    let part: Lanes = unsafe { load_unchecked(sums, at) };
+                                    for lane in 0..LANES {
+                                        total[lane] += part[lane];
+                                    }
                                 }
                                 total
                             },
                             transform::kernel_gradient,
                             #[inline(always)]
-                            |i, j, g| {
-                                for (channel, g) in (c..).zip(g) {
-                                    dw[channel * taps + i * KERNEL + j] = g;
+                            |i, j, values| {
+                                for lane in 0..LANES {
+                                    g[(i * KERNEL + j) * LANES + lane] = values[lane].to_bits();
                                 }
                             },
                         );
+                        self.write_kernels(&g, &mut dw[c * TAPS..]);
                     }
                 },
             );
         });
+    }
+
+    /// Writes the kernels of sixteen channels, `[TAPS, LANES]` bits in the first rows of `g`, as `[LANES, TAPS]` values.
+    #[inline(always)]
+    fn write_kernels(&self, g: &[u32; LANES * LANES], dw: &mut [f32]) {
+        let mut kernels = [0; LANES * LANES];
+        transpose(self.isa, g, LANES, &mut kernels, LANES);
+        for (channel, kernel) in kernels.as_chunks::<LANES>().0.iter().enumerate() {
+            let dw = &mut dw[channel * TAPS..];
+            // A whole vector in one go, where what it writes beyond the kernel is overwritten by the next.
+            match dw.first_chunk_mut::<LANES>() {
+                Some(dw) if channel + 1 < LANES => {
+                    for i in 0..LANES {
+                        dw[i] = f32::from_bits(kernel[i]);
+                    }
+                }
+                _ => dw[..TAPS].iter_mut().zip(kernel).for_each(|(dw, bits)| *dw = f32::from_bits(*bits)),
+            }
+        }
     }
 }
