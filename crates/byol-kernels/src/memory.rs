@@ -5,74 +5,81 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Keeps freed blocks of 256 KiB and more for the next request of their size class.
+use crate::lanes::CACHE_LINE_BYTES;
+
+/// Keeps blocks of 256 KiB and more in one range of addresses, where freed neighbours become one and the smallest gap that
+/// fits is filled first.
 ///
-/// A training step asks for the same sizes every time. The system's allocator returns such blocks to the operating system
-/// and gets them back as fresh pages, which the kernel fills with zeros one fault at a time: with activations of hundreds
-/// of megabytes that costs more than some layers. Blocks in use and blocks kept together never take more than the most
-/// that was in use at once so far, so that keeping them does not raise the peak of the process. Where that leaves no room for
-/// a new block, a request gets a kept one of up to four times its size.
+/// A training step asks for the same hundreds of megabytes every time. The system's allocator returns such blocks to the
+/// operating system and gets them back as fresh pages, which the kernel fills with zeros one fault at a time: that costs more
+/// than some layers. Here pages stay with the process from their first use on, in the next steps as parts of other blocks, and
+/// the process takes hardly more than what it used at once.
 ///
-/// Install it with `#[global_allocator]`.
+/// The range is reserved once, as large as the machine's memory; nothing of it takes memory before it is used. Where it cannot be
+/// reserved or is full, and for smaller blocks, the system's allocator serves. Install it with `#[global_allocator]`.
 pub struct ReusingAllocator {
     locked: AtomicBool,
-    blocks: UnsafeCell<Blocks>,
+    range: UnsafeCell<Range>,
 }
 
-// SAFETY: `blocks` is only touched by who holds the lock.
+// SAFETY: `range` is only touched by who holds the lock.
 unsafe impl Sync for ReusingAllocator {}
 
-/// Smallest size that is kept.
+/// Smallest size that is served here.
 const MIN_SIZE: usize = 256 * 1024;
 
-/// From this size on blocks are aligned to huge pages, and the operating system is asked for them.
-const MIN_HUGE_SIZE: usize = 4 * 1024 * 1024;
+/// Blocks handed out at once, at most.
+const MAX_BLOCKS: usize = 4096;
 
-const HUGE_PAGE: usize = 2 * 1024 * 1024;
+/// What is reserved, and which of it is free. Sizes and addresses are multiples of a cache line.
+struct Range {
+    is_reserved: bool,
+    start: usize,
+    end: usize,
+    /// Whatever begins here or later was never handed out and is zero.
+    fresh: usize,
+    /// Address and size of each gap, by address; no two of them touch.
+    gaps: [(usize, usize); MAX_BLOCKS + 1],
+    gap_count: usize,
+    block_count: usize,
+}
 
-/// Blocks kept at once; more are given back.
-const MAX_KEPT: usize = 1024;
-
-/// Blocks in use at once that are larger than their request.
-const MAX_LENT: usize = 64;
-
-/// How many times its size a request may get.
-const MAX_EXCESS: usize = 4;
-
-struct Blocks {
-    /// Address and size, oldest first.
-    kept: [(usize, usize); MAX_KEPT],
-    kept_count: usize,
-    /// Address and size of what is larger than its request; an address of 0 is a free place.
-    lent: [(usize, usize); MAX_LENT],
-    kept_bytes: usize,
-    used_bytes: usize,
-    most_used_bytes: usize,
+/// A block, and whether it is known to be zero.
+struct Block {
+    start: *mut u8,
+    is_zero: bool,
 }
 
 impl ReusingAllocator {
-    /// Nothing kept yet.
+    /// Nothing reserved yet.
     pub const fn new() -> Self {
-        let blocks = Blocks {
-            kept: [(0, 0); MAX_KEPT],
-            kept_count: 0,
-            lent: [(0, 0); MAX_LENT],
-            kept_bytes: 0,
-            used_bytes: 0,
-            most_used_bytes: 0,
+        let range = Range {
+            is_reserved: false,
+            start: 0,
+            end: 0,
+            fresh: 0,
+            gaps: [(0, 0); MAX_BLOCKS + 1],
+            gap_count: 0,
+            block_count: 0,
         };
-        Self { locked: AtomicBool::new(false), blocks: UnsafeCell::new(blocks) }
+        Self { locked: AtomicBool::new(false), range: UnsafeCell::new(range) }
     }
 
     /// Runs `work` alone. It does not allocate through this allocator, so that a thread never waits for itself.
-    fn with_blocks<R>(&self, work: impl FnOnce(&mut Blocks) -> R) -> R {
+    fn with_range<R>(&self, work: impl FnOnce(&mut Range) -> R) -> R {
         while self.locked.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
             std::hint::spin_loop();
         }
         // SAFETY: the lock is held.
-        let result = work(unsafe { &mut *self.blocks.get() });
+        let result = work(unsafe { &mut *self.range.get() });
         self.locked.store(false, Ordering::Release);
         result
+    }
+
+    /// A block for `layout`, if it is one to be served here.
+    fn take(&self, layout: Layout) -> Option<Block> {
+        let size = block_size(layout)?;
+        self.with_range(|range| range.take(size))
     }
 }
 
@@ -82,155 +89,141 @@ impl Default for ReusingAllocator {
     }
 }
 
-/// What the system is asked for in place of a large `layout`: its size class, of which there are eight in each power of
-/// two, and an alignment that depends on the class alone. `None` for small and for oddly aligned layouts.
-fn class(layout: Layout) -> Option<Layout> {
-    let size = layout.size();
-    if size < MIN_SIZE || layout.align() > 64 {
-        return None;
-    }
-    let step = 1 << (size.ilog2() - 3);
-    let size = size.checked_next_multiple_of(step)?;
-    Layout::from_size_align(size, class_align(size)).ok()
+/// What a block for `layout` takes; `None` for small and for oddly aligned ones.
+fn block_size(layout: Layout) -> Option<usize> {
+    let is_served = layout.size() >= MIN_SIZE && layout.align() <= CACHE_LINE_BYTES;
+    is_served.then(|| layout.size().next_multiple_of(CACHE_LINE_BYTES))
 }
 
-fn class_align(class_size: usize) -> usize {
-    if class_size >= MIN_HUGE_SIZE { HUGE_PAGE } else { 64 }
-}
-
-impl Blocks {
-    /// Takes a kept block of this class, or a larger one where a new one would cost a kept one.
-    fn take(&mut self, class: Layout) -> Option<*mut u8> {
-        let kept = &self.kept[..self.kept_count];
-        let exact = kept.iter().rposition(|(_, size)| *size == class.size());
-        let address = exact.or_else(|| self.larger(class)).map(|index| self.hand_out(index, class));
-        if address.is_none() {
-            self.used_bytes += class.size();
+impl Range {
+    /// The smallest gap that fits becomes a block of `size` bytes at its start.
+    fn take(&mut self, size: usize) -> Option<Block> {
+        if !self.is_reserved {
+            self.is_reserved = true;
+            self.reserve();
         }
-        self.most_used_bytes = self.most_used_bytes.max(self.used_bytes);
-        self.release_excess();
-        address
-    }
-
-    /// The smallest kept block that is larger than `class`, if there is no room beside the kept ones.
-    fn larger(&self, class: Layout) -> Option<usize> {
-        let has_room = self.used_bytes + self.kept_bytes + class.size() <= self.most_used_bytes;
-        if has_room || self.lent.iter().all(|(address, _)| *address != 0) {
+        if self.block_count == MAX_BLOCKS {
             return None;
         }
-        let sizes = class.size()..=class.size().saturating_mul(MAX_EXCESS);
-        let kept = self.kept[..self.kept_count].iter().enumerate();
-        kept.filter(|(_, (_, size))| sizes.contains(size)).min_by_key(|(_, (_, size))| *size).map(|(index, _)| index)
+        let gaps = self.gaps[..self.gap_count].iter().enumerate();
+        let (index, _) = gaps.filter(|(_, (_, gap))| *gap >= size).min_by_key(|(_, (_, gap))| *gap)?;
+        let (start, gap) = self.gaps[index];
+        match gap == size {
+            true => self.remove_gap(index),
+            false => self.gaps[index] = (start + size, gap - size),
+        }
+        self.block_count += 1;
+        let is_zero = start >= self.fresh;
+        self.fresh = self.fresh.max(start + size);
+        Some(Block { start: start as *mut u8, is_zero })
     }
 
-    /// Takes kept block `index` for a request of `class`.
-    fn hand_out(&mut self, index: usize, class: Layout) -> *mut u8 {
-        let (address, size) = self.kept[index];
-        if size != class.size()
-            && let Some(place) = self.lent.iter_mut().find(|(address, _)| *address == 0)
+    /// A block becomes a gap, together with those beside it.
+    fn give_back(&mut self, start: usize, size: usize) {
+        self.block_count -= 1;
+        let gaps = &mut self.gaps[..self.gap_count];
+        let next = gaps.partition_point(|(gap, _)| *gap < start);
+        let touches_next = gaps.get(next).is_some_and(|(gap, _)| *gap == start + size);
+        let touches_last = next > 0 && gaps[next - 1].0 + gaps[next - 1].1 == start;
+        match (touches_last, touches_next) {
+            (true, true) => {
+                gaps[next - 1].1 += size + gaps[next].1;
+                self.remove_gap(next);
+            }
+            (true, false) => gaps[next - 1].1 += size,
+            (false, true) => gaps[next] = (start, size + gaps[next].1),
+            (false, false) => {
+                self.gaps.copy_within(next..self.gap_count, next + 1);
+                self.gaps[next] = (start, size);
+                self.gap_count += 1;
+            }
+        }
+    }
+
+    fn remove_gap(&mut self, index: usize) {
+        self.gaps.copy_within(index + 1..self.gap_count, index);
+        self.gap_count -= 1;
+    }
+
+    /// Reserves addresses for as much as the machine has, as one gap; none where that is refused.
+    fn reserve(&mut self) {
+        #[cfg(any(target_os = "linux", target_os = "macos"))]
         {
-            *place = (address, size);
-        }
-        self.kept.copy_within(index + 1..self.kept_count, index);
-        self.kept_count -= 1;
-        self.kept_bytes -= size;
-        self.used_bytes += size;
-        address as *mut u8
-    }
-
-    /// Keeps a freed block that was asked for as `class`.
-    fn keep(&mut self, block: *mut u8, class: Layout) {
-        let size = match self.lent.iter_mut().find(|(address, _)| *address == block as usize) {
-            Some(lent) => std::mem::take(lent).1,
-            None => class.size(),
-        };
-        self.used_bytes -= size;
-        if self.kept_count == MAX_KEPT {
-            // SAFETY: the block came from the system with the layout of its class and is not used any more.
-            return unsafe { System.dealloc(block, Layout::from_size_align_unchecked(size, class_align(size))) };
-        }
-        self.kept[self.kept_count] = (block as usize, size);
-        self.kept_count += 1;
-        self.kept_bytes += size;
-        self.release_excess();
-    }
-
-    /// Gives the blocks kept longest back until all together take no more than was in use at once.
-    fn release_excess(&mut self) {
-        while self.kept_count > 0 && self.used_bytes + self.kept_bytes > self.most_used_bytes {
-            let (address, size) = self.kept[0];
-            self.kept.copy_within(1..self.kept_count, 0);
-            self.kept_count -= 1;
-            self.kept_bytes -= size;
-            // SAFETY: every kept block came from the system with the layout of its class.
-            unsafe { System.dealloc(address as *mut u8, Layout::from_size_align_unchecked(size, class_align(size))) };
+            // SAFETY: a question to the system.
+            let (pages, page) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+            let Some(size) =
+                usize::try_from(pages).ok().zip(usize::try_from(page).ok()).and_then(|(n, m)| n.checked_mul(m))
+            else {
+                return;
+            };
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+            // SAFETY: a new mapping of its own, which nobody else knows of.
+            let start =
+                unsafe { libc::mmap(std::ptr::null_mut(), size, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+            if start == libc::MAP_FAILED {
+                return;
+            }
+            // SAFETY: the range is the one just mapped; the advice, one fault for 2 MiB instead of 512, may fail without harm.
+            #[cfg(target_os = "linux")]
+            unsafe {
+                libc::madvise(start, size, libc::MADV_HUGEPAGE)
+            };
+            let start = start as usize;
+            (self.start, self.end, self.fresh) = (start, start + size, start);
+            self.gaps[0] = (start, size);
+            self.gap_count = 1;
         }
     }
 }
 
-/// Asks for huge pages: one fault instead of 512.
-fn advise(block: *mut u8, class: Layout) {
-    #[cfg(target_os = "linux")]
-    if !block.is_null() && class.align() == HUGE_PAGE {
-        // SAFETY: the range is the block's; the advice changes no content and may fail without harm.
-        unsafe { libc::madvise(block.cast(), class.size(), libc::MADV_HUGEPAGE) };
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (block, class);
-}
-
-// SAFETY: small layouts go to the system unchanged. Large ones are blocks of the system of their class or a larger one, as
-// large and as aligned as the layout or more; a block is either kept or handed out, to one owner at a time. The class of a
-// block follows from the layout it is freed with, or stands in `lent`, so that it goes back to the system with the layout
-// it came with.
+// SAFETY: what is not served here goes to the system unchanged. A block is a part of the reserved range, as large and as aligned as
+// its layout or more, and was a gap before: it is handed out to one owner at a time. Blocks are known again by their address, and
+// their size follows from the layout they are freed with.
 unsafe impl GlobalAlloc for ReusingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's layout has a size above 0, and so has its class.
-        unsafe {
-            let Some(class) = class(layout) else { return System.alloc(layout) };
-            self.with_blocks(|blocks| blocks.take(class)).unwrap_or_else(|| {
-                let block = System.alloc(class);
-                advise(block, class);
-                block
-            })
+        match self.take(layout) {
+            Some(block) => block.start,
+            // SAFETY: the caller's layout.
+            None => unsafe { System.alloc(layout) },
         }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as in `alloc`; a kept block has at least `layout.size()` bytes.
+        // SAFETY: the caller's layout; a block has as many bytes.
         unsafe {
-            let Some(class) = class(layout) else { return System.alloc_zeroed(layout) };
-            match self.with_blocks(|blocks| blocks.take(class)) {
-                Some(block) => {
-                    block.write_bytes(0, layout.size());
-                    block
+            match self.take(layout) {
+                Some(Block { start, is_zero: true }) => start,
+                Some(Block { start, is_zero: false }) => {
+                    start.write_bytes(0, layout.size());
+                    start
                 }
-                None if class.align() < HUGE_PAGE => System.alloc_zeroed(class),
-                None => {
-                    let block = System.alloc(class);
-                    advise(block, class);
-                    if !block.is_null() {
-                        block.write_bytes(0, layout.size());
-                    }
-                    block
-                }
+                None => System.alloc_zeroed(layout),
             }
         }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block came from `alloc` with this layout.
-        match class(layout) {
-            None => unsafe { System.dealloc(block, layout) },
-            Some(class) => self.with_blocks(|blocks| blocks.keep(block, class)),
+        let start = block as usize;
+        let is_ours = block_size(layout).is_some_and(|size| {
+            self.with_range(|range| {
+                let is_ours = (range.start..range.end).contains(&start);
+                if is_ours {
+                    range.give_back(start, size);
+                }
+                is_ours
+            })
+        });
+        if !is_ours {
+            // SAFETY: then it came from the system, with this layout.
+            unsafe { System.dealloc(block, layout) }
         }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // SAFETY: the caller guarantees a valid new layout; the regions copied are those both blocks have.
+        // SAFETY: the caller guarantees a valid new layout; the bytes copied are those both blocks have.
         unsafe {
             let new_layout = Layout::from_size_align_unchecked(new_size, layout.align());
-            match (class(layout), class(new_layout)) {
+            match (block_size(layout), block_size(new_layout)) {
                 (None, None) => System.realloc(block, layout, new_size),
                 (Some(old), Some(new)) if old == new => block,
                 _ => {
@@ -247,6 +240,7 @@ unsafe impl GlobalAlloc for ReusingAllocator {
 }
 
 #[cfg(test)]
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 mod tests {
     use super::*;
 
@@ -254,15 +248,9 @@ mod tests {
         Layout::from_size_align(size, 4).unwrap()
     }
 
-    #[test]
-    fn a_class_wastes_at_most_an_eighth_and_holds_its_layout() {
-        for size in (MIN_SIZE..64 * 1024 * 1024).step_by(77_777) {
-            let class = class(layout(size)).unwrap();
-            assert!(class.size() >= size && class.size() <= size + size / 8, "{size}");
-            assert_eq!(class, self::class(layout(class.size())).unwrap());
-        }
-        assert_eq!(class(layout(MIN_SIZE - 1)), None);
-        assert_eq!(class(Layout::from_size_align(MIN_SIZE, 4096).unwrap()), None);
+    /// Bytes from the start of the range to what was never handed out.
+    fn used(allocator: &ReusingAllocator) -> usize {
+        allocator.with_range(|range| range.fresh - range.start)
     }
 
     #[test]
@@ -270,7 +258,8 @@ mod tests {
         let allocator = ReusingAllocator::new();
         // SAFETY: blocks are written within their layout and freed once.
         unsafe {
-            let first = allocator.alloc(layout(MIN_SIZE));
+            let first = allocator.alloc_zeroed(layout(MIN_SIZE));
+            assert!(std::slice::from_raw_parts(first, MIN_SIZE).iter().all(|byte| *byte == 0));
             first.write_bytes(7, MIN_SIZE);
             allocator.dealloc(first, layout(MIN_SIZE));
             let second = allocator.alloc_zeroed(layout(MIN_SIZE));
@@ -281,43 +270,68 @@ mod tests {
     }
 
     #[test]
-    fn kept_blocks_never_raise_the_peak() {
-        let allocator = ReusingAllocator::new();
-        let sizes = [MIN_SIZE, 3 * MIN_SIZE, 5 * MIN_HUGE_SIZE, MIN_HUGE_SIZE];
-        // SAFETY: as above.
-        unsafe {
-            for size in sizes {
-                let block = allocator.alloc(layout(size));
-                assert_eq!(block as usize % if size >= MIN_HUGE_SIZE { HUGE_PAGE } else { 64 }, 0);
-                allocator.dealloc(block, layout(size));
-                allocator.with_blocks(|blocks| {
-                    assert_eq!(blocks.used_bytes, 0);
-                    assert!(blocks.kept_bytes <= blocks.most_used_bytes);
-                });
+    fn neighbours_that_are_freed_in_any_order_become_one_gap() {
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let allocator = ReusingAllocator::new();
+            // SAFETY: as above.
+            unsafe {
+                let blocks = [1, 2, 3].map(|n| (allocator.alloc(layout(n * MIN_SIZE)), layout(n * MIN_SIZE)));
+                let last = allocator.alloc(layout(MIN_SIZE));
+                order.map(|i| allocator.dealloc(blocks[i].0, blocks[i].1));
+                assert_eq!(allocator.alloc(layout(6 * MIN_SIZE)), blocks[0].0, "{order:?}");
+                assert_eq!(used(&allocator), 7 * MIN_SIZE);
+                allocator.dealloc(blocks[0].0, layout(6 * MIN_SIZE));
+                allocator.dealloc(last, layout(MIN_SIZE));
             }
+            allocator.with_range(|range| {
+                assert_eq!((range.gap_count, range.block_count), (1, 0));
+                assert_eq!(range.gaps[0], (range.start, range.end - range.start));
+            });
         }
-        allocator.with_blocks(|blocks| assert!(blocks.most_used_bytes <= 6 * MIN_HUGE_SIZE));
     }
 
     #[test]
-    fn where_there_is_no_room_a_larger_block_is_lent_and_keeps_its_size() {
+    fn the_smallest_gap_that_fits_is_filled() {
         let allocator = ReusingAllocator::new();
-        let (large, small) = (layout(4 * MIN_SIZE), layout(2 * MIN_SIZE));
         // SAFETY: as above.
         unsafe {
-            let block = allocator.alloc(large);
-            allocator.dealloc(block, large);
-            let lent = allocator.alloc(small);
-            assert_eq!(lent, block, "a new block would have cost the kept one");
-            assert_eq!(allocator.realloc(lent, small, small.size() - 1), block);
-            allocator.dealloc(lent, layout(small.size() - 1));
-            allocator.with_blocks(|blocks| assert_eq!((blocks.used_bytes, blocks.kept_bytes), (0, large.size())));
-            assert_eq!(allocator.alloc(large), block, "it is a large block again");
-            let other = allocator.alloc(small);
-            assert_ne!(other, block);
-            allocator.dealloc(other, small);
-            allocator.dealloc(block, large);
+            let blocks = [4, 1, 2, 1].map(|n| allocator.alloc(layout(n * MIN_SIZE)));
+            allocator.dealloc(blocks[0], layout(4 * MIN_SIZE));
+            allocator.dealloc(blocks[2], layout(2 * MIN_SIZE));
+            assert_eq!(allocator.alloc(layout(MIN_SIZE + 1)), blocks[2]);
+            assert_eq!(allocator.alloc(layout(3 * MIN_SIZE)), blocks[0]);
+            assert_eq!(used(&allocator), 8 * MIN_SIZE);
         }
+    }
+
+    #[test]
+    fn small_and_oddly_aligned_blocks_come_from_the_system_and_go_back_there() {
+        let allocator = ReusingAllocator::new();
+        // SAFETY: as above.
+        unsafe {
+            for layout in [layout(MIN_SIZE - 1), Layout::from_size_align(MIN_SIZE, 4096).unwrap()] {
+                let block = allocator.alloc(layout);
+                assert_eq!(block as usize % layout.align(), 0);
+                block.write_bytes(1, layout.size());
+                allocator.dealloc(block, layout);
+            }
+        }
+        allocator.with_range(|range| assert!(!range.is_reserved));
+    }
+
+    #[test]
+    fn more_blocks_than_there_is_room_for_come_from_the_system() {
+        let allocator = ReusingAllocator::new();
+        // SAFETY: as above; nothing of the blocks is touched.
+        unsafe {
+            let blocks: Vec<_> = (0..MAX_BLOCKS + 3).map(|_| allocator.alloc(layout(MIN_SIZE))).collect();
+            allocator.with_range(|range| assert_eq!(range.block_count, MAX_BLOCKS));
+            // Every second one first: as many gaps as there can be.
+            for parity in 0..2 {
+                blocks.iter().skip(parity).step_by(2).for_each(|block| allocator.dealloc(*block, layout(MIN_SIZE)));
+            }
+        }
+        allocator.with_range(|range| assert_eq!((range.gap_count, range.block_count), (1, 0)));
     }
 
     #[test]
