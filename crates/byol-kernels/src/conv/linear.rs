@@ -10,7 +10,7 @@ use super::destination::{Destinations, Shared};
 use super::finish::Store;
 use super::shape::ConvShape;
 use super::weight::{PackedWeight, WeightView};
-use super::window::RowLayout;
+use super::window::{RowLayout, RowOf};
 use crate::buffer::arbitrary;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
@@ -29,7 +29,7 @@ pub(super) fn suits<E: Element>(shape: &ConvShape) -> bool {
     shape.is_pointwise()
         && rows <= MAX_ROWS
         && rows < shape.outputs
-        && RowLayout::new::<E>(&shape.input_window()).in_place
+        && RowLayout::new::<E>(&shape.input_window()).row_of == RowOf::Pixel
 }
 
 /// [`conv2d`](super::conv2d) of a shape that [`suits`].

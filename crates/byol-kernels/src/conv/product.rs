@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::destination::{Destinations, Image, Shared, destination_offsets};
 use super::finish::Finish;
 use super::weight::{MAX_WIDTH, PackedWeight, Panel, Panels, WeightView, panels_per_task};
-use super::window::{RowLayout, RowTable, Window};
+use super::window::{RowLayout, RowOf, RowTable, Window};
 use crate::buffer::arbitrary;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
@@ -42,7 +42,7 @@ pub(super) fn multiply<E: Element, D: Element>(
     }
     let panels = Panels::new(E::kernels(isa).rows, weight.outputs, |width| layout.units() * width).list;
     let groups = product.groups();
-    match layout.in_place && groups <= MAX_GROUPS_BY_PANEL && groups < panels.len() {
+    match layout.row_of == RowOf::Pixel && groups <= MAX_GROUPS_BY_PANEL && groups < panels.len() {
         true => product.by_panel(&panels, finish),
         false => product.by_group(&PackedWeight::new::<E>(isa, weight, layout), finish),
     }
@@ -106,7 +106,7 @@ impl<E: Element, D: Element> Product<'_, E, D> {
                     std::mem::swap(group, next);
                 }
                 group.fill_once(self, number);
-                if layout.in_place {
+                if layout.row_of == RowOf::Pixel {
                     next.fill_once(self, number + 1);
                 }
                 let panels = weight.panels().iter().skip(task % panel_tasks * panels_per_task).take(panels_per_task);
@@ -115,7 +115,7 @@ impl<E: Element, D: Element> Product<'_, E, D> {
                         let packed = weight.units_from(panel, taps.start * layout.row_units + units.start);
                         let is_last = taps.end == layout.taps && units.end == layout.row_units;
                         let soon = Soon {
-                            rows_of: (i == 0 && layout.in_place).then_some(&*next),
+                            rows_of: (i == 0 && layout.row_of == RowOf::Pixel).then_some(&*next),
                             places: is_last.then(|| self.rows(group, panel).places(finish)),
                         };
                         group.multiply(panel, taps, units, packed, part > 0, sums, soon);

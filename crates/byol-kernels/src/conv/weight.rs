@@ -12,7 +12,7 @@ use crate::transpose::{SIDE, transpose};
 use crate::vector::{RowsKernel, panels};
 
 use super::turned::{TURNED_CHANNELS, Turned};
-use super::window::RowLayout;
+use super::window::{RowLayout, RowOf};
 
 /// A weight as a product sees it: `values[output · output_stride + channel · channel_stride + taps[tap]]`.
 pub(super) struct WeightView<'a, V = f32> {
@@ -86,13 +86,9 @@ impl PackedWeight {
     pub(super) fn new<E: Element>(isa: Isa, weight: &WeightView<impl Element>, layout: RowLayout) -> Self {
         let panels = Panels::new(E::kernels(isa).rows, weight.outputs, |width| layout.units() * width);
         let mut units = arbitrary(panels.len);
-        panels.fill(&mut units, |panel, units| match layout.in_place {
-            true => weight.pack::<E>(isa, panel, 0..layout.taps, 0..layout.row_units, units),
-            false => vectorized(
-                isa,
-                #[inline(always)]
-                || pack_patches::<E>(weight, panel, units),
-            ),
+        panels.fill(&mut units, |panel, units| match layout.row_of {
+            RowOf::Pixel => weight.pack::<E>(isa, panel, 0..layout.taps, 0..layout.row_units, units),
+            RowOf::Span => pack_spans::<E>(weight, panel, layout, units),
         });
         Self { units, panels }
     }
@@ -264,22 +260,27 @@ impl<V: Element> WeightView<'_, V> {
     }
 }
 
-/// All taps together are one row, `[taps, channels]`.
-fn pack_patches<E: Element>(weight: &WeightView<impl Element>, panel: &Panel, units: &mut [u32]) {
+/// The taps of a row of the window and their channels together are one row, with a zero behind an odd number.
+fn pack_spans<E: Element>(weight: &WeightView<impl Element>, panel: &Panel, layout: RowLayout, packed: &mut [u32]) {
     let width = panel.kernel.width;
     let lanes = width.min(weight.outputs - panel.first_output);
-    let len = weight.taps.len() * weight.channels;
-    units.fill(0);
-    for lane in 0..lanes {
-        let value = |i: usize| {
-            let (tap, channel) = (i / weight.channels, i % weight.channels);
+    let Some(span_taps) = weight.taps.len().checked_div(layout.taps) else { return };
+    packed.fill(0);
+    for (row, packed) in packed.chunks_exact_mut(layout.row_units * width).enumerate() {
+        let taps = &weight.taps[row * span_taps..][..span_taps];
+        for lane in 0..lanes {
             let output = (panel.first_output + lane) * weight.output_stride;
-            E::from_f32(weight.values[output + channel * weight.channel_stride + weight.taps[tap]].to_f32())
-        };
-        for (unit, units) in units.chunks_exact_mut(width).enumerate() {
-            let first = unit * E::PER_UNIT;
-            let second = if first + 1 < len { value(first + 1) } else { E::default() };
-            units[lane] = E::unit(value(first), second);
+            let value = |i: usize| match taps.get(i / weight.channels) {
+                Some(tap) => {
+                    let at = output + i % weight.channels * weight.channel_stride + tap;
+                    E::from_f32(weight.values[at].to_f32())
+                }
+                None => E::default(),
+            };
+            for (unit, packed) in packed.chunks_exact_mut(width).enumerate() {
+                let first = unit * E::PER_UNIT;
+                packed[lane] = E::unit(value(first), value(first + E::PER_UNIT - 1));
+            }
         }
     }
 }

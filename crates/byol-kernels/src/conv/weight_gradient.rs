@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::shape::ConvShape;
 use super::splits::Splits;
-use super::window::{RowLayout, RowTable, Window};
+use super::window::{RowLayout, RowOf, RowTable, Window};
 use crate::buffer::arbitrary;
 use crate::element::Element;
 use crate::isa::{Isa, vectorized};
@@ -30,7 +30,11 @@ pub(super) fn weight_gradient<E: Element>(
     dw: &mut [f32],
 ) {
     let layout = RowLayout::new::<E>(window);
-    let row_len = layout.row_units * E::PER_UNIT;
+    // Of spans, all that a window sees is one row.
+    let (taps, row_len) = match layout.row_of {
+        RowOf::Pixel => (layout.taps, shape.inputs),
+        RowOf::Span => (layout.taps.min(1), window.taps() * shape.inputs),
+    };
     let right = panels(E::kernels(isa).columns, |kernel| kernel.width, row_len);
     let last = *right.last().expect("a convolution has inputs");
     let plan = Plan {
@@ -40,6 +44,7 @@ pub(super) fn weight_gradient<E: Element>(
         positions: dy.len() / shape.outputs,
         kernels: E::kernels(isa),
         layout,
+        taps,
         row_len,
         right_width: last.0 + last.1.width,
         right: right.chunks((RIGHT_LEN / right[0].1.width).max(1)).map(<[_]>::to_vec).collect(),
@@ -49,7 +54,7 @@ pub(super) fn weight_gradient<E: Element>(
         plan.sum_chunks(x, dy, plan.positions_of(chunks), first_output, sums);
     };
     // One buffer, and each output a row of inputs: that is the weight itself.
-    if plan.layout.taps == 1 && plan.layout.in_place && plan.right_width == shape.inputs && splits.len() == dw.len() {
+    if plan.taps == 1 && layout.row_of == RowOf::Pixel && plan.right_width == shape.inputs && splits.len() == dw.len() {
         return splits.run(dw, sum);
     }
     let mut sums = arbitrary(splits.len());
@@ -67,7 +72,9 @@ struct Plan {
     positions: usize,
     kernels: Kernels,
     layout: RowLayout,
-    /// Values in a row of the layout.
+    /// Rows of the right operand for every position.
+    taps: usize,
+    /// Values in each of them.
     row_len: usize,
     /// Neighbouring panels that are packed together.
     right: Vec<Vec<(usize, ColumnsKernel)>>,
@@ -78,7 +85,7 @@ struct Plan {
 impl Plan {
     /// Values between the sums of neighbouring outputs: `[taps, right_width]`.
     fn output_stride(&self) -> usize {
-        self.layout.taps * self.right_width
+        self.taps * self.right_width
     }
 
     fn chunk_positions<E: Element>() -> usize {
@@ -118,9 +125,12 @@ impl Plan {
             for (block, left) in left[..blocks * left_len].chunks_exact_mut(left_len).enumerate() {
                 self.pack_left(dy, &chunk, first_output + block * LEFT_BLOCK, left, &mut spare[..left_len]);
             }
-            for tap in 0..self.layout.taps {
+            for tap in 0..self.taps {
                 for panels in &self.right {
-                    self.pack_right::<E>(&table, tap, panels, units, &mut right);
+                    match self.layout.row_of {
+                        RowOf::Pixel => self.pack_right::<E>(&table, tap, panels, units, &mut right),
+                        RowOf::Span => self.pack_spans::<E>(&table, panels, units, &mut right),
+                    }
                     let first_column = panels[0].0;
                     for (column, kernel) in panels {
                         for block in 0..blocks {
@@ -206,7 +216,7 @@ impl Plan {
                     // SAFETY: rows of the table are valid for `row_units` units, that is `row_len` values.
                     let row = |row: *const u32| unsafe { std::slice::from_raw_parts(row.cast::<E>(), self.row_len) };
                     let (upper, lower) = (row(rows[0]), row(rows[E::PER_UNIT - 1]));
-                    if self.layout.taps == 1 && self.layout.in_place {
+                    if self.taps == 1 {
                         // The rows of the next chunk lie as far ahead, if windows do not overlap.
                         for row in rows {
                             let row = row.cast::<E>().wrapping_add(Self::chunk_positions::<E>() * self.row_len);
@@ -219,6 +229,45 @@ impl Plan {
                         let columns = *first..(first + kernel.width).min(self.row_len);
                         let units = &mut right[units * (first - panels[0].0) + unit * kernel.width..][..kernel.width];
                         interleave(self.isa, &upper[columns.clone()], &lower[columns], units);
+                    }
+                }
+            },
+        );
+    }
+
+    /// [`Plan::pack_right`] of windows that are seen as spans: those of all rows of the window, one behind the other.
+    fn pack_spans<E: Element>(
+        &self,
+        table: &RowTable,
+        panels: &[(usize, ColumnsKernel)],
+        units: usize,
+        right: &mut [u32],
+    ) {
+        const STEP: usize = 16;
+        let (taps, span_len) = (self.layout.taps, self.window.span_len());
+        let table = table.rows(0..taps);
+        let capacity = table.len() / taps;
+        // Whole steps, of which the next span overwrites what is too much.
+        let mut row = vec![0; self.right_width + STEP];
+        vectorized(
+            self.isa,
+            #[inline(always)]
+            || {
+                for unit in 0..units {
+                    for tap in 0..taps {
+                        let slots = &table[tap * capacity + unit * E::PER_UNIT..][..E::PER_UNIT];
+                        for at in (0..span_len).step_by(STEP) {
+                            // SAFETY: spans of the table are valid for whole tiles, which are whole steps.
+                            let step = |slot: *const u32| unsafe {
+                                slot.cast::<E>().add(at).cast::<[E; STEP]>().read_unaligned()
+                            };
+                            let (upper, lower) = (step(slots[0]), step(slots[E::PER_UNIT - 1]));
+                            interleave(self.isa, &upper, &lower, &mut row[tap * span_len + at..][..STEP]);
+                        }
+                    }
+                    for (first, kernel) in panels {
+                        let right = &mut right[units * (first - panels[0].0) + unit * kernel.width..][..kernel.width];
+                        right.copy_from_slice(&row[*first..][..kernel.width]);
                     }
                 }
             },
@@ -238,9 +287,9 @@ impl Plan {
                 }
                 for (input, dw) in dw.chunks_exact_mut(shape.taps()).enumerate() {
                     for (tap, dw) in dw.iter_mut().enumerate() {
-                        *dw = match self.layout.in_place {
-                            true => total[tap * self.right_width + input],
-                            false => total[tap * shape.inputs + input],
+                        *dw = match self.layout.row_of {
+                            RowOf::Pixel => total[tap * self.right_width + input],
+                            RowOf::Span => total[tap * shape.inputs + input],
                         };
                     }
                 }

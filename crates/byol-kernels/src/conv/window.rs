@@ -30,6 +30,14 @@ impl Axis {
         self.first + self.stride * i
     }
 
+    /// Those of `range` whose source lies inside through all taps.
+    #[inline(always)]
+    fn all_inside(&self, range: &Range<usize>) -> Range<usize> {
+        let (first, last) = (self.inside(0, range), self.inside(self.taps - 1, range));
+        let start = first.start.max(last.start);
+        start..first.end.min(last.end).max(start)
+    }
+
     /// Those of `range` whose source through `tap` lies inside.
     #[inline(always)]
     fn inside(&self, tap: usize, range: &Range<usize>) -> Range<usize> {
@@ -58,24 +66,42 @@ pub(super) struct Window {
 /// Units that a kernel may sum together: those of a tile register.
 const TILE_UNITS: usize = 16;
 
+/// What is a row of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RowOf {
+    /// The channels of one pixel.
+    Pixel,
+    /// The channels of all neighbouring pixels that a window sees in one row of the image, where one pixel has very few or an
+    /// odd number of `bf16`. What completes the last unit is whatever follows, and meets a weight of zero.
+    Span,
+}
+
 /// How the reduction is cut into rows: `taps` rows of `row_units` units for every position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RowLayout {
     pub(super) taps: usize,
     pub(super) row_units: usize,
-    /// Whether rows are read where they lie. Rows of very few channels, or of an odd number of `bf16`, are gathered into
-    /// one patch over all taps.
-    pub(super) in_place: bool,
+    pub(super) row_of: RowOf,
 }
 
 impl RowLayout {
     /// The layout for what `window` sees of a source of `E`.
     pub(super) fn new<E: Element>(window: &Window) -> Self {
         let (taps, channels) = (window.taps(), window.channels);
-        let in_place = channels.is_multiple_of(E::PER_UNIT) && (channels / E::PER_UNIT >= 4 || taps == 1);
-        match in_place {
-            true => Self { taps, row_units: channels / E::PER_UNIT, in_place },
-            false => Self { taps: taps.min(1), row_units: (taps * channels).div_ceil(E::PER_UNIT), in_place },
+        match channels.is_multiple_of(E::PER_UNIT) && (channels / E::PER_UNIT >= 4 || taps == 1) {
+            true => Self { taps, row_units: channels / E::PER_UNIT, row_of: RowOf::Pixel },
+            false => {
+                let row_units = window.span_len().div_ceil(E::PER_UNIT);
+                Self { taps: if taps == 0 { 0 } else { window.y.taps }, row_units, row_of: RowOf::Span }
+            }
+        }
+    }
+
+    /// Units from the start of a row that can be read: of a span whole tiles.
+    fn readable_units(self) -> usize {
+        match self.row_of {
+            RowOf::Pixel => self.row_units,
+            RowOf::Span => self.row_units.next_multiple_of(TILE_UNITS),
         }
     }
 
@@ -104,8 +130,8 @@ pub(super) struct RowTable {
     capacity: usize,
     /// `[taps, capacity]`
     pointers: Vec<*const u32>,
-    /// Dense copies of patches, where rows are not read in place.
-    patches: Vec<u32>,
+    /// `[capacity, taps]` rows of [`RowLayout::readable_units`], for spans that leave the image.
+    edges: Vec<u32>,
     zeros: Vec<u32>,
     layout: RowLayout,
 }
@@ -113,16 +139,21 @@ pub(super) struct RowTable {
 impl RowTable {
     /// Room for the rows of `capacity` positions.
     pub(super) fn new(layout: RowLayout, capacity: usize) -> Self {
+        let edges_len = match layout.row_of {
+            RowOf::Pixel => 0,
+            RowOf::Span => capacity * layout.taps * layout.readable_units(),
+        };
         Self {
             capacity,
             pointers: vec![std::ptr::null(); layout.taps * capacity],
-            patches: vec![0; if layout.in_place { 0 } else { capacity * layout.row_units }],
-            zeros: vec![0; layout.row_units],
+            edges: vec![0; edges_len],
+            zeros: vec![0; layout.readable_units()],
             layout,
         }
     }
 
-    /// `[taps, capacity]` rows, each valid for `row_units` units as long as the source and the table live.
+    /// `[taps, capacity]` rows, each valid for `row_units` units, and those of spans for whole tiles of them, as long as the source
+    /// and the table live; of spans not aligned to units.
     pub(super) fn rows(&self, taps: Range<usize>) -> &[*const u32] {
         &self.pointers[taps.start * self.capacity..taps.end * self.capacity]
     }
@@ -133,9 +164,9 @@ impl RowTable {
         vectorized(
             isa,
             #[inline(always)]
-            || match self.layout.in_place {
-                true => self.point_into(window, source, positions),
-                false => self.gather(window, source, positions),
+            || match self.layout.row_of {
+                RowOf::Pixel => self.point_into(window, source, positions),
+                RowOf::Span => self.point_into_spans(window, source, positions),
             },
         );
     }
@@ -178,62 +209,52 @@ impl RowTable {
     }
 
     #[inline(always)]
-    fn gather<E: Element>(&mut self, window: &Window, source: &[E], positions: Range<usize>) {
-        if self.layout.taps == 0 {
-            return;
-        }
-        let (span_len, row_len) = (window.x.taps * window.channels, window.x.source_len * window.channels);
-        let patch_len = self.layout.row_units * E::PER_UNIT;
-        // SAFETY: the buffer has room for `capacity` patches of `row_units` units, and any bits are a value of E.
-        let patches: &mut [E] = unsafe {
-            std::slice::from_raw_parts_mut(self.patches.as_mut_ptr().cast(), self.patches.len() * E::PER_UNIT)
-        };
-        let mut written = 0;
+    fn point_into_spans<E: Element>(&mut self, window: &Window, source: &[E], positions: Range<usize>) {
+        self.pointers.fill(self.zeros.as_ptr());
+        let (taps, row_len) = (self.layout.taps, window.x.source_len * window.channels);
+        let readable_len = self.layout.readable_units() * E::PER_UNIT;
+        let step = window.x.source_step * window.channels;
+        let edges = self.edges.as_mut_ptr().cast::<E>();
         window.for_each_run(
             positions,
             #[inline(always)]
             |image, i, columns, first| {
-                written = first + columns.len();
-                for (slot, j) in (first..).zip(columns) {
-                    let patch = &mut patches[slot * patch_len..][..patch_len];
-                    let start = window.x.source(j, 0) * window.channels as isize;
-                    let is_whole = start >= 0 && start as usize + span_len <= row_len;
-                    for tap_y in 0..window.y.taps {
-                        let y = window.y.source(i, tap_y);
-                        let span = &mut patch[tap_y * span_len..][..span_len];
-                        if y < 0 || y >= window.y.source_len as isize {
-                            span.fill(E::default());
-                            continue;
-                        }
-                        let row = &source[(image * window.y.source_len + y as usize) * row_len..][..row_len];
-                        match is_whole {
-                            true => copy_short(&row[start as usize..][..span_len], span),
-                            false => copy_inside(row, start, span),
+                for tap_y in 0..taps {
+                    let y = window.y.source(i, tap_y);
+                    if y < 0 || y >= window.y.source_len as isize {
+                        continue;
+                    }
+                    let row_start = (image * window.y.source_len + y as usize) * row_len;
+                    let row = &source[row_start..][..row_len];
+                    let start = |j: usize| window.x.source(j, 0) * window.channels as isize;
+                    let mut whole = window.x.all_inside(&columns);
+                    // At the very end of the source there may be no whole tile to read.
+                    while let Some(last) = whole.clone().next_back()
+                        && row_start + start(last) as usize + readable_len > source.len()
+                    {
+                        whole.end = last;
+                    }
+                    let slots = &mut self.pointers[tap_y * self.capacity + first..][..columns.len()];
+                    if !whole.is_empty() {
+                        let from = source[row_start + start(whole.start) as usize..].as_ptr();
+                        let slots = &mut slots[whole.start - columns.start..][..whole.len()];
+                        for (j, slot) in slots.iter_mut().enumerate() {
+                            *slot = from.wrapping_add(j * step).cast();
                         }
                     }
-                    patch[window.y.taps * span_len..].fill(E::default());
+                    for j in (columns.start..whole.start).chain(whole.end..columns.end) {
+                        let slot = j - columns.start;
+                        let edge = edges.wrapping_add(((first + slot) * taps + tap_y) * readable_len);
+                        slots[slot] = edge.cast();
+                        // SAFETY: the buffer has as many values for each of `capacity` positions and each tap, and any bits are
+                        // a value of E.
+                        let edge = unsafe { std::slice::from_raw_parts_mut(edge, readable_len) };
+                        edge.fill(E::default());
+                        copy_inside(row, start(j), &mut edge[..window.span_len()]);
+                    }
                 }
             },
         );
-        patches[written * patch_len..].fill(E::default());
-        for (slot, pointer) in self.pointers.iter_mut().enumerate() {
-            *pointer = self.patches[slot * self.layout.row_units..].as_ptr();
-        }
-    }
-}
-
-/// Copies a few values, for which a call of the library's copy would take longer than the copy.
-#[inline(always)]
-fn copy_short<E: Copy>(from: &[E], to: &mut [E]) {
-    const STEP: usize = 8;
-    let len = from.len().min(to.len());
-    if len < STEP {
-        return to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-    }
-    // The last step overlaps the one before where the length is no multiple.
-    for at in (0..len).step_by(STEP).map(|at| at.min(len - STEP)) {
-        let step: [E; STEP] = from[at..at + STEP].try_into().expect("a slice of that length");
-        to[at..at + STEP].copy_from_slice(&step);
     }
 }
 
@@ -253,6 +274,11 @@ impl Window {
     /// Positions of one image.
     pub(super) fn positions(&self) -> usize {
         self.y.count * self.x.count
+    }
+
+    /// Values of the neighbouring pixels that a destination position sees in one row of the source.
+    pub(super) fn span_len(&self) -> usize {
+        self.x.taps * self.channels
     }
 
     /// Source positions that a destination position sees.
