@@ -3,7 +3,7 @@
 
 use super::blocks::{Block, in_blocks};
 use crate::element::Element;
-use crate::lanes::{load, load_unchecked, store};
+use crate::lanes::{load, load_unchecked, prefetch, store};
 
 /// Two terms of `x`, `y` and `dy` of one lane of the channels from `c` on.
 pub(super) trait Terms<E> {
@@ -42,6 +42,10 @@ impl<E: Element, T: Terms<E>> Block for AddRows<'_, E, T> {
         let (mut firsts, mut seconds) = ([0.0; W], [0.0; W]);
         for row in row..row + ROWS {
             let at = row * self.channels + c;
+            // Of the next rows: these are more streams than the hardware foresees.
+            for array in [x, y, dy] {
+                prefetch(array.as_ptr().wrapping_add(at + ROWS * self.channels));
+            }
             // SAFETY: the block's channels lie in the row, and the rows in all three arrays.
             let x: [f32; W] = unsafe { load_unchecked(x, at) };
             // SAFETY: as above.
