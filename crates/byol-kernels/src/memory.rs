@@ -277,7 +277,7 @@ mod tests {
             unsafe {
                 let blocks = [1, 2, 3].map(|n| (allocator.alloc(layout(n * MIN_SIZE)), layout(n * MIN_SIZE)));
                 let last = allocator.alloc(layout(MIN_SIZE));
-                order.map(|i| allocator.dealloc(blocks[i].0, blocks[i].1));
+                order.into_iter().for_each(|i| allocator.dealloc(blocks[i].0, blocks[i].1));
                 assert_eq!(allocator.alloc(layout(6 * MIN_SIZE)), blocks[0].0, "{order:?}");
                 assert_eq!(used(&allocator), 7 * MIN_SIZE);
                 allocator.dealloc(blocks[0].0, layout(6 * MIN_SIZE));
