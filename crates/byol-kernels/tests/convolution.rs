@@ -318,6 +318,32 @@ fn nothing_is_read_outside_of_the_operands() {
 }
 
 #[test]
+fn a_picture_that_is_no_number_leaves_the_others_alone() {
+    let mut random = Random(9);
+    let shapes = [
+        square(3, 17, 3, 16, 7, 2),
+        square(3, 6, 3, 16, 3, 1),
+        same(square(3, 8, 3, 16, 3, 2)),
+        square(3, 1, 5, 16, 1, 1),
+        square(3, 5, 3, 8, 1, 1),
+    ];
+    for shape in shapes {
+        let mut case = Case::<bf16>::random(shape, &mut random);
+        let (x_len, y_len) = (shape.input_len() / 3, shape.output_len() / 3);
+        for isa in Isa::available() {
+            let (y, dx, _) = case.run(isa);
+            let (x, dy) = (case.x.clone(), case.dy.clone());
+            case.x[2 * x_len..].fill(bf16::NAN);
+            case.dy[2 * y_len..].fill(bf16::NAN);
+            let (beside_y, beside_dx, _) = case.run(isa);
+            assert!(y[..2 * y_len] == beside_y[..2 * y_len], "y, {isa} {shape:?}");
+            assert!(dx[..2 * x_len] == beside_dx[..2 * x_len], "dx, {isa} {shape:?}");
+            (case.x, case.dy) = (x, dy);
+        }
+    }
+}
+
+#[test]
 fn the_input_gradient_can_be_added_to_what_is_there() {
     let mut random = Random(3);
     let shapes = [square(2, 9, 8, 16, 3, 1), square(12, 9, 16, 16, 3, 1), square(2, 9, 8, 16, 1, 2)];

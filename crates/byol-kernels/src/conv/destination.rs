@@ -65,7 +65,7 @@ impl<D: Element> Destinations<'_, D> {
             offsets: self.offsets.as_ptr(),
             value_bytes: D::BYTES,
             len: self.columns.len() * D::BYTES,
-            // What is written past the caches is not read before.
+            // What is written past the caches need not come there first.
             written: if self.destination.streams.is_on() { null } else { piece(self.destination.start) },
             read: finish.also_reads().map_or(null, |array| piece(array.as_ptr())),
         }

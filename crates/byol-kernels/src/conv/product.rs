@@ -105,17 +105,22 @@ impl<E: Element, D: Element> Product<'_, E, D> {
                 if next.number == Some(number) {
                     std::mem::swap(group, next);
                 }
-                group.fill_once(self, number);
-                if layout.row_of == RowOf::Pixel {
-                    next.fill_once(self, number + 1);
-                }
+                group.fill(self, number);
+                // Of spans, of which many lie in a line of the cache, none are asked for.
+                let ahead = match layout.row_of {
+                    RowOf::Pixel => {
+                        next.fill(self, number + 1);
+                        Some(&*next)
+                    }
+                    RowOf::Span => None,
+                };
                 let panels = weight.panels().iter().skip(task % panel_tasks * panels_per_task).take(panels_per_task);
                 for (i, panel) in panels.enumerate() {
                     for (part, (taps, units)) in layout.parts(chunk_len / panel.kernel.width).enumerate() {
                         let packed = weight.units_from(panel, taps.start * layout.row_units + units.start);
                         let is_last = taps.end == layout.taps && units.end == layout.row_units;
                         let soon = Soon {
-                            rows_of: (i == 0 && layout.row_of == RowOf::Pixel).then_some(&*next),
+                            rows_of: ahead.filter(|_| i == 0),
                             places: is_last.then(|| self.rows(group, panel).places(finish)),
                         };
                         group.multiply(panel, taps, units, packed, part > 0, sums, soon);
@@ -183,15 +188,11 @@ impl Group {
         Self { number: None, table: RowTable::new(layout, GROUP_ROWS), offsets: Vec::new() }
     }
 
-    /// Makes it the group of that number, if it is not yet.
-    fn fill_once<E: Element, D: Element>(&mut self, product: &Product<E, D>, number: usize) {
-        if self.number != Some(number) {
-            self.fill(product, number);
-        }
-    }
-
-    /// Makes it the group of that number; one beyond the last has no positions.
+    /// Makes it the group of that number, if it is not yet; one beyond the last has no positions.
     fn fill<E: Element, D: Element>(&mut self, product: &Product<E, D>, number: usize) {
+        if self.number == Some(number) {
+            return;
+        }
         let Product { window, source, image, positions, .. } = *product;
         let positions = (number * GROUP_ROWS).min(positions)..((number + 1) * GROUP_ROWS).min(positions);
         self.number = Some(number);

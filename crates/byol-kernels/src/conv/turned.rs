@@ -40,7 +40,7 @@ impl Turned {
         let first_tap = weight.taps.iter().copied().min().expect("a weight with taps");
         let taps: Vec<usize> = weight.taps.iter().map(|tap| tap - first_tap).collect();
         let reach = taps.iter().max().map_or(0, |last| last + 1);
-        let is_one_run = weight.channel_stride < weight.output_stride;
+        let is_one_run = weight.has_long_runs();
         let step = if is_one_run { weight.channel_stride } else { SIDE };
         assert!(is_one_run || reach <= SIDE, "at most sixteen values from the first tap to the last");
         let row_len = ((TURNED_CHANNELS - 1) * step + reach).next_multiple_of(SIDE);
@@ -61,7 +61,7 @@ impl Turned {
         assert!(channels.len() <= TURNED_CHANNELS && channels.end <= weight.channels);
         self.first_channel = channels.start;
         let outputs = first_output..(first_output + LANES).min(weight.outputs);
-        match self.step == weight.channel_stride {
+        match weight.has_long_runs() {
             true => self.turn_one_run(isa, weight, outputs, channels),
             false => self.turn_runs(isa, weight, outputs, channels),
         }

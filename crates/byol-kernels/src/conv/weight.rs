@@ -104,6 +104,11 @@ impl PackedWeight {
 }
 
 impl<V: Element> WeightView<'_, V> {
+    /// Whether all taps of all channels of an output lie together.
+    pub(super) fn has_long_runs(&self) -> bool {
+        self.channel_stride < self.output_stride
+    }
+
     /// Rounds these taps and units of each tap's row of channels to `E` and packs them for `panel`, `[taps, units, width]`.
     pub(super) fn pack<E: Element>(
         &self,
@@ -119,11 +124,9 @@ impl<V: Element> WeightView<'_, V> {
         vectorized(
             isa,
             #[inline(always)]
-            || match self.output_stride {
-                1 => self.pack_neighbours::<E>(panel, taps, units, packed),
-                stride if self.channel_stride > 1 && stride > self.channel_stride => {
-                    self.pack_turned::<E>(isa, panel, taps, units, packed);
-                }
+            || match (self.output_stride, self.channel_stride) {
+                (1, _) => self.pack_neighbours::<E>(panel, taps, units, packed),
+                (_, 2..) if self.has_long_runs() => self.pack_turned::<E>(isa, panel, taps, units, packed),
                 _ => self.pack_transposed::<E>(isa, panel, taps, units, packed),
             },
         );

@@ -72,7 +72,7 @@ pub(super) enum RowOf {
     /// The channels of one pixel.
     Pixel,
     /// The channels of all neighbouring pixels that a window sees in one row of the image, where one pixel has very few or an
-    /// odd number of `bf16`. What completes the last unit is whatever follows, and meets a weight of zero.
+    /// odd number of `bf16`. What completes the last unit is whatever follows in the image, and meets a weight of zero.
     Span,
 }
 
@@ -212,7 +212,8 @@ impl RowTable {
     fn point_into_spans<E: Element>(&mut self, window: &Window, source: &[E], positions: Range<usize>) {
         self.pointers.fill(self.zeros.as_ptr());
         let (taps, row_len) = (self.layout.taps, window.x.source_len * window.channels);
-        let readable_len = self.layout.readable_units() * E::PER_UNIT;
+        let (unit_len, readable_len) =
+            (self.layout.row_units * E::PER_UNIT, self.layout.readable_units() * E::PER_UNIT);
         let step = window.x.source_step * window.channels;
         let edges = self.edges.as_mut_ptr().cast::<E>();
         window.for_each_run(
@@ -228,9 +229,15 @@ impl RowTable {
                     let row = &source[row_start..][..row_len];
                     let start = |j: usize| window.x.source(j, 0) * window.channels as isize;
                     let mut whole = window.x.all_inside(&columns);
-                    // At the very end of the source there may be no whole tile to read.
+                    if window.taps() == 1 {
+                        // Whatever follows belongs to another position.
+                        whole.end = whole.start;
+                    }
+                    // What completes the last unit is of the same image, and there is a whole tile to read.
+                    let image_end = (image + 1) * window.y.source_len * row_len;
+                    let fits = |at: usize| at + unit_len <= image_end && at + readable_len <= source.len();
                     while let Some(last) = whole.clone().next_back()
-                        && row_start + start(last) as usize + readable_len > source.len()
+                        && !fits(row_start + start(last) as usize)
                     {
                         whole.end = last;
                     }

@@ -48,6 +48,9 @@ unsafe fn multiply_all_rows<T: Tiles>(rows: &Rows) {
     unsafe {
         let mut tiles = T::configure();
         for first in (0..rows.count).step_by(BLOCK) {
+            if let Some(places) = &rows.places {
+                places.prefetch(first..rows.count.min(first + BLOCK));
+            }
             let block = RowBlock {
                 sums: rows.sums.add(first * BLOCK),
                 accumulate: rows.accumulate,

@@ -52,8 +52,8 @@ pub(crate) struct Rows {
     pub(crate) units: usize,
     /// `[taps, units, width]` units.
     pub(crate) panel: *const u32,
-    /// Null, or `[taps, GROUP_ROWS]` rows of the next group, which are asked for as those of this one are read: they lie too far
-    /// apart, and are too short, for the hardware to foresee.
+    /// Null, or `[taps, GROUP_ROWS]` rows of the next group, which vectors ask for as those of this one are read: they lie too
+    /// far apart, and are too short, for the hardware to foresee.
     pub(crate) ahead: *const *const u32,
     /// Where the sums will go, if that is soon.
     pub(crate) places: Option<Places>,
@@ -78,7 +78,7 @@ impl Places {
     /// # Safety
     /// There are offsets for them.
     #[inline(always)]
-    unsafe fn prefetch(&self, rows: Range<usize>) {
+    pub(super) unsafe fn prefetch(&self, rows: Range<usize>) {
         for row in rows {
             // SAFETY: the caller's contract.
             let first = unsafe { *self.offsets.add(row) } * self.value_bytes;
