@@ -105,15 +105,15 @@ pub(super) fn map_inputs<E: Element>(
     let mut half = EMPTY;
     assert!(channels.is_multiple_of(LANES) && tiles.len() * row_len <= stride && channels <= row_len);
     for (row, tile) in tiling.walk(tiles).enumerate() {
-        let Sources { rows, columns } = tiling.sources(tile, source, &zeros);
+        let Sources { rows, columns, ahead } = tiling.sources(tile, source, &zeros);
         assert!(columns.end <= POINTS && rows.iter().all(|row| row.len() >= columns.len() * channels));
         for c in (0..channels).step_by(LANES) {
             both_axes(
                 &mut half,
                 #[inline(always)]
                 |i, j| {
-                    // What the next tile sees first comes from main memory, in pieces too short for the hardware to foresee.
-                    prefetch(rows[i].as_ptr().wrapping_add((j + OUT) * channels + c));
+                    // What tiles see first comes from main memory, in pieces too short for the hardware to foresee.
+                    prefetch(rows[i].as_ptr().wrapping_add(j * channels + c + ahead));
                     match columns.contains(&j) {
                         // SAFETY: rows have the channels of all points inside, a multiple of a vector.
                         true => unsafe { load_unchecked(rows[i], (j - columns.start) * channels + c) },

@@ -19,6 +19,8 @@ pub(super) struct Sources<'a, E> {
     pub(super) rows: [&'a [E]; POINTS],
     /// The points that are inside; there is nothing left and right of them.
     pub(super) columns: Range<usize>,
+    /// Values from there to what is seen soon, see [`Tiling::pixels_ahead`].
+    pub(super) ahead: usize,
 }
 
 /// A tile's place.
@@ -83,7 +85,22 @@ impl Tiling {
                 false => &image[y as usize * row_len..][..row_len][span.clone()],
             }
         });
-        Sources { rows, columns }
+        let ahead = self.pixels_ahead(tile, self.x.source_len, self.channels) * self.channels;
+        Sources { rows, columns, ahead }
+    }
+
+    /// Pixels from what `tile` sees of a map, `width_px` wide, to what the tile a few later sees, which is to be asked for while this
+    /// one is mapped: the fewer channels a tile has, the sooner it is done. At the end of an image it is roughly there.
+    #[inline(always)]
+    pub(super) fn pixels_ahead(&self, tile: Tile, width_px: usize, channels: usize) -> usize {
+        /// Channels of all tiles that are mapped until main memory has answered.
+        const CHANNELS_AHEAD: usize = 64;
+        let columns = (CHANNELS_AHEAD / channels).max(1) * OUT;
+        let across = self.x.count.div_ceil(OUT) * OUT;
+        match tile.x + columns >= across {
+            true => columns + (OUT * width_px).saturating_sub(across),
+            false => columns,
+        }
     }
 
     /// The rows and columns of destinations that `tile` covers, all inside.

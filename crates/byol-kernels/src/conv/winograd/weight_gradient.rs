@@ -135,6 +135,7 @@ impl Plan {
         for (row, tile) in self.tiling.walk(tiles).enumerate() {
             let (rows, columns) = self.tiling.destinations(tile);
             let first = ((tile.image * height + rows.start) * width + columns.start) * outputs + first_output;
+            let ahead = self.tiling.pixels_ahead(tile, width, outputs) * outputs;
             let last = first + ((rows.len() - 1) * width + columns.len() - 1) * outputs;
             assert!(last + outputs - first_output <= dy.len());
             for c in (0..left_width.min(outputs - first_output)).step_by(LANES) {
@@ -144,7 +145,7 @@ impl Plan {
                     |i, j| match i < rows.len() && j < columns.len() {
                         true => {
                             let at = first + (i * width + j) * outputs + c;
-                            prefetch(dy.as_ptr().wrapping_add(at + OUT * outputs));
+                            prefetch(dy.as_ptr().wrapping_add(at + ahead));
                             // SAFETY: the last position of the tile has all outputs.
                             unsafe { load_unchecked(dy, at) }
                         }
