@@ -116,6 +116,7 @@ fn time(
         batch_size: usize::from(arguments.batch),
         precision: arguments.precision.unwrap_or_else(Precision::of_this_machine),
         iterations: usize::from(arguments.iterations),
+        like_batch_size: usize::from(arguments.batch),
     };
     agree(&**ranks, workload.validate())?;
     let report = waiting("timing", || bench(&workload, &device))?;

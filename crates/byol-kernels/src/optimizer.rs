@@ -143,6 +143,21 @@ pub fn adam(isa: Isa, options: &Adam, p: &mut [f32], g: &[f32], m: &mut [f32], v
     );
 }
 
+/// `sum ← sum + scale·x`: gradients that meet. Both slices have one length.
+pub fn add_scaled(isa: Isa, scale: f32, x: &[f32], sum: &mut [f32]) {
+    check([x.len(), sum.len()]);
+    in_pieces(
+        isa,
+        [sum],
+        [x],
+        #[inline(always)]
+        |[sum]: [&mut [f32]; 1], [x]: [&[f32]; 1]| {
+            sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += x * scale);
+            []
+        },
+    );
+}
+
 /// Moves the target ξ towards the online network θ: `ξ ← ξ + (1 − τ)(θ − ξ)`. Both slices have one length.
 pub fn target_ema(isa: Isa, tau: f64, online: &[f32], target: &mut [f32]) {
     check([online.len(), target.len()]);

@@ -1,6 +1,6 @@
 //! Optimiser steps against their definition in `f64`, for every instruction set of this machine.
 
-use byol_kernels::{Adam, Isa, Lars, Sgd, adam, lars, sgd, sum_of_squares, target_ema};
+use byol_kernels::{Adam, Isa, Lars, Sgd, adam, add_scaled, lars, sgd, sum_of_squares, target_ema};
 
 /// Around the lengths of a vector, of a block of a sum and of a task.
 const LENGTHS: [usize; 11] = [0, 1, 3, 31, 64, 1000, 1025, 65_535, 65_536, 65_537, 200_003];
@@ -163,6 +163,16 @@ fn the_target_moves_by_its_share() {
     let mut target = before.clone();
     target_ema(Isa::best(), 1.0, &online, &mut target);
     assert_eq!(target, before);
+}
+
+#[test]
+fn gradients_that_meet_are_added() {
+    check(
+        "sum",
+        |isa, _, sum, x, _, _| add_scaled(isa, 0.75, x, sum),
+        |_, _| 0.75,
+        |scale, _, [sum, x, _, _]| [sum + scale * x, 0.0, 0.0],
+    );
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub struct Workload {
     pub precision: Precision,
     /// Timed repetitions, 1 or more, after two that are not.
     pub iterations: usize,
+    /// A step lets the views pass as one of so many pictures does, and takes memory per picture as that does.
+    pub like_batch_size: usize,
 }
 
 /// Sizes of projector and predictor, written `hidden/size`.
@@ -193,12 +195,13 @@ pub fn step_of(config: &ModelConfig, workload: &Workload, device: &Device, ranks
     let views = [1, 2].map(|view| own.images(view, device));
     let mode = BatchNormMode::batch(0.1);
     let mut loss = 0.0;
+    let passes = byol.passes(workload.like_batch_size, workload.size_px);
     let seconds = median(workload.iterations, || {
         let mut gradients = NamedGradients::new();
         let modes = PassModes { first: mode.clone(), second: mode.clone() };
         let sums = Arc::new(GradientSums::new(ranks.clone()));
         let part = Part { sums: (!ranks.is_alone()).then(|| sums.clone()), ..part.clone() };
-        let losses = byol.add_gradients(views.clone(), modes, &part, 1.0, &mut gradients)?;
+        let losses = byol.add_gradients_by(passes, views.clone(), modes, &part, 1.0, &mut gradients)?;
         drop(part);
         let gradients = Arc::into_inner(sums).expect("the pass has ended").finish(gradients)?;
         loss = losses.loss.into_scalar();

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor};
 
+use crate::ops;
+
 /// What a tensor of a network is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -138,11 +140,11 @@ pub fn add_gradients(module: &impl Module, gradients: &mut Gradients, scale: f32
             let Some(gradient) = param.val().grad_remove(self.gradients) else { return };
             let count = gradient.shape().num_elements();
             let gradient = gradient.reshape([count]);
-            let gradient = if self.scale == 1.0 { gradient } else { gradient * self.scale };
             let name = self.path.join(".");
             let total = match self.sum.remove(&name) {
-                Some(total) => total + gradient,
-                None => gradient,
+                Some(total) => ops::add_scaled(total, gradient, self.scale),
+                None if self.scale == 1.0 => gradient,
+                None => gradient * self.scale,
             };
             self.sum.insert(name, total);
         }

@@ -110,7 +110,7 @@ impl ResNet {
     }
 
     /// Values of the largest feature map of one square picture: that of the stem or of the first group.
-    pub(super) fn largest_map(&self, size_px: usize) -> usize {
+    pub fn largest_map(&self, size_px: usize) -> usize {
         let [channels, ..] = self.conv1.weight.dims();
         let stem = self.conv1.multiply_adds(size_px).1;
         let group = if self.stem == Stem::Imagenet { stem.div_ceil(2) } else { stem };

@@ -30,7 +30,7 @@ pub use device::{
 use layer::Normalised;
 pub use layer::{Conv, ConvNorm, GradientMark, Marks, Residual, SoFar, Source};
 pub use precision::Precision;
-pub use update::{Adam, Lars, Sgd, UpdateOps, adam, lars, sgd, sum_of_squares, target_ema};
+pub use update::{Adam, Lars, Sgd, UpdateOps, adam, add_scaled, lars, sgd, sum_of_squares, target_ema};
 pub use vision::VisionOps;
 
 use crate::dist::Across;

@@ -50,6 +50,11 @@ pub trait UpdateOps: Backend {
         composed::target_ema::<Self>(online, target, tau)
     }
 
+    /// `sum + scale·x`; see [`add_scaled`].
+    fn add_scaled(sum: FloatTensor<Self>, x: FloatTensor<Self>, scale: f32) -> FloatTensor<Self> {
+        composed::add_scaled::<Self>(sum, x, scale)
+    }
+
     /// `Σ x²` as a tensor of one value; see [`sum_of_squares`].
     fn sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self> {
         composed::sum_of_squares::<Self>(x)
@@ -90,6 +95,11 @@ pub fn target_ema(online: Tensor<1>, target: Tensor<1>, tau: f64) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::target_ema(online.into_dispatch(), target.into_dispatch(), tau))
 }
 
+/// `sum + scale·x` of flat tensors, as gradients are that meet.
+pub fn add_scaled(sum: Tensor<1>, x: Tensor<1>, scale: f32) -> Tensor<1> {
+    Tensor::from_dispatch(Dispatch::add_scaled(sum.into_dispatch(), x.into_dispatch(), scale))
+}
+
 /// `Σ x²` of a flat tensor, `[1]`.
 pub fn sum_of_squares(x: Tensor<1>) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::sum_of_squares(x.into_dispatch()))
@@ -122,6 +132,11 @@ impl UpdateOps for Flex {
     fn target_ema(online: FlexTensor, mut target: FlexTensor, tau: f64) -> FlexTensor {
         byol_kernels::target_ema(isa(), tau, values(&online.to_contiguous()), values_mut(&mut target));
         target
+    }
+
+    fn add_scaled(mut sum: FlexTensor, x: FlexTensor, scale: f32) -> FlexTensor {
+        byol_kernels::add_scaled(isa(), scale, values(&x.to_contiguous()), values_mut(&mut sum));
+        sum
     }
 
     fn sum_of_squares(x: FlexTensor) -> FlexTensor {
@@ -209,6 +224,10 @@ mod composed {
         B::float_add(target, B::float_mul_scalar(distance, ((1.0 - tau) as f32).into()))
     }
 
+    pub fn add_scaled<B: Backend>(sum: FloatTensor<B>, x: FloatTensor<B>, scale: f32) -> FloatTensor<B> {
+        B::float_add(sum, if scale == 1.0 { x } else { B::float_mul_scalar(x, scale.into()) })
+    }
+
     pub fn sum_of_squares<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
         B::float_sum(B::float_mul(x.clone(), x))
     }
@@ -265,6 +284,7 @@ mod tests {
             assert_close(ours.into(), Flex::adam(p(), g(), m(), v(), options).into());
         }
         assert_close([composed::target_ema::<Flex>(g(), p(), 0.9)], [Flex::target_ema(g(), p(), 0.9)]);
+        assert_close([composed::add_scaled::<Flex>(g(), p(), 0.3)], [Flex::add_scaled(g(), p(), 0.3)]);
         assert_close([composed::sum_of_squares::<Flex>(p())], [Flex::sum_of_squares(p())]);
     }
 

@@ -5,9 +5,11 @@ mod loss;
 mod networks;
 mod optimal_predictor;
 mod part;
+mod step;
 
 pub use config::{ModelConfig, PredictorKind, TargetKind};
 pub use loss::{LossNormalisation, negatives, positive_cosine, projection_std, regression_loss};
-pub use networks::{Byol, Losses, Online, PassModes, Target};
+pub use networks::{Byol, Online, Target};
 pub use optimal_predictor::optimal_prediction;
 pub use part::Part;
+pub use step::{Losses, PassModes, Passes};

@@ -8,7 +8,7 @@ use byol_nn::dist::{Across, Alone, GradientSums, Lockstep, Ranks, gathered};
 use byol_nn::model::BatchNormMode;
 use byol_nn::weights::to_vec;
 
-use super::networks::PassModes;
+use super::step::PassModes;
 
 /// Which part of a batch is here, and who has the others.
 #[derive(Clone, Debug)]
