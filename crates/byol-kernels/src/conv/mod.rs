@@ -90,6 +90,15 @@ impl fmt::Debug for KeptWeight {
     }
 }
 
+/// What is kept in `slot`, made if there is nothing yet. Not by `get_or_init`: whoever makes it waits for tasks and takes up others
+/// meanwhile, and one of those may want the same and would wait for ever. So two may make it, and the first one's is kept.
+fn kept_in<T>(slot: &OnceLock<T>, make: impl FnOnce() -> T) -> &T {
+    if slot.get().is_none() {
+        let _ = slot.set(make());
+    }
+    slot.get().expect("it was just put there")
+}
+
 /// `y = relu?(conv2d(x) + bias + residual?)`, for inference with the batch norm folded into weight and bias.
 ///
 /// `bias` is `[outputs]`, `residual` of `y`'s shape. `kept` is empty or has seen this weight with this type of `x`.
@@ -210,5 +219,18 @@ fn multiply<E: Element, D: Element>(
             let slot = kept.map(|kept| &kept.packed);
             product::multiply(isa, window, source, weight, image, destination, finish, slot);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As when a thread that packs a weight takes up another product with it.
+    #[test]
+    fn who_makes_what_is_kept_may_come_across_it_meanwhile() {
+        let slot = OnceLock::new();
+        assert_eq!(kept_in(&slot, || 1 + kept_in(&slot, || 1)), &1);
+        assert_eq!(kept_in(&slot, || unreachable!("it is kept")), &1);
     }
 }

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::destination::{Destinations, Image, Shared, destination_offsets};
 use super::finish::Finish;
+use super::kept_in;
 use super::weight::{MAX_WIDTH, PackedWeight, Panel, Panels, WeightView, panels_per_task};
 use super::window::{RowLayout, RowOf, RowTable, Window};
 use crate::buffer::arbitrary;
@@ -37,7 +38,7 @@ pub(super) fn multiply<E: Element, D: Element>(
     let product = Product { isa, window, source, weight, layout, image, destination, positions };
     finish.begin(product.groups());
     if let Some(slot) = slot {
-        let packed = slot.get_or_init(|| PackedWeight::new::<E>(isa, weight, layout));
+        let packed = kept_in(slot, || PackedWeight::new::<E>(isa, weight, layout));
         return product.by_group(packed, finish);
     }
     let panels = Panels::new(E::kernels(isa).rows, weight.outputs, |width| layout.units() * width).list;

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::super::destination::{Destinations, Image, Shared};
 use super::super::finish::Finish;
+use super::super::kept_in;
 use super::super::turned::{TURNED_CHANNELS, Turned};
 use super::super::weight::{MAX_WIDTH, Panel, Panels, WeightView, panels_per_task};
 use super::super::window::Window;
@@ -48,7 +49,7 @@ pub(in super::super) fn multiply<E: Element, D: Element>(
     let tiling = Tiling::new(window);
     let tiles = image.count(destination.len()) * tiling.tiles();
     let own = OnceLock::new();
-    let weight = slot.unwrap_or(&own).get_or_init(|| MappedWeight::new(isa, weight));
+    let weight = kept_in(slot.unwrap_or(&own), || MappedWeight::new(isa, weight));
     let blocks = tiles.div_ceil(BLOCK_TILES);
     let panels_per_task = panels_per_task(blocks, weight.panels.list.len());
     let panel_tasks = weight.panels.list.len().div_ceil(panels_per_task);
