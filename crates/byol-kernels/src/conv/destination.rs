@@ -44,6 +44,12 @@ impl<'a, D: Element> Shared<'a, D> {
         let streams = Streams::into(isa, channels, destination);
         Self { start: destination.as_mut_ptr(), len: destination.len(), streams, borrow: PhantomData }
     }
+
+    /// The first row from `column` on, from where rows can be asked for that will be written; null where they are written past the
+    /// caches and need not come there first.
+    pub(super) fn asked_from(&self, column: usize) -> *const D {
+        if self.streams.is_on() { std::ptr::null() } else { self.start.wrapping_add(column) }
+    }
 }
 
 /// The destination rows of a group of positions, one slice of channels for each. Nobody else has the same position and
@@ -59,15 +65,12 @@ pub(super) struct Destinations<'a, D> {
 impl<D: Element> Destinations<'_, D> {
     /// What [`Destinations::write`] will touch: pieces too short for the hardware to foresee.
     pub(super) fn places(&self, finish: &impl Finish<D>) -> Places {
-        let null = std::ptr::null();
-        let piece = |array: *const D| array.wrapping_add(self.columns.start).cast();
         Places {
             offsets: self.offsets.as_ptr(),
             value_bytes: D::BYTES,
             len: self.columns.len() * D::BYTES,
-            // What is written past the caches need not come there first.
-            written: if self.destination.streams.is_on() { null } else { piece(self.destination.start) },
-            read: finish.also_reads().map_or(null, |array| piece(array.as_ptr())),
+            written: self.destination.asked_from(self.columns.start).cast(),
+            read: finish.also_reads().map_or(std::ptr::null(), |array| array[self.columns.start..].as_ptr().cast()),
         }
     }
 
