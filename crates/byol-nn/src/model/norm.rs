@@ -18,6 +18,8 @@ pub enum BatchNormMode {
         running_weight: f64,
         /// Whose pictures the batch is, if others have a part of it.
         across: Option<Across>,
+        /// Whether feature maps that can be computed again in the backward pass are kept for it.
+        keeps_maps: bool,
     },
     /// Normalise by the running averages, which do not move. For evaluation.
     Running,
@@ -26,7 +28,7 @@ pub enum BatchNormMode {
 impl BatchNormMode {
     /// By the statistics of the pictures of this process.
     pub fn batch(running_weight: f64) -> Self {
-        Self::Batch { running_weight, across: None }
+        Self::Batch { running_weight, across: None, keeps_maps: false }
     }
 
     /// Weight of the batch in the running averages; 0 where they do not move.
@@ -40,7 +42,7 @@ impl BatchNormMode {
     /// The same with another weight of the batch in the running averages.
     pub fn with_running_weight(self, running_weight: f64) -> Self {
         match self {
-            Self::Batch { across, .. } => Self::Batch { running_weight, across },
+            Self::Batch { across, keeps_maps, .. } => Self::Batch { running_weight, across, keeps_maps },
             Self::Running => Self::Running,
         }
     }
@@ -48,7 +50,17 @@ impl BatchNormMode {
     /// The same over the pictures of other ranks, too.
     pub fn over(&self, across: Across) -> Self {
         match *self {
-            Self::Batch { running_weight, .. } => Self::Batch { running_weight, across: Some(across) },
+            Self::Batch { running_weight, keeps_maps, .. } => {
+                Self::Batch { running_weight, across: Some(across), keeps_maps }
+            }
+            Self::Running => Self::Running,
+        }
+    }
+
+    /// The same with feature maps kept for the backward pass: more memory, less time, the same bits.
+    pub fn keeping_maps(self) -> Self {
+        match self {
+            Self::Batch { running_weight, across, .. } => Self::Batch { running_weight, across, keeps_maps: true },
             Self::Running => Self::Running,
         }
     }
@@ -115,7 +127,7 @@ impl Norm {
                 let y = self.by_groups(x.unsqueeze_dim(1)).squeeze_dim(1);
                 if relu { activation::relu(y) } else { y }
             }
-            BatchNormMode::Batch { running_weight, across } => {
+            BatchNormMode::Batch { running_weight, across, .. } => {
                 let (gamma, beta) = (self.weight.val(), self.bias.val());
                 let normalised = ops::batch_norm(x, gamma, beta, relu, EPSILON, across.clone());
                 self.average(normalised.mean, normalised.variance, *running_weight);
@@ -145,11 +157,14 @@ impl Norm {
             _ if self.is_group_norm() => {
                 self.groups_after(conv, x, residual.map(|residual| residual.values.clone()), relu).into()
             }
-            BatchNormMode::Batch { running_weight, across } => {
+            BatchNormMode::Batch { running_weight, across, keeps_maps } => {
                 let (gamma, beta) = (self.weight.val(), self.bias.val());
                 let normalised = ops::conv_norm(x, conv.weight.val(), gamma, beta, residual, options, across.clone());
                 self.average(normalised.mean, normalised.variance, *running_weight);
-                normalised.output
+                match keeps_maps {
+                    true => normalised.output.kept(),
+                    false => normalised.output,
+                }
             }
             BatchNormMode::Running => ops::conv_affine(x, &self.folded_into(conv), residual, options),
         }

@@ -67,6 +67,11 @@ impl Activation {
         Self { values, recipe: self.recipe.clone(), mark: GradientMark::default() }
     }
 
+    /// The same, kept for the backward pass and not computed again: more memory, less time.
+    pub fn kept(self) -> Self {
+        Self { recipe: None, ..self }
+    }
+
     fn source(&self) -> Source<Dispatch> {
         match self.recipe.clone() {
             None => Source::Kept(self.values.clone().into_dispatch()),

@@ -26,7 +26,7 @@ impl Precision {
     }
 
     /// Of one value.
-    pub fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::Bf16 => 2,

@@ -44,18 +44,17 @@ pub enum Passes {
     /// memory is needed for one view only. The target takes its views while view 1 passes the online network.
     InTurn,
     /// Both views, each with a graph of its own: a core that waits at the end of a short kernel of one finds work in the other.
-    /// For small networks, where kernels are short and graphs take little memory, on a processor.
+    /// No feature map is computed again. For small networks, where kernels are short and maps take little memory, on a processor.
     SideBySide,
 }
 
-/// The largest map of a batch, in bytes, with which two graphs at once take tens of megabytes and not hundreds.
-const SIDE_BY_SIDE_MAP_BYTES: usize = 8 << 20;
+/// Values of the largest map of a batch with which two graphs at once take tens of megabytes and not hundreds.
+const SIDE_BY_SIDE_MAP_LEN: usize = 4 << 20;
 
 impl Byol {
     /// How batches of so many views of `size_px` pass where this process has all of them.
     pub fn passes(&self, batch_size: usize, size_px: usize) -> Passes {
-        let map_bytes = batch_size * self.online.encoder.largest_map(size_px) * self.precision.bytes();
-        match map_bytes <= SIDE_BY_SIDE_MAP_BYTES {
+        match batch_size * self.online.encoder.largest_map(size_px) <= SIDE_BY_SIDE_MAP_LEN {
             true => Passes::SideBySide,
             false => Passes::InTurn,
         }
@@ -124,10 +123,10 @@ impl Byol {
         let ([t1, t2], (forward1, forward2, second)) = rayon::join(
             || target.both(views, &modes, *precision),
             || {
-                let forward1 = online.forward(view1, &modes.first, *precision);
+                let forward1 = online.forward(view1, &modes.first.clone().keeping_maps(), *precision);
                 // Graphs that share a parameter are one to Burn, which lets one thread pass back through it.
                 let mut second = map_tensors(online.clone(), |_, _, values| values);
-                let forward2 = second.forward(view2, &modes.second, *precision);
+                let forward2 = second.forward(view2, &modes.second.clone().keeping_maps(), *precision);
                 (forward1, forward2, second)
             },
         );
