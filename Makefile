@@ -5,7 +5,7 @@ BENCH_VENV ?= $(HOME)/.cache/byol-bench
 
 PREFIX ?= /usr/local
 
-.PHONY: check test test-gpu test-mpi test-remote torture asan golden fuzz bench-vs-pytorch bench-gpu install
+.PHONY: check test test-gpu test-mpi test-remote test-arm torture asan golden fuzz bench-vs-pytorch bench-gpu install
 
 check:
 	cargo fmt --all --check
@@ -27,6 +27,13 @@ test-remote:
 # Several processes under Open MPI's mpirun. One test at a time: each has processes enough.
 test-mpi:
 	cargo test --locked --release --workspace --features mpi --test mpi --test ranks -- --test-threads 1
+
+# The kernels' tests on an emulated 64-bit ARM; on Debian with the packages qemu-user, gcc-aarch64-linux-gnu and libc6-dev-arm64-cross.
+test-arm:
+	rustup target add aarch64-unknown-linux-gnu
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+		CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu" \
+		cargo test --locked --release -p byol-kernels --target aarch64-unknown-linux-gnu --target-dir target/arm --lib --tests
 
 # Kills, full and read-only disks and damaged checkpoints at random, see docs/reliability.md. As root, since disks are mounted.
 torture:

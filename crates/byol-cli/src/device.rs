@@ -20,7 +20,7 @@ pub struct Compute {
     /// CPU threads that compute [default: one per core, shared by the ranks of a machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Instruction set of the CPU kernels: portable, avx2, avx512, avx512bf16 or amx [default: the fastest there is]
+    /// Instruction set of the CPU kernels: portable, neon, neonbf16, avx2, avx512, avx512bf16 or amx [default: the fastest there is]
     #[arg(long, value_name = "ISA")]
     pub isa: Option<Isa>,
 }

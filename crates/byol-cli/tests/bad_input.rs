@@ -724,7 +724,7 @@ const CASES: &[Case] = &[
         name: "unknown instruction set",
         prepare: nothing,
         arguments: "bench peak --isa sse9",
-        expected: &["--isa", "sse9", "portable, avx2, avx512, avx512bf16, amx"],
+        expected: &["--isa", "sse9", "portable, neon, neonbf16, avx2, avx512, avx512bf16, amx"],
     },
     Case {
         name: "unknown precision in a setting",

@@ -14,6 +14,10 @@ use std::sync::OnceLock;
 pub enum Isa {
     /// Whatever the compiler makes of plain loops; every machine has it.
     Portable,
+    /// 128-bit vectors of 64-bit ARM with fused multiply-add; `bf16` operands are widened to `f32`.
+    Neon,
+    /// The same with products of pairs of `bf16` (`bfdot`).
+    NeonBf16,
     /// 256-bit vectors with fused multiply-add.
     Avx2,
     /// 512-bit vectors; `bf16` operands are widened to `f32`.
@@ -26,7 +30,8 @@ pub enum Isa {
 
 impl Isa {
     /// All of them, slowest first.
-    pub const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
+    pub const ALL: [Self; 7] =
+        [Self::Portable, Self::Neon, Self::NeonBf16, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
 
     /// The fastest that this machine has.
     pub fn best() -> Self {
@@ -42,7 +47,7 @@ impl Isa {
     ///
     /// The first call asks the operating system for permission to use tile registers.
     pub fn is_available(self) -> bool {
-        static AVAILABLE: OnceLock<[bool; 5]> = OnceLock::new();
+        static AVAILABLE: OnceLock<[bool; 7]> = OnceLock::new();
         AVAILABLE.get_or_init(|| Self::ALL.map(Self::detect))[self as usize]
     }
 
@@ -60,18 +65,30 @@ impl Isa {
             Self::Avx512 => avx512,
             Self::Avx512Bf16 => avx512 && is_x86_feature_detected!("avx512bf16"),
             Self::Amx => avx512 && tile_registers::is_available(),
+            Self::Neon | Self::NeonBf16 => false,
         }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    fn detect(self) -> bool {
+        match self {
+            Self::Portable | Self::Neon => true,
+            Self::NeonBf16 => std::arch::is_aarch64_feature_detected!("bf16"),
+            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 | Self::Amx => false,
+        }
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn detect(self) -> bool {
         self == Self::Portable
     }
 
-    /// The name users write: `portable`, `avx2`, `avx512`, `avx512bf16`, `amx`.
+    /// The name users write: `portable`, `neon`, `neonbf16`, `avx2`, `avx512`, `avx512bf16`, `amx`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
+            Self::Neon => "neon",
+            Self::NeonBf16 => "neonbf16",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512bf16",
@@ -111,7 +128,9 @@ pub(crate) fn vectorized<R>(isa: Isa, work: impl FnOnce() -> R) -> R {
         // SAFETY: as above.
         #[expect(unsafe_code, reason = "calls a function compiled for features found at run time")]
         Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => unsafe { with_avx512(work) },
+        Isa::Neon | Isa::NeonBf16 => unreachable!("instructions of another processor"),
     }
+    // Those of 64-bit ARM are there for all code.
     #[cfg(not(target_arch = "x86_64"))]
     work()
 }

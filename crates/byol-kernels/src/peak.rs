@@ -24,6 +24,9 @@ pub fn peak_f32_flops(isa: Isa, threads: usize) -> f64 {
         Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => {
             best(threads, 2.0 * 16.0, |rounds| unsafe { x86::multiply_add_512(rounds) })
         }
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: the machine has the instruction set.
+        Isa::Neon | Isa::NeonBf16 => best(threads, 2.0 * 4.0, |rounds| unsafe { arm::multiply_add(rounds) }),
         _ => best(threads, 2.0 * 8.0, multiply_add_plain),
     }
 }
@@ -42,6 +45,9 @@ pub fn peak_bf16_flops(isa: Isa, threads: usize) -> Option<f64> {
         Isa::Amx => {
             Some(best(threads, 2.0 * 4.0 * 8192.0 / SUMS as f64, |rounds| unsafe { x86::multiply_add_tiles(rounds) }))
         }
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: the machine has the instruction.
+        Isa::NeonBf16 => Some(best(threads, 2.0 * 8.0, |rounds| unsafe { arm::multiply_add_pairs(rounds) })),
         _ => None,
     }
 }
@@ -96,6 +102,41 @@ fn multiply_add_plain(rounds: u64) {
         }
     }
     black_box(sums);
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use std::arch::aarch64::*;
+    use std::hint::black_box;
+
+    use super::SUMS;
+    use crate::vector::bfdot;
+
+    #[target_feature(enable = "neon")]
+    pub(super) fn multiply_add(rounds: u64) {
+        let mut sums = [vdupq_n_f32(1.0); SUMS];
+        let (factor, term) = (vdupq_n_f32(black_box(0.999)), vdupq_n_f32(black_box(1e-9)));
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = vfmaq_f32(*sum, factor, term);
+            }
+        }
+        black_box(sums);
+    }
+
+    #[target_feature(enable = "neon,bf16")]
+    pub(super) fn multiply_add_pairs(rounds: u64) {
+        let mut sums = [vdupq_n_f32(1.0); SUMS];
+        // 1 and about 1e-9 as pairs of bf16.
+        let (left, right) = (vdupq_n_u32(black_box(0x3f80_3f80)), vdupq_n_u32(black_box(0x3080_3080)));
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                // SAFETY: this function is compiled for the instruction.
+                *sum = unsafe { bfdot(*sum, left, right) };
+            }
+        }
+        black_box(sums);
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -180,7 +221,7 @@ mod tests {
             let f32_flops = peak_f32_flops(isa, 1);
             assert!((1e8..1e13).contains(&f32_flops), "{isa} {f32_flops}");
             let bf16_flops = peak_bf16_flops(isa, 1);
-            assert_eq!(bf16_flops.is_some(), isa >= Isa::Avx512Bf16);
+            assert_eq!(bf16_flops.is_some(), isa >= Isa::Avx512Bf16 || isa == Isa::NeonBf16);
             assert!(bf16_flops.is_none_or(|flops| (1e8..1e14).contains(&flops)), "{isa} {bf16_flops:?}");
         }
         assert!((1e8..1e13).contains(&copy_bytes_per_second(1)));

@@ -41,7 +41,7 @@ pub struct IndexArguments {
     /// CPU threads that compute [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Instruction set of the CPU kernels: portable, avx2, avx512, avx512bf16 or amx [default: the fastest there is]
+    /// Instruction set of the CPU kernels: portable, neon, neonbf16, avx2, avx512, avx512bf16 or amx [default: the fastest there is]
     #[arg(long, value_name = "ISA")]
     isa: Option<Isa>,
 }

@@ -11,6 +11,8 @@ mod avx2;
 mod avx512;
 mod block;
 mod kernels;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod operand;
 mod portable;
 
@@ -18,6 +20,8 @@ mod portable;
 pub(crate) use amx::TILES_ON_ARRAYS;
 pub(crate) use block::{Columns, GROUP_ROWS, LEFT_BLOCK, Places, Rows};
 pub(crate) use kernels::{ColumnsKernel, Kernels, LeftLayout, RowsKernel, VECTOR_CHUNK_LEN, panels};
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::bfdot;
 pub(crate) use operand::Operand;
 #[cfg(all(test, unix, target_arch = "x86_64"))]
 pub(crate) use portable::WIDE_PANELS_ON_ARRAYS;

@@ -6,6 +6,8 @@ use std::arch::x86_64::*;
 use half::bf16;
 
 use super::kernels::Kernels;
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use super::portable;
 #[cfg(target_arch = "x86_64")]
 use super::{amx, avx2, avx512};
@@ -56,7 +58,8 @@ impl Operand for f32 {
             Isa::Avx2 => avx2::F32,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => avx512::F32,
-            #[cfg(not(target_arch = "x86_64"))]
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon | Isa::NeonBf16 => neon::F32,
             _ => unreachable!("this machine has no {isa}"),
         }
     }
@@ -95,7 +98,10 @@ impl Operand for bf16 {
             Isa::Avx512Bf16 => avx512::BF16,
             #[cfg(target_arch = "x86_64")]
             Isa::Amx => amx::BF16,
-            #[cfg(not(target_arch = "x86_64"))]
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => neon::WIDENED_BF16,
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonBf16 => neon::BF16,
             _ => unreachable!("this machine has no {isa}"),
         }
     }

@@ -36,7 +36,7 @@ pub(super) fn suits<E: Element>(isa: Isa, window: &Window, images: usize, output
     let is_faster_direct = E::BYTES < size_of::<f32>()
         && match isa {
             Isa::Amx => true,
-            Isa::Avx512Bf16 => 2 * tiles * OUT * OUT > 3 * window.positions(),
+            Isa::Avx512Bf16 | Isa::NeonBf16 => 2 * tiles * OUT * OUT > 3 * window.positions(),
             _ => false,
         };
     fits && window.channels.is_multiple_of(LANES)
