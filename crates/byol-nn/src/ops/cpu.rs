@@ -292,7 +292,7 @@ fn conv<E: Stored>(x: FlexTensor, weight: FlexTensor, options: Conv) -> FlexTens
 
 /// Inputs of so many bytes are kept while their gradient is made: both gradients at once, so that a core that waits at the end
 /// of one finds work in the other.
-const MAX_KEPT_BYTES: usize = 16 << 20;
+const MAX_KEPT_BYTES: usize = 64 << 20;
 
 /// Gradients of a convolution with respect to `x`, which is gone before the first is made where it is large, and `weight`.
 fn conv_gradient<E: Stored>(
