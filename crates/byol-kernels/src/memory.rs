@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::lanes::CACHE_LINE_BYTES;
 
-/// Keeps blocks of 256 KiB and more in one range of addresses, where freed neighbours become one and the smallest gap that
+/// Keeps blocks of 16 KiB and more in one range of addresses, where freed neighbours become one and the smallest gap that
 /// fits is filled first.
 ///
 /// A training step asks for the same hundreds of megabytes every time. The system's allocator returns such blocks to the
@@ -26,7 +26,7 @@ pub struct ReusingAllocator {
 unsafe impl Sync for ReusingAllocator {}
 
 /// Smallest size that is served here.
-const MIN_SIZE: usize = 256 * 1024;
+const MIN_SIZE: usize = 16 * 1024;
 
 /// Blocks handed out at once, at most.
 const MAX_BLOCKS: usize = 4096;

@@ -186,7 +186,7 @@ impl<E: Element, D: Element> Product<'_, E, D> {
 
 impl Group {
     fn new(layout: RowLayout) -> Self {
-        Self { number: None, table: RowTable::new(layout, GROUP_ROWS), offsets: Vec::new() }
+        Self { number: None, table: RowTable::new(layout, GROUP_ROWS), offsets: Vec::with_capacity(GROUP_ROWS) }
     }
 
     /// Makes it the group of that number, if it is not yet; one beyond the last has no positions.
