@@ -150,7 +150,13 @@ impl Scratch {
     fn new(channels: usize) -> Self {
         let block = |width: usize| arbitrary::<f32>(PRODUCTS * point_stride(BLOCK_TILES * width));
         let outputs = arbitrary(GROUP_ROWS * MAX_WIDTH);
-        Self { inputs: block(channels), sums: block(MAX_WIDTH), outputs, offsets: Vec::with_capacity(GROUP_ROWS), half: EMPTY }
+        Self {
+            inputs: block(channels),
+            sums: block(MAX_WIDTH),
+            outputs,
+            offsets: Vec::with_capacity(GROUP_ROWS),
+            half: EMPTY,
+        }
     }
 
     /// Maps the sums of `tiles`, counted from the block's first, to outputs. Where these will go is asked for, from `written` on
