@@ -258,7 +258,9 @@ fn a_picture_that_a_list_names_in_vain_is_bad_when_loaded() {
 
 #[test]
 fn a_text_without_paths_of_pictures_is_no_list() {
-    let folder = TempDir::new().unwrap();
+    // Paths may be relative to the folder above, in which others leave files.
+    let above = TempDir::new().unwrap();
+    let folder = TempDir::new_in(above.path()).unwrap();
     for (name, text, words) in [
         ("a.txt", "one\ntwo\n", ["none of 2 lines", "\"one\""]),
         ("b.csv", "name,age\nx,3\n", ["none of 1 lines", "\"x\""]),
