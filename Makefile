@@ -77,12 +77,15 @@ golden:
 	"$(GOLDEN_VENV)/bin/python" -B tests/golden/index.py
 	git status --short crates/*/tests/data
 
-# Training steps and inference beside PyTorch and ONNX Runtime, in an environment outside of the repository; see bench/README.md.
+# Training steps and inference beside PyTorch and ONNX Runtime, one step with AVX2 only, and what the registers could do, in an environment outside of the
+# repository; see bench/README.md.
 bench-vs-pytorch:
 	cargo build --release
 	python3 -m venv "$(BENCH_VENV)"
 	"$(BENCH_VENV)/bin/pip" install --quiet --requirement bench/requirements.txt
 	"$(BENCH_VENV)/bin/python" -B bench/compare.py target/release/byol
+	"$(BENCH_VENV)/bin/python" -B bench/compare.py target/release/byol --isa avx2 --work step-resnet18
+	target/release/byol bench peak
 
 # Training steps and inference beside PyTorch on a machine with an NVIDIA card and a Python that has PyTorch, in less than ten minutes and
 # without network: BYOL names a program built elsewhere with `cargo build --release --features cuda`.
