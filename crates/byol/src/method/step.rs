@@ -99,25 +99,18 @@ impl Byol {
     ) -> Result<Losses> {
         // Ranks talk in one order.
         let is_alone = part.ranks.is_alone() && ops::is_processor(&views[0].device());
+        let batch = Batch { views, modes, part, scale, sum };
         match self.target_kind {
-            TargetKind::StopGradient | TargetKind::Gradient => {
-                self.views_without_target(views, modes, part, scale, sum)
-            }
+            TargetKind::StopGradient | TargetKind::Gradient => self.views_without_target(batch),
             TargetKind::MovingAverage | TargetKind::Fixed => match passes {
-                Passes::SideBySide if is_alone => self.views_side_by_side(views, modes, part, scale, sum),
-                _ => self.views_in_turn(views, modes, part, scale, sum),
+                Passes::SideBySide if is_alone => self.views_side_by_side(batch),
+                _ => self.views_in_turn(batch),
             },
         }
     }
 
-    fn views_side_by_side(
-        &mut self,
-        [view1, view2]: [Tensor<4>; 2],
-        modes: PassModes,
-        part: &Part,
-        scale: f32,
-        sum: &mut NamedGradients,
-    ) -> Result<Losses> {
+    fn views_side_by_side(&mut self, batch: Batch) -> Result<Losses> {
+        let Batch { views: [view1, view2], modes, part, scale, sum } = batch;
         let Self { online, target, comparison, precision, .. } = self;
         let views = [view1.clone(), view2.clone()];
         let ([t1, t2], (forward1, forward2, second)) = rayon::join(
@@ -142,14 +135,8 @@ impl Byol {
         Ok(Losses { loss, projections, representation: forward1.y })
     }
 
-    fn views_in_turn(
-        &mut self,
-        [view1, view2]: [Tensor<4>; 2],
-        modes: PassModes,
-        part: &Part,
-        scale: f32,
-        sum: &mut NamedGradients,
-    ) -> Result<Losses> {
+    fn views_in_turn(&mut self, batch: Batch) -> Result<Losses> {
+        let Batch { views: [view1, view2], modes, part, scale, sum } = batch;
         let Self { online, target, comparison, precision, .. } = self;
         let precision = *precision;
         let views = [view1.clone(), view2.clone()];
@@ -200,14 +187,8 @@ impl Byol {
         Ok(Losses { loss: loss1 + loss2.without_autodiff(), projections, representation })
     }
 
-    fn views_without_target(
-        &mut self,
-        [view1, view2]: [Tensor<4>; 2],
-        modes: PassModes,
-        part: &Part,
-        scale: f32,
-        sum: &mut NamedGradients,
-    ) -> Result<Losses> {
+    fn views_without_target(&mut self, batch: Batch) -> Result<Losses> {
+        let Batch { views: [view1, view2], modes, part, scale, sum } = batch;
         let Self { online, comparison, precision, .. } = self;
         let Forward { y: representation, z: z1, prediction: p1 } =
             online.forward(view1, &part.mode(&modes.first), *precision);
@@ -222,6 +203,15 @@ impl Byol {
         let projections = [z1.without_autodiff(), z2.without_autodiff()];
         Ok(Losses { loss: loss.without_autodiff(), projections, representation })
     }
+}
+
+/// What [`Byol::add_gradients`] is given.
+struct Batch<'a> {
+    views: [Tensor<4>; 2],
+    modes: PassModes,
+    part: &'a Part,
+    scale: f32,
+    sum: &'a mut NamedGradients,
 }
 
 /// What one view becomes in the online network.
