@@ -24,4 +24,4 @@ pub use pack::cast;
 pub use pool::{average_pool, average_pool_gradient, max_pool, max_pool_gradient};
 pub use products::{Affine, forward, forward_with_statistics, input_gradient, weight_gradient};
 pub use tile::has_matrix_units;
-pub use update::{adam, lars, sgd, sum_of_squares, target_ema};
+pub use update::{adam, add_scaled, momentum, sum_of_squares, target_ema};

@@ -1,10 +1,14 @@
 //! Every kernel beside its counterpart of `byol-kernels`, on the device that this build finds: `cuda:0` where there is one, else the first
 //! that Vulkan has, which may be a software driver.
 
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
+
 use byol_cube::{Affine, Array, Client, Folded, Kind};
 use byol_kernels::{
-    Adam, BatchNorm, ChannelParameters, ConvShape, Isa, Lars, Mask, MaxPool, Padding, Sgd, Write, bf16,
+    Adam, BatchNorm, ChannelParameters, ConvShape, Isa, Lars, Mask, MaxPool, Momentum, Padding, Sgd, Write, bf16,
 };
+use cubecl::logging::{LaunchObservation, LaunchObserver};
 
 const EPSILON: f32 = 1e-5;
 
@@ -239,55 +243,180 @@ fn pooling_and_its_gradient_agree_with_the_processor() {
     }
 }
 
+/// Tensors as a network has them: more than one launch gathers, one of them larger than a launch has units, most no multiple of a block.
+const LENS: [usize; 20] =
+    [1, 63, 1024, 5000, 300_001, 64, 64, 9408, 2048, 3, 1025, 7, 128, 4096, 512, 36_864, 10, 1000, 2, 31];
+
+fn lists(seed: u64) -> Vec<Vec<f32>> {
+    LENS.iter().zip(seed..).map(|(&len, seed)| values(len, 100 * seed)).collect()
+}
+
+fn sent(client: &Client, lists: &[Vec<f32>]) -> Vec<Array> {
+    lists.iter().map(|values| Array::from_f32(client, values)).collect()
+}
+
+#[track_caller]
+fn assert_all_close(what: &str, ours: &[Array], expected: &[Vec<f32>]) {
+    assert_eq!(ours.len(), expected.len(), "{what}");
+    for (i, (ours, expected)) in ours.iter().zip(expected).enumerate() {
+        assert_close(&format!("{what}, tensor {i}"), &ours.to_f32(), expected, 2e-6);
+    }
+}
+
 #[test]
 fn updates_agree_with_the_processor() {
     let client = client();
     let isa = Isa::best();
-    for len in [1, 63, 5000, 300_001] {
-        let (p, g, m) = (values(len, 1), values(len, 2), values(len, 3));
-        let v: Vec<f32> = values(len, 4).iter().map(|x| x * x).collect();
-        let [p_there, g_there, m_there, v_there] = [&p, &g, &m, &v].map(|values| Array::from_f32(&client, values));
-        let close = |what: &str, ours: &Array, expected: &[f32]| {
-            assert_close(&format!("{what} of {len}"), &ours.to_f32(), expected, 2e-6);
-        };
+    let [mut p, g, m] = [1, 2, 3].map(lists);
+    // A parameter of zeros is not scaled by its norm.
+    p[8].fill(0.0);
+    let v: Vec<Vec<f32>> = lists(4).iter().map(|values| values.iter().map(|x| x * x).collect()).collect();
+    let [mut p_there, g_there, mut m_there, mut v_there] = [&p, &g, &m, &v].map(|lists| sent(&client, lists));
 
-        let options = Lars { learning_rate: 0.2, momentum: 0.9, weight_decay: 0.1, trust_coefficient: 0.3 };
-        let (mut new_p, mut new_m) = (p.clone(), m.clone());
-        byol_kernels::lars(isa, &options, &mut new_p, &g, &mut new_m);
-        let [ours_p, ours_m] = byol_cube::lars(&p_there, &g_there, &m_there, &options);
-        close("p of lars", &ours_p, &new_p);
-        close("m of lars", &ours_m, &new_m);
-        let zero = Array::from_f32(&client, &vec![0f32; len]);
-        let plain = Lars { weight_decay: 0.0, ..options };
-        let (mut new_p, mut new_m) = (vec![0f32; len], m.clone());
-        byol_kernels::lars(isa, &plain, &mut new_p, &g, &mut new_m);
-        close("p of lars from 0", &byol_cube::lars(&zero, &g_there, &m_there, &plain)[0], &new_p);
-
-        for nesterov in [false, true] {
-            let options = Sgd { learning_rate: 0.2, momentum: 0.9, weight_decay: 0.1, nesterov };
-            let (mut new_p, mut new_m) = (p.clone(), m.clone());
-            byol_kernels::sgd(isa, &options, &mut new_p, &g, &mut new_m);
-            let [ours_p, ours_m] = byol_cube::sgd(&p_there, &g_there, &m_there, &options);
-            close("p of sgd", &ours_p, &new_p);
-            close("m of sgd", &ours_m, &new_m);
+    // Two steps: the results of the first lie one after the other, what came to the device piece by piece does not.
+    let [mut new_p, mut new_m] = [p.clone(), m.clone()];
+    for _ in 0..2 {
+        let steps: Vec<Momentum> = (0..LENS.len())
+            .map(|i| {
+                let (learning_rate, momentum, weight_decay) = (0.01 * (1 + i) as f32, 0.9, 0.1);
+                match i % 3 {
+                    0 => Momentum::Sgd(Sgd { learning_rate, momentum, weight_decay, nesterov: i % 2 == 0 }),
+                    _ => Momentum::Lars(Lars { learning_rate, momentum, weight_decay, trust_coefficient: 0.3 }),
+                }
+            })
+            .collect();
+        for (i, step) in steps.iter().enumerate() {
+            match step {
+                Momentum::Lars(lars) => byol_kernels::lars(isa, lars, &mut new_p[i], &g[i], &mut new_m[i]),
+                Momentum::Sgd(sgd) => byol_kernels::sgd(isa, sgd, &mut new_p[i], &g[i], &mut new_m[i]),
+            }
         }
-        for decoupled in [false, true] {
-            let (beta1, beta2) = (0.9, 0.99);
-            let options =
-                Adam { learning_rate: 0.2, beta1, beta2, epsilon: 1e-3, weight_decay: 0.1, decoupled, step: 3 };
-            let (mut new_p, mut new_m, mut new_v) = (p.clone(), m.clone(), v.clone());
-            byol_kernels::adam(isa, &options, &mut new_p, &g, &mut new_m, &mut new_v);
-            let [ours_p, ours_m, ours_v] = byol_cube::adam(&p_there, &g_there, &m_there, &v_there, &options);
-            close("p of adam", &ours_p, &new_p);
-            close("m of adam", &ours_m, &new_m);
-            close("v of adam", &ours_v, &new_v);
-        }
-        let mut target = p.clone();
-        byol_kernels::target_ema(isa, 0.9, &g, &mut target);
-        close("target", &byol_cube::target_ema(&g_there, &p_there, 0.9), &target);
-        let sum = byol_kernels::sum_of_squares(isa, &p) as f32;
-        close("sum of squares", &byol_cube::sum_of_squares(&p_there), &[sum]);
+        [p_there, m_there] = byol_cube::momentum(&p_there, &g_there, &m_there, &steps);
+        assert_all_close("p", &p_there, &new_p);
+        assert_all_close("m", &m_there, &new_m);
     }
+
+    let mut new_v = v;
+    for decoupled in [false, true] {
+        let (beta1, beta2) = (0.9, 0.99);
+        let step = |i: usize| {
+            let learning_rate = 0.01 * (1 + i) as f32;
+            Adam { learning_rate, beta1, beta2, epsilon: 1e-3, weight_decay: 0.1, decoupled, step: 3 }
+        };
+        let steps: Vec<Adam> = (0..LENS.len()).map(step).collect();
+        for (i, step) in steps.iter().enumerate() {
+            byol_kernels::adam(isa, step, &mut new_p[i], &g[i], &mut new_m[i], &mut new_v[i]);
+        }
+        [p_there, m_there, v_there] = byol_cube::adam(&p_there, &g_there, &m_there, &v_there, &steps);
+        assert_all_close("p of adam", &p_there, &new_p);
+        assert_all_close("m of adam", &m_there, &new_m);
+        assert_all_close("v of adam", &v_there, &new_v);
+    }
+
+    // A target without the last tensors of the online network, as one without predictor.
+    let (mut target, online) = (m[..15].to_vec(), &new_p[..15]);
+    let mut target_there = sent(&client, &target);
+    for _ in 0..2 {
+        for (target, online) in target.iter_mut().zip(online) {
+            byol_kernels::target_ema(isa, 0.9, online, target);
+        }
+        target_there = byol_cube::target_ema(&p_there[..15], &target_there, 0.9);
+        assert_all_close("target", &target_there, &target);
+    }
+}
+
+#[test]
+fn sums_agree_with_the_processor() {
+    let client = client();
+    let [x, y] = [1, 2].map(lists);
+    let there = [&x, &y].map(|lists| sent(&client, lists));
+    let scaled = byol_cube::add_scaled(&[], &there[0], 0.5);
+    let expected: Vec<Vec<f32>> = x.iter().map(|x| x.iter().map(|x| 0.5 * x).collect()).collect();
+    assert_all_close("scaled", &scaled, &expected);
+    let sum = byol_cube::add_scaled(&scaled, &there[1], 0.25);
+    let add = |(x, y): (&Vec<f32>, &Vec<f32>)| x.iter().zip(y).map(|(x, y)| x + 0.25 * y).collect();
+    let expected: Vec<Vec<f32>> = expected.iter().zip(&y).map(add).collect();
+    assert_all_close("sum", &sum, &expected);
+
+    let squares = expected.iter().map(|x| byol_kernels::sum_of_squares(Isa::best(), x)).sum::<f64>() as f32;
+    let of_all = byol_cube::sum_of_squares(&sum).to_f32();
+    assert_close("sum of squares", &of_all, &[squares], 2e-6);
+    let reversed: Vec<Array> = sum.iter().rev().cloned().collect();
+    assert_eq!(byol_cube::sum_of_squares(&reversed).to_f32(), of_all, "the order of names counts");
+    assert_close(
+        "of one",
+        &byol_cube::sum_of_squares(&sum[4..5]).to_f32(),
+        &[byol_kernels::sum_of_squares(Isa::best(), &expected[4]) as f32],
+        2e-6,
+    );
+}
+
+/// A step must not change what somebody else holds, and lists longer than one arena are divided.
+#[test]
+fn results_are_new_memory_and_large_networks_are_divided() {
+    let client = client();
+    let lens = [9 << 20, 9 << 20, 5];
+    let x: Vec<Array> = lens.iter().zip(1..).map(|(&len, seed)| Array::from_f32(&client, &values(len, seed))).collect();
+    let online = byol_cube::add_scaled(&[], &x, 1.0);
+    let before: Vec<Vec<f32>> = online.iter().map(Array::to_f32).collect();
+    let target = byol_cube::target_ema(&online, &x, 0.5);
+    let doubled = byol_cube::add_scaled(&online, &online, 1.0);
+    for i in 0..lens.len() {
+        assert_eq!(online[i].to_f32(), before[i], "tensor {i} was changed by a step that reads it");
+        assert_eq!(target[i].to_f32(), before[i], "halfway between equals");
+        let expected: Vec<f32> = before[i].iter().map(|x| 2.0 * x).collect();
+        assert_eq!(doubled[i].to_f32(), expected);
+    }
+}
+
+/// The kernels that `work` launches, by the end of their names, in order.
+fn launches(work: impl FnOnce()) -> Vec<String> {
+    struct OfThread(ThreadId, Mutex<Vec<String>>);
+    impl LaunchObserver for OfThread {
+        fn launched(&self, kernel: &'static str) {
+            if thread::current().id() == self.0 {
+                let name = kernel.split('<').next().and_then(|path| path.rsplit("::").next()).unwrap_or(kernel);
+                self.1.lock().unwrap().push(name.to_owned());
+            }
+        }
+    }
+    let observer = Arc::new(OfThread(thread::current().id(), Mutex::default()));
+    let observation = LaunchObservation::new(observer.clone());
+    work();
+    drop(observation);
+    std::mem::take(&mut observer.1.lock().unwrap())
+}
+
+/// However many tensors a network has.
+#[test]
+fn a_step_launches_a_handful_of_kernels() {
+    let client = client();
+    let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0, nesterov: false };
+    let lars = Lars { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0, trust_coefficient: 1e-3 };
+    let steps: Vec<Momentum> =
+        (0..LENS.len()).map(|i| if i % 2 == 0 { Momentum::Lars(lars) } else { Momentum::Sgd(sgd) }).collect();
+    let [p, m, view1, view2] = [1, 2, 3, 4].map(|seed| sent(&client, &lists(seed)));
+    let [p, m] = byol_cube::momentum(&p, &view1, &m, &steps);
+    let target = byol_cube::target_ema(&p, &m, 0.5);
+    let step = || {
+        let gradients = byol_cube::add_scaled(&byol_cube::add_scaled(&[], &view1, 1.0), &view2, 1.0);
+        byol_cube::sum_of_squares(&gradients);
+        let [p, _] = byol_cube::momentum(&p, &gradients, &m, &steps);
+        byol_cube::target_ema(&p[..15], &target[..15], 0.5);
+    };
+    let names = [
+        "Gather",
+        "Gather",
+        "Gather",
+        "Gather",
+        "BlockSums",
+        "Total",
+        "BlockSums",
+        "TrustRatios",
+        "MomentumStep",
+        "EmaStep",
+    ];
+    assert_eq!(launches(step), names);
 }
 
 /// Whatever order the device runs its cubes in.

@@ -5,7 +5,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use byol_data::Dataset;
-use byol_nn::{Error, Result};
+use byol_nn::{Error, Result, ops};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -174,7 +174,7 @@ pub fn neighbours(train: &Features, queries: &Features, k: usize, device: &Devic
     let train_matrix = matrix(&train.l2_normalized()).transpose();
     let mut found = Vec::with_capacity(queries.len());
     for chunk in queries.l2_normalized().chunks(QUERIES_AT_ONCE * size) {
-        let cosines = matrix(chunk).matmul(train_matrix.clone());
+        let cosines = ops::product(matrix(chunk), train_matrix.clone());
         let count = cosines.shape().num_elements();
         let cosines = byol_nn::weights::to_vec(cosines.reshape([count]));
         found.par_extend(cosines.par_chunks_exact(train.len()).map(|row| largest(row, k)));

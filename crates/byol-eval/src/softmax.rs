@@ -4,8 +4,8 @@
 //! the pictures trains all of them.
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
-use byol_nn::Result;
 use byol_nn::weights::to_vec;
+use byol_nn::{Result, ops};
 use serde::{Deserialize, Serialize};
 
 /// The improved variant's loss: cross-entropy of `c = α · tanh(logits / α)`, plus `β · mean(c²)` over batch and classes
@@ -100,7 +100,7 @@ impl Classifiers {
             let rate = peak.clone() * (0.5 * (1.0 + (std::f64::consts::PI * progress).cos())) as f32;
             let (x, labels) = batch(step)?;
             let gradient = this.logit_gradient(x.clone(), labels, training.regularisation);
-            let weight_gradient = x.transpose().matmul(gradient.clone());
+            let weight_gradient = ops::product(x.transpose(), gradient.clone());
             let bias_gradient = gradient.sum_dim(0);
             weight_momentum = weight_momentum * MOMENTUM + weight_gradient.clone();
             bias_momentum = bias_momentum * MOMENTUM + bias_gradient.clone();
@@ -135,7 +135,7 @@ impl Classifiers {
     fn logits(&self, x: Tensor<2>) -> Tensor<3> {
         let [batch, _] = x.dims();
         let Shape { rates, classes, .. } = self.shape;
-        (x.matmul(self.weight.clone()) + self.bias.clone()).reshape([batch, rates, classes])
+        (ops::product(x, self.weight.clone()) + self.bias.clone()).reshape([batch, rates, classes])
     }
 
     /// Gradient of the loss with respect to the logits: `[batch, rates · classes]`. Of the cross-entropy alone it is

@@ -41,7 +41,7 @@ pub use element::{Element, bf16, rounded};
 pub use isa::Isa;
 pub use machine::{available_memory_bytes, cpu_name, peak_memory_bytes, reset_peak_memory};
 pub use memory::ReusingAllocator;
-pub use optimizer::{Adam, Lars, Sgd, adam, add_scaled, lars, sgd, sum_of_squares, target_ema};
+pub use optimizer::{Adam, Lars, Momentum, Sgd, adam, add_scaled, lars, sgd, sum_of_squares, target_ema};
 pub use padding::Padding;
 pub use peak::{copy_bytes_per_second, peak_bf16_flops, peak_f32_flops};
 pub use pool::{MaxPool, global_average_pool, global_average_pool_gradient, max_pool, max_pool_gradient};

@@ -40,6 +40,15 @@ pub struct Sgd {
     pub nesterov: bool,
 }
 
+/// A step with momentum.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Momentum {
+    /// See [`lars`].
+    Lars(Lars),
+    /// See [`sgd`].
+    Sgd(Sgd),
+}
+
 /// Constants of an [`adam`] step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {

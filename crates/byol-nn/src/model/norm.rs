@@ -214,7 +214,7 @@ impl Norm {
 
 fn average_into(average: &mut Option<Param<Tensor<1>>>, batch: Tensor<1>, weight: f64) {
     // The move of the target towards the online network is the same formula, in one pass.
-    let moved = |average: Tensor<1>| ops::target_ema(batch, average, 1.0 - weight);
+    let moved = |average: Tensor<1>| ops::target_ema(vec![batch], vec![average], 1.0 - weight).remove(0);
     *average = average.take().map(|average| average.map(moved));
 }
 

@@ -1,9 +1,10 @@
 //! Walking over the tensors of a network by name, whatever their rank.
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::{Gradients, Shape, Tensor};
 
 use crate::ops;
 
@@ -103,31 +104,94 @@ pub fn map_tensors<M: Module>(module: M, map: impl FnMut(&str, Role, Tensor<1>) 
     module.map(&mut Mapper { path: Vec::new(), map })
 }
 
-/// Replaces every tensor by `map(name, role, flat tensor)`, as [`map_tensors`], but hands each over with nothing else
-/// holding its memory, so that an update can happen in place. (If `map` panics, the module is left without values.)
-pub fn update_tensors<M: Module>(module: &mut M, map: impl FnMut(&str, Role, Tensor<1>) -> Tensor<1>) {
-    /// Takes the values out.
-    struct Emptied;
-    impl ModuleMapper for Emptied {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            param.map(|tensor| Tensor::empty([0; D], &tensor.device()))
-        }
+/// Replaces tensors of `module` by what `update` makes of them: those that `wants(name, role)`, flat, in the order of [`visit_tensors`], with
+/// nothing else holding their memory, so that an update can happen in place. (If `update` panics, the module is left without values.)
+///
+/// # Panics
+/// If `update` returns another number of tensors, or of values in one.
+pub fn update_tensors<M: Module>(
+    module: &mut M,
+    wants: impl FnMut(&str, Role) -> bool,
+    update: impl FnOnce(&[(String, Role)], Vec<Tensor<1>>) -> Vec<Tensor<1>>,
+) {
+    let mut taker = Taker { path: Vec::new(), wants, named: Vec::new(), forms: Vec::new(), values: Vec::new() };
+    *module = module.clone().map(&mut taker);
+    let Taker { named, forms, values, .. } = taker;
+    let updated = update(&named, values);
+    assert_eq!(updated.len(), named.len(), "as many tensors as there were");
+    let names = named.into_iter().map(|(name, _)| name);
+    let mut giver = Giver { path: Vec::new(), next: names.zip(forms.into_iter().zip(updated)).peekable() };
+    *module = module.clone().map(&mut giver);
+}
+
+/// What a flat tensor is made into again: its shape, whether it has autodiff, and whether it is trained.
+type Form = (Shape, bool, bool);
+
+/// Takes the wanted tensors out of a module.
+struct Taker<W> {
+    path: Vec<String>,
+    wants: W,
+    named: Vec<(String, Role)>,
+    forms: Vec<Form>,
+    values: Vec<Tensor<1>>,
+}
+
+impl<W: FnMut(&str, Role) -> bool> ModuleMapper for Taker<W> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
     }
-    let emptied = module.clone().map(&mut Emptied);
-    let owned = std::mem::replace(module, emptied);
-    *module = map_tensors(owned, map);
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.join(".");
+        let role = Role::of(&name, D);
+        if !(self.wants)(&name, role) {
+            return param;
+        }
+        self.named.push((name, role));
+        param.map(|tensor| {
+            let shape = tensor.shape();
+            let (count, device) = (shape.num_elements(), tensor.device());
+            self.forms.push((shape, tensor.is_autodiff(), tensor.is_require_grad()));
+            self.values.push(tensor.without_autodiff().reshape([count]));
+            Tensor::empty([0; D], &device)
+        })
+    }
+}
+
+/// Puts tensors where a [`Taker`] took them.
+struct Giver<I: Iterator<Item = (String, (Form, Tensor<1>))>> {
+    path: Vec<String>,
+    next: Peekable<I>,
+}
+
+impl<I: Iterator<Item = (String, (Form, Tensor<1>))>> ModuleMapper for Giver<I> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.join(".");
+        let Some((_, ((shape, autodiff, trained), values))) = self.next.next_if(|(next, _)| *next == name) else {
+            return param;
+        };
+        let tensor = values.reshape(shape);
+        param.map(|_| if autodiff { tensor.autodiff().set_require_grad(trained) } else { tensor })
+    }
 }
 
 /// Gradients by parameter name, flat; averaged over the micro-batches of a step.
 pub type NamedGradients = BTreeMap<String, Tensor<1>>;
 
-/// Adds `scale ×` the gradients of all parameters of `module` to `sum`.
+/// Adds `scale ×` the gradients of all parameters of `module` to `sum`, which has none of them or all.
 pub fn add_gradients(module: &impl Module, gradients: &mut Gradients, scale: f32, sum: &mut NamedGradients) {
     struct Collector<'a> {
         path: Vec<String>,
         gradients: &'a mut Gradients,
-        scale: f32,
-        sum: &'a mut NamedGradients,
+        found: Vec<(String, Tensor<1>)>,
     }
     impl ModuleVisitor for Collector<'_> {
         fn enter_module(&mut self, name: &str, _: &str) {
@@ -139,15 +203,13 @@ pub fn add_gradients(module: &impl Module, gradients: &mut Gradients, scale: f32
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let Some(gradient) = param.val().grad_remove(self.gradients) else { return };
             let count = gradient.shape().num_elements();
-            let gradient = gradient.reshape([count]);
-            let name = self.path.join(".");
-            let total = match self.sum.remove(&name) {
-                Some(total) => ops::add_scaled(total, gradient, self.scale),
-                None if self.scale == 1.0 => gradient,
-                None => gradient * self.scale,
-            };
-            self.sum.insert(name, total);
+            self.found.push((self.path.join("."), gradient.reshape([count])));
         }
     }
-    module.visit(&mut Collector { path: Vec::new(), gradients, scale, sum });
+    let mut collector = Collector { path: Vec::new(), gradients, found: Vec::new() };
+    module.visit(&mut collector);
+    let (names, new): (Vec<String>, Vec<Tensor<1>>) = collector.found.into_iter().unzip();
+    let before: Vec<Tensor<1>> = names.iter().filter_map(|name| sum.remove(name)).collect();
+    assert!(before.is_empty() || before.len() == new.len(), "gradients of other parameters than before");
+    sum.extend(names.into_iter().zip(ops::add_scaled(before, new, scale)));
 }

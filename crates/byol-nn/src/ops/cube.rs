@@ -7,12 +7,12 @@ use burn_cubecl::Cube;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use byol_cube::{Affine, Array, Folded, Kind, Statistics};
-use byol_kernels::{Adam, ConvShape, KeptWeight, Lars, MaxPool, Padding, Sgd};
+use byol_kernels::{Adam, ConvShape, KeptWeight, MaxPool, Momentum, Padding};
 
 use super::composed;
 use super::layer::{Conv, ConvNorm, Marks, Normalised, Residual, SoFar, Source};
 use super::precision::Precision;
-use super::update::UpdateOps;
+use super::update::{Tensors, UpdateOps};
 use super::vision::{VisionOps, only_here};
 use crate::dist::Across;
 
@@ -224,40 +224,47 @@ impl VisionOps for Cube {
 }
 
 impl UpdateOps for Cube {
-    fn lars(p: CubeTensor, g: CubeTensor, m: CubeTensor, options: Lars) -> (CubeTensor, CubeTensor) {
-        updated(p, |p| byol_cube::lars(p, &array(g), &array(m), &options)).into()
-    }
-
-    fn sgd(p: CubeTensor, g: CubeTensor, m: CubeTensor, options: Sgd) -> (CubeTensor, CubeTensor) {
-        updated(p, |p| byol_cube::sgd(p, &array(g), &array(m), &options)).into()
+    fn momentum(
+        Tensors(p): Tensors<Self>,
+        Tensors(g): Tensors<Self>,
+        Tensors(m): Tensors<Self>,
+        steps: Vec<Momentum>,
+    ) -> (Tensors<Self>, Tensors<Self>) {
+        let place = Place::of(&p[0]);
+        let results = byol_cube::momentum(&arrays(p), &arrays(g), &arrays(m), &steps);
+        results.map(|arrays| place.flat(arrays)).into()
     }
 
     fn adam(
-        p: CubeTensor,
-        g: CubeTensor,
-        m: CubeTensor,
-        v: CubeTensor,
-        options: Adam,
-    ) -> (CubeTensor, CubeTensor, CubeTensor) {
-        updated(p, |p| byol_cube::adam(p, &array(g), &array(m), &array(v), &options)).into()
+        Tensors(p): Tensors<Self>,
+        Tensors(g): Tensors<Self>,
+        Tensors(m): Tensors<Self>,
+        Tensors(v): Tensors<Self>,
+        steps: Vec<Adam>,
+    ) -> (Tensors<Self>, Tensors<Self>, Tensors<Self>) {
+        let place = Place::of(&p[0]);
+        let results = byol_cube::adam(&arrays(p), &arrays(g), &arrays(m), &arrays(v), &steps);
+        results.map(|arrays| place.flat(arrays)).into()
     }
 
-    fn target_ema(online: CubeTensor, target: CubeTensor, tau: f64) -> CubeTensor {
-        let [target] = updated(target, |target| [byol_cube::target_ema(&array(online), target, tau)]);
-        target
+    fn target_ema(Tensors(online): Tensors<Self>, Tensors(target): Tensors<Self>, tau: f64) -> Tensors<Self> {
+        let place = Place::of(&target[0]);
+        place.flat(byol_cube::target_ema(&arrays(online), &arrays(target), tau))
     }
 
-    fn sum_of_squares(x: CubeTensor) -> CubeTensor {
-        let place = Place::of(&x);
-        place.tensor(byol_cube::sum_of_squares(&array(x)), [1])
+    fn add_scaled(Tensors(sum): Tensors<Self>, Tensors(x): Tensors<Self>, scale: f32) -> Tensors<Self> {
+        let place = Place::of(&x[0]);
+        place.flat(byol_cube::add_scaled(&arrays(sum), &arrays(x), scale))
+    }
+
+    fn sum_of_squares(Tensors(x): Tensors<Self>) -> CubeTensor {
+        let place = Place::of(&x[0]);
+        place.tensor(byol_cube::sum_of_squares(&arrays(x)), [1])
     }
 }
 
-/// Arrays of the shape of `p`, as tensors.
-fn updated<const N: usize>(p: CubeTensor, update: impl FnOnce(&Array) -> [Array; N]) -> [CubeTensor; N] {
-    let place = Place::of(&p);
-    let shape = p.meta.shape().clone();
-    update(&array(p)).map(|array| place.tensor(array, shape.clone()))
+fn arrays(tensors: Vec<CubeTensor>) -> Vec<Array> {
+    tensors.into_iter().map(array).collect()
 }
 
 /// Where tensors are.
@@ -268,6 +275,14 @@ struct Place {
 impl Place {
     fn of(tensor: &CubeTensor) -> Self {
         Self { device: tensor.device.clone() }
+    }
+
+    fn flat(&self, arrays: Vec<Array>) -> Tensors<Cube> {
+        let tensor = |array: Array| {
+            let len = array.len;
+            self.tensor(array, [len])
+        };
+        Tensors(arrays.into_iter().map(tensor).collect())
     }
 
     fn tensor(&self, array: Array, shape: impl Into<Shape>) -> CubeTensor {

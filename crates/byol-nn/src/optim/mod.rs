@@ -2,14 +2,14 @@
 
 mod schedule;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{NamedGradients, Role, update_tensors};
-use crate::ops::{self, Adam, Lars, Sgd};
+use crate::ops::{self, Adam, Lars, Momentum, Sgd};
 pub use schedule::{RunLength, Schedule};
 
 /// Which update rule.
@@ -137,57 +137,89 @@ impl Optimizer {
     /// One step on every parameter of `module` that has a gradient; in place.
     pub fn step<M: Module>(&mut self, module: &mut M, mut gradients: NamedGradients, learning_rate: f64) {
         self.steps += 1;
-        update_tensors(module, |name, role, parameter| match gradients.remove(name) {
-            Some(gradient) => {
-                let learning_rate = learning_rate * self.config.rate_factor(name);
-                self.update(name, role, parameter, gradient, learning_rate as f32)
-            }
-            None => parameter,
-        });
+        let names: HashSet<String> = gradients.keys().cloned().collect();
+        update_tensors(
+            module,
+            |name, _| names.contains(name),
+            |named, parameters| {
+                let gradients = named.iter().map(|(name, _)| gradients.remove(name).expect("a gradient")).collect();
+                self.update(named, parameters, gradients, learning_rate)
+            },
+        );
     }
 
-    fn update(&mut self, name: &str, role: Role, p: Tensor<1>, g: Tensor<1>, learning_rate: f32) -> Tensor<1> {
-        let config = &self.config;
-        let included = role == Role::Weight || !config.exclude_bias_and_norm;
-        let weight_decay = if included { config.weight_decay as f32 } else { 0.0 };
-        let momentum = config.momentum as f32;
-        match config.kind {
-            OptimizerKind::Lars if included => {
-                let trust_coefficient = config.trust_coefficient as f32;
-                let options = Lars { learning_rate, momentum, weight_decay, trust_coefficient };
-                let m = take_moment(&mut self.first_moments, name, &p);
-                let (p, m) = ops::lars(p, g, m, options);
-                self.first_moments.insert(name.to_owned(), m);
-                p
-            }
-            // What LARS excludes takes steps of plain gradient descent.
+    fn update(
+        &mut self,
+        named: &[(String, Role)],
+        p: Vec<Tensor<1>>,
+        g: Vec<Tensor<1>>,
+        learning_rate: f64,
+    ) -> Vec<Tensor<1>> {
+        let rate = |name: &str| (learning_rate * self.config.rate_factor(name)) as f32;
+        let first = take_moments(&mut self.first_moments, named, &p);
+        match self.config.kind {
             OptimizerKind::Lars | OptimizerKind::Sgd => {
-                let nesterov = config.nesterov && config.kind == OptimizerKind::Sgd;
-                let options = Sgd { learning_rate, momentum, weight_decay, nesterov };
-                let m = take_moment(&mut self.first_moments, name, &p);
-                let (p, m) = ops::sgd(p, g, m, options);
-                self.first_moments.insert(name.to_owned(), m);
+                let steps = named.iter().map(|(name, role)| self.momentum(*role, rate(name))).collect();
+                let (p, first) = ops::momentum(p, g, first, steps);
+                self.first_moments.extend(names(named).zip(first));
                 p
             }
             OptimizerKind::Adam | OptimizerKind::Adamw => {
-                let OptimizerConfig { beta1, beta2, epsilon, kind, .. } = *config;
-                let decoupled = kind == OptimizerKind::Adamw;
-                let epsilon = epsilon as f32;
-                let options = Adam { learning_rate, beta1, beta2, epsilon, weight_decay, decoupled, step: self.steps };
-                let m = take_moment(&mut self.first_moments, name, &p);
-                let v = take_moment(&mut self.second_moments, name, &p);
-                let (p, m, v) = ops::adam(p, g, m, v, options);
-                self.first_moments.insert(name.to_owned(), m);
-                self.second_moments.insert(name.to_owned(), v);
+                let second = take_moments(&mut self.second_moments, named, &p);
+                let steps = named.iter().map(|(name, role)| self.adam(*role, rate(name))).collect();
+                let (p, first, second) = ops::adam(p, g, first, second, steps);
+                self.first_moments.extend(names(named).zip(first));
+                self.second_moments.extend(names(named).zip(second));
                 p
             }
         }
     }
+
+    fn momentum(&self, role: Role, learning_rate: f32) -> Momentum {
+        let config = &self.config;
+        let (momentum, weight_decay) = (config.momentum as f32, self.weight_decay(role));
+        match config.kind {
+            OptimizerKind::Lars if self.includes(role) => {
+                let trust_coefficient = config.trust_coefficient as f32;
+                Momentum::Lars(Lars { learning_rate, momentum, weight_decay, trust_coefficient })
+            }
+            // What LARS excludes takes steps of plain gradient descent.
+            kind => {
+                let nesterov = config.nesterov && kind == OptimizerKind::Sgd;
+                Momentum::Sgd(Sgd { learning_rate, momentum, weight_decay, nesterov })
+            }
+        }
+    }
+
+    fn adam(&self, role: Role, learning_rate: f32) -> Adam {
+        let OptimizerConfig { beta1, beta2, epsilon, kind, .. } = self.config;
+        let (epsilon, weight_decay, decoupled) =
+            (epsilon as f32, self.weight_decay(role), kind == OptimizerKind::Adamw);
+        Adam { learning_rate, beta1, beta2, epsilon, weight_decay, decoupled, step: self.steps }
+    }
+
+    /// Whether weight decay and trust scaling are for such a parameter.
+    fn includes(&self, role: Role) -> bool {
+        role == Role::Weight || !self.config.exclude_bias_and_norm
+    }
+
+    fn weight_decay(&self, role: Role) -> f32 {
+        if self.includes(role) { self.config.weight_decay as f32 } else { 0.0 }
+    }
 }
 
-/// The moment of the parameter `p`, zero before the first step. It leaves the map, so that it can be updated in place.
-fn take_moment(moments: &mut BTreeMap<String, Tensor<1>>, name: &str, p: &Tensor<1>) -> Tensor<1> {
-    moments.remove(name).unwrap_or_else(|| p.zeros_like())
+fn names(named: &[(String, Role)]) -> impl Iterator<Item = String> {
+    named.iter().map(|(name, _)| name.clone())
+}
+
+/// The moments of the parameters `p`, zero before the first step. They leave the map, so that they can be updated in place.
+fn take_moments(
+    moments: &mut BTreeMap<String, Tensor<1>>,
+    named: &[(String, Role)],
+    p: &[Tensor<1>],
+) -> Vec<Tensor<1>> {
+    let taken = |((name, _), p): (&(String, Role), &Tensor<1>)| moments.remove(name).unwrap_or_else(|| p.zeros_like());
+    named.iter().zip(p).map(taken).collect()
 }
 
 #[cfg(test)]

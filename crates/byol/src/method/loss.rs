@@ -60,7 +60,7 @@ pub(super) struct Negatives {
 /// times 2α. The batch is a micro-batch where gradients are accumulated.
 pub fn negatives(prediction: Tensor<2>, own: Tensor<2>, other: Tensor<2>, temperature: f32) -> Tensor<1> {
     let p = ops::l2_normalize(prediction) / temperature;
-    let cosines = |target: Tensor<2>| p.clone().matmul(ops::l2_normalize(target).transpose());
+    let cosines = |target: Tensor<2>| ops::product(p.clone(), ops::l2_normalize(target).transpose());
     let [batch, _] = p.dims();
     // A picture is no negative of itself; −∞ would make NaN of its gradient.
     let itself = Tensor::<2>::eye(batch, &p.device().inner()) * -1e9;

@@ -96,9 +96,13 @@ impl Byol {
         visit_tensors(&self.online, |tensor| {
             online.insert(tensor.name.to_owned(), tensor.values);
         });
-        update_tensors(&mut self.target, |name, role, target| match role {
-            Role::Buffer => target,
-            _ => ops::target_ema(online[name].clone(), target, tau),
-        });
+        update_tensors(
+            &mut self.target,
+            |_, role| role != Role::Buffer,
+            |named, target| {
+                let online = named.iter().map(|(name, _)| online.remove(name).expect("of both networks")).collect();
+                ops::target_ema(online, target, tau)
+            },
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The best linear predictor of a batch, in closed form (paper §5): BYOL without a target network of its own learns with it.
 
 use burn::tensor::{Tensor, TensorData};
+use byol_nn::ops;
 use byol_nn::weights::to_vec;
 use nalgebra::{DMatrix, DVector};
 
@@ -30,7 +31,7 @@ pub fn optimal_prediction(z: Tensor<2>, target: &Tensor<2>, normalisation: LossN
     let row_major: Vec<f32> = weight.transpose().iter().map(|&value| value as f32).collect();
     let weight = Tensor::<2>::from_data(TensorData::new(row_major, [size, size]), &z.device().inner());
     let weight = if z.is_autodiff() { weight.autodiff() } else { weight };
-    z.matmul(weight)
+    ops::product(z, weight)
 }
 
 #[cfg(test)]
@@ -49,7 +50,7 @@ mod tests {
     #[test]
     fn a_linear_relation_is_predicted_exactly() {
         let (z, map) = (rows(1, 40, 6), rows(2, 6, 6));
-        let target = z.clone().matmul(map);
+        let target = ops::product(z.clone(), map);
         let p = optimal_prediction(z, &target, LossNormalisation::None);
         let error = (p - target.clone()).square().mean().into_scalar::<f32>();
         assert!(error < 1e-5 * target.square().mean().into_scalar::<f32>(), "{error}");
@@ -61,7 +62,7 @@ mod tests {
         let (z, target) = (rows(3, 64, 8), rows(4, 64, 8));
         let p = optimal_prediction(z.clone(), &target, LossNormalisation::L2);
         let residual = LossNormalisation::L2.apply(target.clone()) - p;
-        let inner = z.clone().transpose().matmul(residual).abs().max().into_scalar::<f32>();
+        let inner = ops::product(z.clone().transpose(), residual).abs().max().into_scalar::<f32>();
         assert!(inner < 1e-3, "{inner}");
 
         let traced = z.clone().autodiff().require_grad();

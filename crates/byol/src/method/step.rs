@@ -280,10 +280,14 @@ impl Target {
                 batch.insert(tensor.name.to_owned(), tensor.values);
             }
         });
-        update_tensors(self, |name, _, average| match batch.remove(name) {
-            Some(batch) => ops::target_ema(batch, average, 1.0 - weight2),
-            None => average,
-        });
+        update_tensors(
+            self,
+            |_, role| role == Role::Buffer,
+            |named, averages| {
+                let batch = named.iter().map(|(name, _)| batch.remove(name).expect("of both copies")).collect();
+                ops::target_ema(batch, averages, 1.0 - weight2)
+            },
+        );
         passed
     }
 }

@@ -76,8 +76,8 @@ impl Sums {
         size: usize,
         ranks: &dyn Communicator,
     ) -> Result<std::result::Result<Measured, String>> {
-        let squares = gradients.values().map(|gradient| ops::sum_of_squares(gradient.clone()));
-        let all = self.means.into_iter().chain(squares.reduce(|sum, square| sum + square)).collect();
+        let squares = ops::sum_of_squares(gradients.values().cloned().collect());
+        let all = self.means.into_iter().chain([squares]).collect();
         let data = match Tensor::cat(all, 0).try_into_data() {
             Ok(data) => data,
             Err(error) => return Ok(Err(error.to_string())),

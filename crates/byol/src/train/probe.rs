@@ -94,7 +94,7 @@ impl Probe {
         let errors = Tensor::<2>::from_data(TensorData::new(errors, [labels.len(), self.classes]), &y.device());
         let bias = errors.clone().sum_dim(0).reshape([self.classes]);
         let [_, size] = y.dims();
-        let weight = errors.transpose().matmul(y).reshape([self.classes * size]);
+        let weight = ops::product(errors.transpose(), y).reshape([self.classes * size]);
         for (name, gradient) in [("weight", weight), ("bias", bias)] {
             let total = match lesson.gradients.remove(name) {
                 Some(total) => total + gradient,
@@ -113,11 +113,9 @@ impl Probe {
         }
         let mean = gradients.into_iter().map(|(name, sum)| (name, sum / images as f32)).collect();
         self.optimizer.step(&mut self.layer, mean, learning_rate);
-        let mut is_finite = true;
-        visit_tensors(&self.layer, |tensor| {
-            is_finite &= ops::sum_of_squares(tensor.values).into_scalar::<f32>().is_finite()
-        });
-        if !is_finite {
+        let mut tensors = Vec::new();
+        visit_tensors(&self.layer, |tensor| tensors.push(tensor.values));
+        if !ops::sum_of_squares(tensors).into_scalar::<f32>().is_finite() {
             (self.layer, self.optimizer) = (self.start.clone(), Optimizer::new(self.rule.clone()));
         }
         Some(ProbeMetrics { loss: loss / images as f64, top1: 100.0 * right as f64 / images as f64 })
