@@ -7,10 +7,10 @@ use byol::bench::{BenchReport, Heads, Workload, embed, step};
 use byol_data::views::{Views, ViewsConfig, blur_taps};
 use byol_data::{DataConfig, DataError, Dataset, throughput};
 use byol_eval::waiting;
-use byol_nn::Result;
 use byol_nn::dist::{Alone, Ranks, agree};
 use byol_nn::model::Arch;
-use byol_nn::ops::{Device, Precision};
+use byol_nn::ops::{Device, KernelTime, Precision, is_processor};
+use byol_nn::{Error, Result};
 
 use crate::data::{DataArguments, tell_notes};
 use crate::device::Compute;
@@ -78,12 +78,15 @@ pub struct Arguments {
     /// Pictures per step
     #[arg(long, value_name = "N", default_value = "128", value_parser = clap::value_parser!(u16).range(2..))]
     batch: u16,
-    /// f32 or bf16 [default: bf16 where the machine has AMX, else f32]
+    /// f32, bf16 or f16 (graphics cards) [default: bf16 where the machine has AMX or a card that has it, else f16 where a card has that, else f32]
     #[arg(long, value_name = "TYPE")]
     precision: Option<Precision>,
     /// Timed repetitions
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u16).range(1..))]
     iterations: u16,
+    /// Time every kernel of one more repetition on a graphics card, and tell which share of the time the card computes
+    #[arg(long)]
+    kernels: bool,
     /// Print one JSON object on stdout
     #[arg(long)]
     json: bool,
@@ -117,7 +120,12 @@ fn time(
         precision: arguments.precision.unwrap_or_else(Precision::of_this_machine),
         iterations: usize::from(arguments.iterations),
         like_batch_size: usize::from(arguments.batch),
+        kernels: arguments.kernels,
     };
+    if arguments.kernels && is_processor(&device) {
+        let (expected, got) = ("a graphics card, whose kernels are timed".to_owned(), "cpu".to_owned());
+        return Err(Error::Flag { flag: "--device", expected, got });
+    }
     agree(&**ranks, workload.validate())?;
     let report = waiting("timing", || bench(&workload, &device))?;
     tell(&report);
@@ -208,4 +216,27 @@ fn tell(report: &BenchReport) {
     row("repetition", &format!("{:.3} s (median)", report.seconds_median));
     row("arithmetic", &format!("{:.0} GFLOP/s", report.gflops_per_second));
     row("memory", &format!("{memory} at most"));
+    if let Some(kernels) = &report.kernels {
+        tell_kernels(kernels, report.seconds_median);
+    }
+}
+
+/// The kernels that take a hundredth of the time or more, and the others in one line.
+fn tell_kernels(kernels: &[KernelTime], seconds_median: f64) {
+    let busy: f64 = kernels.iter().map(|kernel| kernel.seconds).sum();
+    let launches: usize = kernels.iter().map(|kernel| kernel.launches).sum();
+    row("busy", &format!("{:.1} % of a repetition, in {launches} launches", 100.0 * busy / seconds_median));
+    state!("by kernel, of one more repetition:");
+    let line = |name: &str, launches: usize, seconds: f64| {
+        state!("  {name:<28}{launches:>6} ×{:>10.3} ms{:>7.1} %", 1e3 * seconds, 100.0 * seconds / busy);
+    };
+    let (large, small): (Vec<_>, Vec<_>) = kernels.iter().partition(|kernel| kernel.seconds >= busy / 100.0);
+    for kernel in large {
+        line(&kernel.name, kernel.launches, kernel.seconds);
+    }
+    if !small.is_empty() {
+        let sum = |seconds: fn(&KernelTime) -> f64| small.iter().map(|&kernel| seconds(kernel)).sum::<f64>();
+        let launches = small.iter().map(|kernel| kernel.launches).sum();
+        line(&format!("{} others", small.len()), launches, sum(|kernel| kernel.seconds));
+    }
 }

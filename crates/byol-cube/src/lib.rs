@@ -8,6 +8,7 @@
 
 mod array;
 mod device;
+mod kernel_times;
 mod norm;
 mod pack;
 mod pool;
@@ -19,6 +20,7 @@ pub use array::{Array, Kind};
 pub use cubecl::Device;
 pub use cubecl::client::Client;
 pub use device::{Card, Door, cards, computes, open};
+pub use kernel_times::{KernelTime, kernel_times};
 pub use norm::{Folded, NormGradient, Statistics, fold, norm_gradient, normalise, statistics};
 pub use pack::cast;
 pub use pool::{average_pool, average_pool_gradient, max_pool, max_pool_gradient};

@@ -11,7 +11,7 @@ use byol_data::{Random, Stream};
 use byol_kernels::peak_memory_bytes;
 use byol_nn::dist::{GradientSums, Ranks, part_of};
 use byol_nn::model::{Arch, BatchNormMode, FrozenResNet, NamedGradients, ResNet, ResNetConfig, Stem, initialize};
-use byol_nn::ops::{self, Precision};
+use byol_nn::ops::{self, KernelTime, Precision, kernel_times};
 use byol_nn::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 use byol_nn::{Error, Result};
 use serde::Serialize;
@@ -34,6 +34,8 @@ pub struct Workload {
     pub iterations: usize,
     /// A step lets the views pass as one of so many pictures does, and takes memory per picture as that does.
     pub like_batch_size: usize,
+    /// Whether the kernels of one more repetition are timed one by one, on a graphics card.
+    pub kernels: bool,
 }
 
 /// Sizes of projector and predictor, written `hidden/size`.
@@ -100,6 +102,9 @@ pub struct BenchReport {
     pub peak_rss_bytes: Option<u64>,
     /// Loss of the last step; absent for inference.
     pub loss: Option<f32>,
+    /// The kernels of one more repetition, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernels: Option<Vec<KernelTime>>,
 }
 
 /// Pixels per step beyond which a benchmark only measures how memory runs out.
@@ -109,8 +114,8 @@ impl Workload {
     /// # Errors
     /// [`Error::Flag`] for more pixels than a benchmark should ask memory for, and for a type that the device does not have.
     pub fn validate(&self) -> Result<()> {
-        if ops::possible_precision(self.precision) != self.precision {
-            let expected = format!("f32, since {} has no {}", ops::engine(), self.precision);
+        if !ops::has_precision(self.precision) {
+            let expected = format!("{}, since {} has no {}", ops::precisions(), ops::engine(), self.precision);
             return Err(Error::Flag { flag: "--precision", expected, got: self.precision.to_string() });
         }
         let pixels = self.batch_size * self.size_px * self.size_px;
@@ -150,6 +155,7 @@ impl Workload {
             gflops_per_second: 2.0 * multiply_adds as f64 * self.batch_size as f64 / seconds_median / 1e9,
             peak_rss_bytes: peak_memory_bytes(),
             loss: step.map(|(_, loss)| loss),
+            kernels: None,
         }
     }
 }
@@ -196,7 +202,7 @@ pub fn step_of(config: &ModelConfig, workload: &Workload, device: &Device, ranks
     let mode = BatchNormMode::batch(0.1);
     let mut loss = 0.0;
     let passes = byol.passes(workload.like_batch_size, workload.size_px);
-    let seconds = median(workload.iterations, || {
+    let mut step = || {
         let mut gradients = NamedGradients::new();
         let modes = PassModes { first: mode.clone(), second: mode.clone() };
         let sums = Arc::new(GradientSums::new(ranks.clone()));
@@ -208,14 +214,22 @@ pub fn step_of(config: &ModelConfig, workload: &Workload, device: &Device, ranks
         optimizer.step(&mut byol.online, gradients, 0.01);
         byol.update_target(0.996);
         Ok::<_, Error>(())
-    })?;
+    };
+    let seconds = median(workload.iterations, &mut step)?;
+    let kernels = workload.kernels.then(|| {
+        let mut done = Ok(());
+        let times = kernel_times(|| done = step());
+        done.map(|()| times)
+    });
+    let kernels = kernels.transpose()?;
     let (stem, encoder) = byol.online.encoder.multiply_adds(workload.size_px);
     let size = workload.arch.representation_size();
     let projector = ((size + config.projection_size) * config.projector_hidden) as u64;
     let predictor = (2 * config.projection_size * config.predictor_hidden) as u64;
     let (online, target) = (encoder + projector + predictor, encoder + projector);
     let heads = Heads { hidden: config.projector_hidden, size: config.projection_size };
-    Ok(workload.report(seconds, 2 * (3 * online - stem + target), Some((heads, loss)), ranks.ranks()))
+    let report = workload.report(seconds, 2 * (3 * online - stem + target), Some((heads, loss)), ranks.ranks());
+    Ok(BenchReport { kernels, ..report })
 }
 
 /// Times inference of the encoder: batch norm by running statistics, ready-made pictures.
@@ -227,13 +241,19 @@ pub fn embed(workload: &Workload, device: &Device) -> BenchReport {
     );
     let images = workload.images(1, device);
     let mut frozen = FrozenResNet::new(&mut network, workload.precision);
-    let Ok(seconds) = median(workload.iterations, || {
+    let mut pass = || {
         let features = frozen.forward(images.clone());
         let _: f32 = features.sum().into_scalar();
         Ok::<_, Infallible>(())
+    };
+    let Ok(seconds) = median(workload.iterations, &mut pass);
+    let kernels = workload.kernels.then(|| {
+        kernel_times(|| {
+            let Ok(()) = pass();
+        })
     });
     let (_, multiply_adds) = network.multiply_adds(workload.size_px);
-    workload.report(seconds, multiply_adds, None, 1)
+    BenchReport { kernels, ..workload.report(seconds, multiply_adds, None, 1) }
 }
 
 fn median<E>(iterations: usize, mut run: impl FnMut() -> std::result::Result<(), E>) -> std::result::Result<f64, E> {

@@ -151,6 +151,6 @@ fn input_images_per_second(dataset: &Dataset, config: &Config, threads: usize, d
 fn step_images_per_second(config: &Config, batch_size: usize, device: &Device) -> Result<f64> {
     let (arch, size_px, precision) = (config.model.arch, config.views.size_px, config.precision);
     let like_batch_size = config.micro_batch_size();
-    let workload = Workload { arch, size_px, batch_size, precision, iterations: 3, like_batch_size };
+    let workload = Workload { arch, size_px, batch_size, precision, iterations: 3, like_batch_size, kernels: false };
     Ok(step_of(&config.model, &workload, device, &(Arc::new(Alone) as Ranks))?.images_per_second)
 }

@@ -166,7 +166,7 @@ impl Fit<'_> {
     /// `bf16` where it is clearly faster.
     fn precision(&mut self, images_per_second: f64, speed: &mut impl FnMut(&Config) -> Result<f64>) -> Result<f64> {
         let config = self.config()?;
-        if self.overlays.sets("precision") || config.precision == Precision::Bf16 {
+        if self.overlays.sets("precision") || config.precision != Precision::F32 {
             return Ok(images_per_second);
         }
         let in_bf16 = speed(&Config { precision: Precision::Bf16, ..config })?;

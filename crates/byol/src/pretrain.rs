@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use byol_data::{Dataset, is_url};
 use byol_eval::waiting;
 use byol_nn::dist::Communicator;
-use byol_nn::ops::{engine, possible_precision};
+use byol_nn::ops::{engine, has_precision, precisions};
 use byol_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -273,8 +273,8 @@ fn open_data(folder: &RunFolder, config: &Config, info: &RunInfo, going_on: &Goi
 fn check_against(config: &Config, images: usize) -> Result<()> {
     let batch = config.train.batch_size;
     let wrong = |key: &str, expected: String, got: String| Err(Error::Config { key: key.to_owned(), expected, got });
-    if possible_precision(config.precision) != config.precision {
-        let expected = format!("\"f32\", since {} has no {}", engine(), config.precision);
+    if !has_precision(config.precision) {
+        let expected = format!("{}, since {} has no {}", precisions(), engine(), config.precision);
         return wrong("precision", expected, config.precision.to_string());
     }
     if batch > images {

@@ -12,13 +12,14 @@ use byol_nn::optim::{Optimizer, OptimizerConfig};
 use byol_nn::weights::to_vec;
 
 /// Losses and projections of three steps, the last gradients, and what both networks are afterwards.
-fn train(passes: Passes, target: TargetKind, precision: Precision) -> BTreeMap<String, Vec<f32>> {
+fn train(passes: Passes, target: TargetKind, precision: Precision, loss_scale: f32) -> BTreeMap<String, Vec<f32>> {
     let device = Device::flex();
     let mut model = Preset::Cifar10.config().model;
     model.arch = "resnet18x0.25".parse().unwrap();
     (model.projector_hidden, model.predictor_hidden, model.projection_size) = (128, 128, 32);
     model.target = target;
     let mut byol = Byol::new(&model, 3, precision, 0, &device);
+    byol.loss_scale = loss_scale;
     let mut optimizer = Optimizer::new(OptimizerConfig::default());
     let mut random = Random::new(0, Stream::Drawing, 0, 0);
     let mut all = BTreeMap::new();
@@ -53,11 +54,27 @@ fn views_in_turn_and_side_by_side_train_to_the_same_bits() {
         (TargetKind::MovingAverage, Precision::Bf16),
         (TargetKind::Fixed, Precision::F32),
     ] {
-        let in_turn = train(Passes::InTurn, target, precision);
-        let side_by_side = train(Passes::SideBySide, target, precision);
+        let in_turn = train(Passes::InTurn, target, precision, 1.0);
+        let side_by_side = train(Passes::SideBySide, target, precision, 1.0);
         assert!(in_turn.keys().eq(side_by_side.keys()) && in_turn.len() > 300, "{}", in_turn.len());
         for (name, values) in &in_turn {
             assert!(values == &side_by_side[name], "{target:?} {precision:?}: {name} differs");
+        }
+    }
+}
+
+/// Powers of two only move exponents: a factor that was forgotten on one of the ways back changes everything.
+#[test]
+fn a_loss_scale_changes_no_bit() {
+    for (passes, target) in [
+        (Passes::InTurn, TargetKind::MovingAverage),
+        (Passes::SideBySide, TargetKind::MovingAverage),
+        (Passes::InTurn, TargetKind::StopGradient),
+    ] {
+        let plain = train(passes, target, Precision::F32, 1.0);
+        let scaled = train(passes, target, Precision::F32, 1024.0);
+        for (name, values) in &plain {
+            assert!(values == &scaled[name], "{passes:?} {target:?}: {name} differs");
         }
     }
 }

@@ -36,6 +36,7 @@ fn step(step: u64, loss: f32, projection_std: f32) -> StepMetrics {
         grad_norm: 1.0,
         probe_loss: None,
         probe_top1: None,
+        loss_scale: None,
     }
 }
 

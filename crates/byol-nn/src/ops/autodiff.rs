@@ -7,7 +7,6 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, TensorMetadata};
-use burn::tensor::DType;
 use byol_kernels::{KeptWeight, Padding};
 
 use super::layer::{Conv, ConvNorm, Marks, Normalised, Residual, SoFar, Source};
@@ -142,7 +141,7 @@ impl<B: VisionOps, C: CheckpointStrategy> VisionOps for Autodiff<B, C> {
     fn global_average_pool(x: FloatTensor<Self>) -> FloatTensor<Self> {
         let node = x.node();
         let shape = x.shape();
-        let precision = if x.dtype() == DType::BF16 { Precision::Bf16 } else { Precision::F32 };
+        let precision = Precision::of(x.dtype());
         let output = B::global_average_pool(x.into_primitive());
         match AveragePoolBackward.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => prepared.finish((shape[1], shape[2], precision), output),

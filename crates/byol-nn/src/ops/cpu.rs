@@ -97,6 +97,7 @@ impl VisionOps for Flex {
             Precision::Bf16 => {
                 byol_kernels::conv2d::<bf16, f32>(isa(), &shape, &rounded(&x), values(&weight), &mut y);
             }
+            Precision::F16 => no_f16(),
         }
         tensor(y, Shape::new([shape.batch, shape.outputs]))
     }
@@ -114,6 +115,7 @@ impl VisionOps for Flex {
         match precision {
             Precision::F32 => linear_gradients::<f32>(&shape, values(&x), w, values(&dy), &mut dx, &mut dw),
             Precision::Bf16 => linear_gradients::<bf16>(&shape, &rounded(&x), w, &rounded(&dy), &mut dx, &mut dw),
+            Precision::F16 => no_f16(),
         }
         (tensor(dx, x.shape()), tensor(dw, weight.shape()))
     }
@@ -195,8 +197,14 @@ impl VisionOps for Flex {
         match precision {
             Precision::Bf16 => average_gradient::<bf16>(values(&dy), shape),
             Precision::F32 => average_gradient::<f32>(values(&dy), shape),
+            Precision::F16 => no_f16(),
         }
     }
+}
+
+/// See [`super::possible_precision`], which everybody asks before.
+fn no_f16() -> ! {
+    unreachable!("a processor does not compute in f16")
 }
 
 /// An element type of both worlds.

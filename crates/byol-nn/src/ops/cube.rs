@@ -311,6 +311,7 @@ fn kind_of(precision: Precision) -> Kind {
     match precision {
         Precision::F32 => Kind::F32,
         Precision::Bf16 => Kind::Bf16,
+        Precision::F16 => Kind::F16,
     }
 }
 

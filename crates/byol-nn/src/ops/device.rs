@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 use byol_kernels::Isa;
+use serde::Serialize;
 
 use super::precision::Precision;
 
@@ -71,7 +72,7 @@ pub struct Card {
     pub memory_bytes: Option<u64>,
     /// Whether activations can be `bf16`.
     pub bf16: bool,
-    /// Whether they could be `f16`, which no [`Precision`] asks for yet.
+    /// Whether activations can be `f16`.
     pub f16: bool,
     /// Whether it multiplies matrices of `bf16` by units of their own.
     pub matrix_units: bool,
@@ -92,23 +93,66 @@ impl From<byol_cube::Card> for Card {
     }
 }
 
+/// One kind of kernel of a graphics card.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KernelTime {
+    /// Its name in the source, without types.
+    pub name: String,
+    /// How often it was launched.
+    pub launches: usize,
+    /// The time of all launches together, in seconds.
+    pub seconds: f64,
+}
+
+/// Runs `work` and times every kernel that it launches on a graphics card, the one that takes longest first; none on the processor.
+pub fn kernel_times(work: impl FnOnce()) -> Vec<KernelTime> {
+    #[cfg(feature = "gpu")]
+    return byol_cube::kernel_times(work)
+        .into_iter()
+        .map(|byol_cube::KernelTime { name, launches, seconds }| KernelTime { name, launches, seconds })
+        .collect();
+    #[cfg(not(feature = "gpu"))]
+    {
+        work();
+        Vec::new()
+    }
+}
+
 /// What computes, in words for a person: the instruction set, or the graphics card.
 pub fn engine() -> String {
     CARD.get().map_or_else(|| isa().to_string(), |card| format!("{}, {}", card.name, card.model))
 }
 
-/// The type of activations where nobody chose one: `bf16` where the hardware multiplies it faster, else `f32`.
+/// The type of activations where nobody chose one: see [`Precision::of_this_machine`].
 pub(super) fn default_precision() -> Precision {
-    let is_fast = CARD.get().map_or_else(|| Isa::Amx.is_available(), |card| card.bf16);
-    if is_fast { Precision::Bf16 } else { Precision::F32 }
+    match CARD.get() {
+        None if Isa::Amx.is_available() => Precision::Bf16,
+        Some(card) if card.bf16 => Precision::Bf16,
+        Some(card) if card.f16 => Precision::F16,
+        None | Some(_) => Precision::F32,
+    }
 }
 
-/// What of `wanted` the opened device computes with: a card without `bf16` has `f32` instead.
-pub fn possible_precision(wanted: Precision) -> Precision {
-    match CARD.get() {
-        Some(card) if !card.bf16 => Precision::F32,
-        _ => wanted,
+/// Whether the opened device computes with activations of this type; all do with `f32`.
+pub fn has_precision(precision: Precision) -> bool {
+    match (precision, CARD.get()) {
+        (Precision::F32, _) | (Precision::Bf16, None) => true,
+        (Precision::F16, None) => false,
+        (Precision::Bf16, Some(card)) => card.bf16,
+        (Precision::F16, Some(card)) => card.f16,
     }
+}
+
+/// `wanted`, or `f32` where the opened device lacks it: what a finished encoder computes in.
+pub fn possible_precision(wanted: Precision) -> Precision {
+    if has_precision(wanted) { wanted } else { Precision::F32 }
+}
+
+/// The types that the opened device has, for messages: `f32 or bf16`.
+pub fn precisions() -> String {
+    let names: Vec<String> =
+        Precision::ALL.into_iter().filter(|&precision| has_precision(precision)).map(|p| p.to_string()).collect();
+    names.join(" or ")
 }
 
 /// Whether tensors of this device are computed by the processor, at once; a graphics card works on behind the calls.

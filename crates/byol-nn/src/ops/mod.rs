@@ -24,8 +24,8 @@ use byol_kernels::KeptWeight;
 pub use byol_kernels::Padding;
 
 pub use device::{
-    Card, cards, choose_isa, compute_threads, engine, is_processor, isa, open_device, possible_precision,
-    set_compute_threads,
+    Card, KernelTime, cards, choose_isa, compute_threads, engine, has_precision, is_processor, isa, kernel_times,
+    open_device, possible_precision, precisions, set_compute_threads,
 };
 use layer::Normalised;
 pub use layer::{Conv, ConvNorm, GradientMark, Marks, Residual, SoFar, Source};

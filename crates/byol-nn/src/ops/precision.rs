@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use burn::tensor::FloatDType;
+use burn::tensor::{DType, FloatDType};
 use serde::{Deserialize, Serialize};
 
 use super::device::default_precision;
@@ -17,19 +17,33 @@ pub enum Precision {
     /// 8 bits of precision with the range of `f32`: half the memory, and many times the speed where the machine multiplies
     /// tiles of it. Every sum is `f32`.
     Bf16,
+    /// 11 bits of precision up to 65504, on graphics cards only: for those that have no `bf16`. Every sum is `f32`; gradients need a loss scale.
+    F16,
 }
 
 impl Precision {
-    /// `bf16` where the opened device multiplies it faster (AMX, matrix units), else `f32`.
+    /// All, by name.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
+
+    /// `bf16` where the opened device multiplies it faster (AMX, graphics cards), `f16` on a card that has only that, else `f32`.
     pub fn of_this_machine() -> Self {
         default_precision()
     }
 
     /// Of one value.
-    pub(crate) fn bytes(self) -> usize {
+    pub fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
-            Self::Bf16 => 2,
+            Self::Bf16 | Self::F16 => 2,
+        }
+    }
+
+    /// That of activations of such a type.
+    pub(super) fn of(dtype: DType) -> Self {
+        match dtype {
+            DType::BF16 => Self::Bf16,
+            DType::F16 => Self::F16,
+            _ => Self::F32,
         }
     }
 
@@ -38,6 +52,7 @@ impl Precision {
         match self {
             Self::F32 => FloatDType::F32,
             Self::Bf16 => FloatDType::BF16,
+            Self::F16 => FloatDType::F16,
         }
     }
 }
@@ -47,6 +62,7 @@ impl fmt::Display for Precision {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::F16 => "f16",
         })
     }
 }
@@ -55,10 +71,7 @@ impl FromStr for Precision {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "f32" => Ok(Self::F32),
-            "bf16" => Ok(Self::Bf16),
-            _ => Err(format!("unknown precision {text:?}; expected f32 or bf16")),
-        }
+        let found = Self::ALL.into_iter().find(|precision| precision.to_string() == text);
+        found.ok_or_else(|| format!("unknown precision {text:?}; expected f32, bf16 or f16"))
     }
 }

@@ -37,6 +37,8 @@ pub struct Byol {
     pub online: Online,
     /// Parameters ξ, on the same device without autodiff.
     pub target: Target,
+    /// What the loss is multiplied by before the pass back, and gradients are divided by; a power of two. 1 unless activations are `f16`.
+    pub loss_scale: f32,
     pub(super) target_kind: TargetKind,
     pub(super) comparison: Comparison,
     pub(super) precision: Precision,
@@ -76,6 +78,7 @@ impl Byol {
         let mut byol = Self {
             online: initialize_by(online, seed, "online", rule),
             target: initialize_by(target, seed, target_name, rule),
+            loss_scale: 1.0,
             target_kind: config.target,
             comparison: Comparison { predictor: config.predictor, normalisation: config.loss_normalisation, negatives },
             precision,

@@ -99,7 +99,7 @@ impl Byol {
     ) -> Result<Losses> {
         // Ranks talk in one order.
         let is_alone = part.ranks.is_alone() && ops::is_processor(&views[0].device());
-        let batch = Batch { views, modes, part, scale, sum };
+        let batch = Batch { views, modes, part, scale: scale / self.loss_scale, sum };
         match self.target_kind {
             TargetKind::StopGradient | TargetKind::Gradient => self.views_without_target(batch),
             TargetKind::MovingAverage | TargetKind::Fixed => match passes {
@@ -111,7 +111,7 @@ impl Byol {
 
     fn views_side_by_side(&mut self, batch: Batch) -> Result<Losses> {
         let Batch { views: [view1, view2], modes, part, scale, sum } = batch;
-        let Self { online, target, comparison, precision, .. } = self;
+        let Self { online, target, comparison, precision, loss_scale, .. } = self;
         let views = [view1.clone(), view2.clone()];
         let ([t1, t2], (forward1, forward2, second)) = rayon::join(
             || target.both(views, &modes, *precision),
@@ -126,7 +126,8 @@ impl Byol {
         let loss1 = comparison.direction_loss(forward1.prediction, t1.clone(), t2.clone(), part)?;
         let loss2 = comparison.direction_loss(forward2.prediction, t2, t1, part)?;
         let loss = loss1.clone().without_autodiff() + loss2.clone().without_autodiff();
-        let (mut gradients1, mut gradients2) = rayon::join(|| loss1.backward(), || loss2.backward());
+        let back = |loss| comparison.passed_back(loss, part, *loss_scale).backward();
+        let (mut gradients1, mut gradients2) = rayon::join(|| back(loss1), || back(loss2));
         add_gradients(online, &mut gradients1, scale, sum);
         add_gradients(&second, &mut gradients2, scale, sum);
         // With the running averages of both views.
@@ -137,7 +138,7 @@ impl Byol {
 
     fn views_in_turn(&mut self, batch: Batch) -> Result<Losses> {
         let Batch { views: [view1, view2], modes, part, scale, sum } = batch;
-        let Self { online, target, comparison, precision, .. } = self;
+        let Self { online, target, comparison, precision, loss_scale, .. } = self;
         let precision = *precision;
         let views = [view1.clone(), view2.clone()];
         let mut first = |mode: &BatchNormMode| online.forward(view1.clone(), mode, precision);
@@ -158,7 +159,7 @@ impl Byol {
         };
         let Forward { y: representation, z: z1, prediction } = forward1;
         let loss1 = comparison.direction_loss(prediction, t1.clone(), t2.clone(), part)?;
-        add_gradients(online, &mut comparison.of_the_batch(loss1.clone(), part).backward(), scale, sum);
+        add_gradients(online, &mut comparison.passed_back(loss1.clone(), part, *loss_scale).backward(), scale, sum);
         let (loss1, z1) = (loss1.without_autodiff(), z1.without_autodiff());
 
         let mode = part.mode(&modes.second);
@@ -173,7 +174,7 @@ impl Byol {
         };
         let Forward { z: z2, prediction, .. } = online.forward_last(last, &mode, precision);
         let loss2 = comparison.direction_loss(prediction, t2, t1, part)?;
-        let mut gradients = comparison.of_the_batch(loss2.clone(), part).backward();
+        let mut gradients = comparison.passed_back(loss2.clone(), part, *loss_scale).backward();
         add_gradients(online, &mut gradients, scale, sum);
         if let Some((sums, before, leaf)) = cut {
             let early = sum.extract_if(.., |name, _| Online::is_behind_the_cut(name)).collect();
@@ -189,7 +190,7 @@ impl Byol {
 
     fn views_without_target(&mut self, batch: Batch) -> Result<Losses> {
         let Batch { views: [view1, view2], modes, part, scale, sum } = batch;
-        let Self { online, comparison, precision, .. } = self;
+        let Self { online, comparison, precision, loss_scale, .. } = self;
         let Forward { y: representation, z: z1, prediction: p1 } =
             online.forward(view1, &part.mode(&modes.first), *precision);
         let Forward { z: z2, prediction: p2, .. } = online.forward(view2, &part.mode(&modes.second), *precision);
@@ -199,7 +200,7 @@ impl Byol {
         };
         let loss = comparison.direction_loss(p1, t1.clone(), t2.clone(), part)?
             + comparison.direction_loss(p2, t2, t1, part)?;
-        add_gradients(online, &mut comparison.of_the_batch(loss.clone(), part).backward(), scale, sum);
+        add_gradients(online, &mut comparison.passed_back(loss.clone(), part, *loss_scale).backward(), scale, sum);
         let projections = [z1.without_autodiff(), z2.without_autodiff()];
         Ok(Losses { loss: loss.without_autodiff(), projections, representation })
     }
@@ -317,10 +318,11 @@ impl Comparison {
     }
 
     /// What is passed back of the loss of the pictures here. Before the pass back, because its batch norms mix the gradients of all ranks.
-    fn of_the_batch(self, loss: Tensor<1>, part: &Part) -> Tensor<1> {
-        match part.ranks.is_alone() || self.sees_the_whole_batch() {
-            true => loss,
-            false => loss * part.share,
+    fn passed_back(self, loss: Tensor<1>, part: &Part, loss_scale: f32) -> Tensor<1> {
+        let share = if part.ranks.is_alone() || self.sees_the_whole_batch() { 1.0 } else { part.share };
+        match share * loss_scale {
+            1.0 => loss,
+            factor => loss * factor,
         }
     }
 

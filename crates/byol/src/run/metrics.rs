@@ -41,6 +41,9 @@ pub struct StepMetrics {
     /// Share of these pictures that the probe took for their class, in percent; only with labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_top1: Option<f64>,
+    /// What the loss was multiplied by for the pass back; only in `f16`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<f32>,
 }
 
 /// The line that each process which trains a run begins with: what computed the steps after it.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use byol_nn::model::Stem;
-use byol_nn::ops::{Precision, engine};
+use byol_nn::ops::engine;
 use byol_nn::{Error, Result};
 
 use super::progress;
@@ -55,11 +55,7 @@ fn largest_layer_bytes(config: &Config, pictures: usize) -> usize {
     };
     let channels = arch.stem_channels();
     let values = (stem_px * stem_px).max(group_px * group_px * arch.block_kind().expansion()) * channels;
-    let bytes = match config.precision {
-        Precision::F32 => 4,
-        Precision::Bf16 => 2,
-    };
-    pictures * values * bytes
+    pictures * values * config.precision.bytes()
 }
 
 /// Checkpoints in `folder`, oldest first.

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod feed;
+mod loss_scale;
 mod measures;
 mod monitor;
 mod probe;
@@ -220,7 +221,11 @@ pub fn train_on_ranks(
         if !ops::is_processor(device) && asked.elapsed() < IDLE {
             stopwatch.waited(waited);
         }
-        if !(measured.loss.is_finite() && measured.grad_norm.is_finite()) {
+        let is_taken = match &mut state.loss_scale {
+            Some(scale) if measured.loss.is_finite() => scale.takes(measured.grad_norm.is_finite()),
+            _ => true,
+        };
+        if is_taken && !(measured.loss.is_finite() && measured.grad_norm.is_finite()) {
             let what = passed.and_then(|losses| weights::first_non_finite(&state.byol, &losses, &gradients));
             let what = what.unwrap_or_else(|| "the loss".to_owned());
             let ended = record.as_mut().map(|record| record.not_finite(&what, state.step)).transpose()?;
@@ -232,7 +237,8 @@ pub fn train_on_ranks(
         lesson.sum(ranks)?;
         let probe = state.probe.as_mut().and_then(|probe| probe.learn(lesson, probe_rate));
         let is_last = state.step + 1 == schedule.total_steps;
-        let metrics = (is_last || state.step.is_multiple_of(config.train.log_every_steps)).then(|| StepMetrics {
+        let is_logged = is_taken && (is_last || state.step.is_multiple_of(config.train.log_every_steps));
+        let metrics = is_logged.then(|| StepMetrics {
             step: state.step,
             epoch: (state.step * config.train.batch_size as u64) as f64 / dataset.len() as f64,
             loss: measured.loss,
@@ -245,10 +251,15 @@ pub fn train_on_ranks(
             grad_norm: measured.grad_norm,
             probe_loss: probe.map(|probe| probe.loss),
             probe_top1: probe.map(|probe| probe.top1),
+            loss_scale: state.loss_scale.map(|_| state.byol.loss_scale),
         });
 
-        state.optimizer.step(&mut state.byol.online, gradients, learning_rate);
-        state.byol.update_target(tau);
+        if is_taken {
+            state.optimizer.step(&mut state.byol.online, gradients, learning_rate);
+            state.byol.update_target(tau);
+        } else if let Some(record) = &record {
+            record.overflowed(&state);
+        }
         state.step += 1;
         steps_done.store(state.step, Ordering::Relaxed);
 
@@ -329,6 +340,7 @@ fn backward(
     sum: &mut NamedGradients,
 ) -> Result<Losses> {
     let modes = state.next_passes(config.model.batch_norm_decay);
+    state.byol.loss_scale = state.loss_scale.map_or(1.0, |scale| scale.factor());
     let scale = 1.0 / config.train.accumulation_steps as f32;
     state.byol.add_gradients(views, modes, part, scale, sum)
 }

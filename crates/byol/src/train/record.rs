@@ -201,6 +201,15 @@ impl<'a> Record<'a> {
         Ok(checkpoints::non_finite(what, step, &self.run.checkpoints()))
     }
 
+    /// Says that a step was not taken because gradients left the range of `f16`.
+    pub fn overflowed(&self, state: &TrainState) {
+        self.say(&format!(
+            "step {}: a gradient left the range of f16; this step is not taken, and the loss is scaled by {} from here on",
+            state.step,
+            state.loss_scale.map_or(1.0, |scale| scale.factor())
+        ));
+    }
+
     /// Shows that a step is done.
     pub fn advance(&self, step: u64) {
         self.progress.advance(step);
@@ -253,6 +262,11 @@ impl<'a> Record<'a> {
     /// Takes the bar away; saves what a stop between two checkpoints would lose, and says what the run has come to.
     pub fn end(&mut self, state: &TrainState) -> Result<Ended> {
         self.progress.finish();
+        if let Some(skipped) = state.loss_scale.map(|scale| scale.skipped_steps()).filter(|&skipped| skipped > 0) {
+            let remedy = if 10 * skipped >= state.step { ": start again with --set precision=f32" } else { "" };
+            let of = state.step;
+            self.say(&format!("{skipped} of {of} steps were not taken: a gradient left the range of f16{remedy}"));
+        }
         if self.stops()
             && state.step < self.schedule.total_steps
             && last_checkpoint_step(&self.run.checkpoints())?.is_none_or(|newest| newest < state.step)

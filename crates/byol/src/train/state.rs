@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use byol_nn::model::{BatchNormMode, NamedTensor, running_weight, visit_tensors};
+use byol_nn::ops::Precision;
 use byol_nn::optim::{Optimizer, OptimizerKind};
 use byol_nn::weights::{self, StoredTensors};
 use byol_nn::{Error, Result};
 
 use super::checkpoints::{checkpoints, non_finite};
+use super::loss_scale::LossScale;
 use super::probe::Probe;
 use crate::config::Config;
 use crate::method::{Byol, PassModes};
@@ -24,11 +26,16 @@ pub struct TrainState {
     pub optimizer: Optimizer,
     /// The linear classifier that learns beside the encoder; none without labels or with `eval.every_epochs = 0`.
     pub probe: Option<Probe>,
-    /// Optimiser steps taken.
+    /// What the loss is multiplied by; only in `f16`.
+    pub loss_scale: Option<LossScale>,
+    /// Optimiser steps taken, or not taken for the sake of the loss scale.
     pub step: u64,
     /// Training batches every batch norm has seen: two per micro-batch.
     pub passes: u64,
 }
+
+/// Names of [`LossScale::numbers`] in the header of a checkpoint.
+const LOSS_SCALE: [&str; 3] = ["loss_scale", "loss_scale_steps", "skipped_steps"];
 
 /// More than settings and the frame of a file take.
 const HEADER_BYTES: u64 = 64 << 10;
@@ -45,6 +52,7 @@ impl TrainState {
             byol: Byol::new(&config.model, config.data.channels, config.precision, config.seed, device),
             optimizer: Optimizer::new(config.optimizer.clone()),
             probe: Probe::new(config, classes, device),
+            loss_scale: (config.precision == Precision::F16).then(LossScale::default),
             step: 0,
             passes: 0,
         }
@@ -105,11 +113,14 @@ impl TrainState {
         if let Some(probe) = &self.probe {
             probe.collect(&mut tensors);
         }
-        let metadata = BTreeMap::from([
+        let mut metadata = BTreeMap::from([
             ("step".to_owned(), self.step.to_string()),
             ("passes".to_owned(), self.passes.to_string()),
             ("config".to_owned(), config.identity()),
         ]);
+        if let Some(scale) = &self.loss_scale {
+            metadata.extend(LOSS_SCALE.map(str::to_owned).into_iter().zip(scale.numbers().map(|n| n.to_string())));
+        }
         (tensors, metadata)
     }
 
@@ -161,8 +172,16 @@ impl TrainState {
         byol.target = weights::fill(byol.target, "target.", &tensors, path)?;
         let moments = |prefix| weights::flat(prefix, &tensors, device);
         let (first, second) = (moments("first_moment."), moments("second_moment."));
-        let optimizer = Optimizer::restore(config.optimizer.clone(), first, second, step);
+        let loss_scale = match config.precision {
+            Precision::F16 => {
+                let [factor, steps, skipped_steps] = LOSS_SCALE.map(number);
+                Some(LossScale::restore([factor?, steps?, skipped_steps?]))
+            }
+            Precision::F32 | Precision::Bf16 => None,
+        };
+        let skipped_steps = loss_scale.map_or(0, |scale| scale.skipped_steps());
+        let optimizer = Optimizer::restore(config.optimizer.clone(), first, second, step - skipped_steps.min(step));
         let probe = Probe::restore(config, classes, &tensors, path, device)?;
-        Ok(Self { byol, optimizer, probe, step, passes })
+        Ok(Self { byol, optimizer, probe, loss_scale, step, passes })
     }
 }

@@ -16,6 +16,7 @@ mod verdict;
 use std::path::Path;
 
 use byol_nn::Result;
+use byol_nn::ops::Precision;
 
 pub use best::{BestEncoder, Kept, check_keep_best};
 pub use facts::{Facts, fitting_target_ema};
@@ -94,16 +95,25 @@ impl Watch {
                 format!("start again with a tenth of the rate, `byol pretrain DATA {rate}`; no checkpoint was due yet")
             }
         };
-        let epochs = self.facts.config.schedule.epochs;
+        let config = &self.facts.config;
+        let rate_is_high = format!(
+            "the learning rate (peak {:.4}) is too high for {:?}, or the warm-up too short",
+            self.facts.schedule.peak_learning_rate, config.optimizer.kind
+        );
+        let (likely_cause, remedy) = match config.precision {
+            Precision::F16 => (
+                format!("an activation beyond 65504, where f16 ends; or {rate_is_high}"),
+                format!("start again with `byol pretrain DATA --set precision=f32`; if that does not help: {remedy}"),
+            ),
+            Precision::F32 | Precision::Bf16 => (rate_is_high, remedy),
+        };
+        let epochs = config.schedule.epochs;
         Finding {
             watch: Cause::NotFinite,
             step,
             epoch: step as f64 / self.facts.schedule.total_steps.max(1) as f64 * epochs,
             found: format!("{what} is the first that is NaN or infinite"),
-            likely_cause: format!(
-                "the learning rate (peak {:.4}) is too high for {:?}, or the warm-up too short",
-                self.facts.schedule.peak_learning_rate, self.facts.config.optimizer.kind
-            ),
+            likely_cause,
             remedy,
         }
     }
