@@ -1,11 +1,8 @@
 //! `--device`, `--threads` and `--isa`; the cards that there are.
 
-use std::any::Any;
-use std::panic::{self, AssertUnwindSafe};
-
 use byol_kernels::Isa;
 use byol_nn::dist::{Alone, Communicator, agree, compute_alike, threads_of};
-use byol_nn::ops::{Card, Device, cards};
+use byol_nn::ops::{Card, Device, cards, catching_failure, engine, listen_to_drivers};
 use byol_nn::{Error, Result};
 
 use crate::screen::{say, state};
@@ -68,7 +65,10 @@ impl Compute {
                 "cpu: several ranks compute on processors only so far, one rank on any card".to_owned(),
             ));
         }
-        byol_nn::ops::open_device(&self.device).map_err(refused)
+        catching_failure(
+            || byol_nn::ops::open_device(&self.device).map_err(refused),
+            |words| refused(format!("a card that can be opened, whose driver does not say: {words}")),
+        )
     }
 
     /// As [`Self::open_on`], on all ranks alike: they compute with the same instructions.
@@ -126,43 +126,13 @@ pub fn list(arguments: &ListArguments) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
-/// What Burn panics with where a card's answer is read and there is none.
-const UNREADABLE: &str = "Error while reading data";
-
-/// Runs `command`; a graphics card that gives up where nobody expects it is an error like others, no bug of ours.
+/// Runs `command`; a graphics card that gives up is an error like others, no bug of ours.
 pub fn failing_as_error<T>(command: impl FnOnce() -> Result<T>) -> Result<T> {
-    let words = |payload: &(dyn Any + Send)| -> Option<String> {
-        let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref().copied())?;
-        text.contains(UNREADABLE).then(|| text.to_owned())
-    };
-    let told = panic::take_hook();
-    panic::set_hook(Box::new(move |panicked| {
-        if words(panicked.payload()).is_none() {
-            told(panicked);
-        }
-    }));
-    panic::catch_unwind(AssertUnwindSafe(command)).unwrap_or_else(|payload| match words(&*payload) {
-        None => panic::resume_unwind(payload),
-        Some(text) => {
-            let reason = text.split("reason: ").nth(1).unwrap_or(&text);
-            let problem = reason.split("\\n").next().unwrap_or(reason).trim_matches('"').to_owned();
-            let remedy =
-                "smaller pictures or batches need less memory; `byol devices` shows whether the card is still there";
-            Err(Error::Device { device: byol_nn::ops::engine(), problem, remedy: remedy.to_owned() })
-        }
+    listen_to_drivers();
+    catching_failure(command, |words| Error::Device {
+        device: engine(),
+        problem: words.to_owned(),
+        remedy: "smaller pictures or batches need less memory; `byol devices` shows whether the card is still there"
+            .to_owned(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_card_that_gives_up_is_an_error_and_a_bug_is_none() {
-        let failed =
-            failing_as_error::<()>(|| panic!("{UNREADABLE}: use `…`: WithContext {{ reason: \"lost\\nsince\" }}"));
-        let Err(Error::Device { problem, .. }) = failed else { panic!("{failed:?}") };
-        assert_eq!(problem, "lost");
-        assert!(panic::catch_unwind(|| failing_as_error::<()>(|| panic!("a bug"))).is_err());
-    }
 }

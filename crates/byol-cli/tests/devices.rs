@@ -14,9 +14,15 @@ const TINY: &str = "--set model.arch=resnet18x0.0625 --set views.size_px=12 --se
     --set model.predictor_hidden=16 --set model.projection_size=8 --set train.batch_size=8 --set precision=\"f32\" \
     --set train.log_every_steps=1 --set train.checkpoint_every_steps=5 --preset small --set eval.every_epochs=0 --threads 1";
 
-fn byol(at: &Path, line: &str) -> Output {
+fn command(at: &Path, line: &str) -> Command {
     let line = line.replace("TINY", TINY);
-    Command::new(env!("CARGO_BIN_EXE_byol")).args(line.split_whitespace()).current_dir(at).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_byol"));
+    command.args(line.split_whitespace()).current_dir(at);
+    command
+}
+
+fn byol(at: &Path, line: &str) -> Output {
+    command(at, line).output().unwrap()
 }
 
 fn said(output: &Output) -> String {
@@ -219,6 +225,76 @@ mod on_a_card {
         let output = byol(at, "pretrain data --out run --device gpu TINY --set precision=\"bf16\"");
         assert_eq!(output.status.code(), Some(2), "{}", said(&output));
         assert!(said(&output).contains("`precision`: expected f32") && said(&output).contains("no bf16"));
+    }
+
+    /// A command on the first card, whose driver fails as these variables say (`devices/failing_vulkan.c`).
+    #[cfg(target_os = "linux")]
+    fn failing(at: &Path, line: &str, how: (&str, &str)) -> Output {
+        const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/devices/failing_vulkan.c");
+        let (shim, vulkan) =
+            (at.join("shim"), ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"]);
+        let vulkan = vulkan.map(|folder| Path::new(folder).join("libvulkan.so.1"));
+        let vulkan = vulkan.iter().find(|path| path.exists()).expect("the loader of Vulkan");
+        fs::create_dir_all(&shim).unwrap();
+        let flags =
+            ["-shared", "-fPIC", "-Wl,-soname,libvulkan.so.1", "-Wl,-z,nodelete", "-o", "libvulkan.so.1", SOURCE];
+        assert!(Command::new("cc").current_dir(&shim).args(flags).status().unwrap().success(), "the linker's compiler");
+        command(at, line)
+            .env_remove("RUST_BACKTRACE")
+            .env("LD_LIBRARY_PATH", &shim)
+            .env("REAL_VULKAN", vulkan)
+            .env(how.0, how.1)
+            .output()
+            .unwrap()
+    }
+
+    #[test]
+    #[cfg(all(target_os = "linux", feature = "wgpu"))]
+    fn a_card_that_is_lost_is_one_error_and_the_run_goes_on_from_what_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        write_data(at);
+        let run = "pretrain data --out run --device wgpu --epochs 17 TINY";
+        let early = failing(at, run, ("LOST_AFTER_SUBMITS", "40"));
+        assert_eq!(early.status.code(), Some(2), "{}", said(&early));
+        assert!(said(&early).contains("there is no checkpoint yet"), "{}", said(&early));
+
+        let late = failing(at, run, ("LOST_AFTER_SUBMITS", "3000"));
+        let text = said(&late);
+        assert_eq!(late.status.code(), Some(2), "{text}");
+        assert!(
+            text.contains("is lost; the last good state is run/checkpoints/step-") && text.contains("byol resume"),
+            "{text}"
+        );
+        assert!(!text.contains("panicked") && !text.contains("too much"), "{text}");
+        assert_eq!(text.matches("failed:").count(), 1, "{text}");
+        success(byol(at, "resume run --device wgpu --threads 1"));
+        assert_eq!(losses(&at.join("run")).len(), 51);
+
+        let lost = failing(at, "embed run data --out e.npy --device wgpu", ("LOST_AFTER_SUBMITS", "20"));
+        assert_eq!(lost.status.code(), Some(2), "{}", said(&lost));
+        assert!(said(&lost).contains("lost") && !said(&lost).contains("panicked"), "{}", said(&lost));
+        assert!(!at.join("e.npy").exists());
+    }
+
+    #[test]
+    #[cfg(all(target_os = "linux", feature = "wgpu"))]
+    fn a_card_that_is_full_is_one_error_that_names_what_needs_less() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        write_data(at);
+        let run =
+            "pretrain data --out run --device wgpu --epochs 2 TINY --set train.batch_size=16 --set views.size_px=64";
+        let output = failing(at, run, ("MEMORY_MIB", "24"));
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains("a pass of 16 pictures of 64 px was too much (one layer alone takes"), "{text}");
+        assert!(text.contains("--set train.accumulation_steps=2, for the same batch of 16"), "{text}");
+        assert!(!text.contains("panicked"), "{text}");
+
+        let output = failing(at, run, ("MEMORY_MIB", "1"));
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains("--device: expected a card that can be opened"), "{}", said(&output));
     }
 
     #[track_caller]

@@ -17,7 +17,7 @@ use byol_nn::model::{
     BatchNormMode, Linear, NamedGradients, ResNet, add_gradients, initialize, map_tensors, running_weight,
     visit_tensors,
 };
-use byol_nn::ops::{Precision, possible_precision};
+use byol_nn::ops::{Precision, possible_precision, read_one};
 use byol_nn::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 use byol_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -107,7 +107,7 @@ impl Classifier {
             let loss = loss(logits, &truth.of(dataset, &batch.images)?, device);
             let mut gradients = NamedGradients::new();
             add_gradients(&network, &mut loss.backward(), 1.0, &mut gradients);
-            if !loss.without_autodiff().into_scalar::<f32>().is_finite() {
+            if !read_one(loss.without_autodiff()).is_finite() {
                 countdown.advance((setting.steps - step) * setting.batch_size as u64)?;
                 return Ok(None);
             }

@@ -75,10 +75,7 @@ pub fn collect(module: &impl Module, prefix: &str, into: &mut StoredTensors) {
     });
 }
 
-/// The values of a flat tensor.
-pub fn to_vec(tensor: Tensor<1>) -> Vec<f32> {
-    tensor.try_into_vec_as().expect("a float tensor reads as f32")
-}
+pub use crate::ops::read as to_vec;
 
 /// The name of the first tensor with a NaN or an infinity.
 pub fn first_non_finite(tensors: &StoredTensors) -> Option<&str> {

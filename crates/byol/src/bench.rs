@@ -210,7 +210,7 @@ pub fn step_of(config: &ModelConfig, workload: &Workload, device: &Device, ranks
         let losses = byol.add_gradients_by(passes, views.clone(), modes, &part, 1.0, &mut gradients)?;
         drop(part);
         let gradients = Arc::into_inner(sums).expect("the pass has ended").finish(gradients)?;
-        loss = losses.loss.into_scalar();
+        loss = ops::read_one(losses.loss);
         optimizer.step(&mut byol.online, gradients, 0.01);
         byol.update_target(0.996);
         Ok::<_, Error>(())
@@ -243,7 +243,7 @@ pub fn embed(workload: &Workload, device: &Device) -> BenchReport {
     let mut frozen = FrozenResNet::new(&mut network, workload.precision);
     let mut pass = || {
         let features = frozen.forward(images.clone());
-        let _: f32 = features.sum().into_scalar();
+        ops::read_one(features.sum());
         Ok::<_, Infallible>(())
     };
     let Ok(seconds) = median(workload.iterations, &mut pass);

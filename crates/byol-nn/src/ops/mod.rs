@@ -10,6 +10,7 @@ mod cpu;
 #[cfg(feature = "gpu")]
 mod cube;
 mod device;
+mod failure;
 mod layer;
 mod precision;
 mod update;
@@ -27,6 +28,7 @@ pub use device::{
     Card, KernelTime, cards, choose_isa, compute_threads, engine, has_precision, is_processor, isa, kernel_times,
     open_device, possible_precision, precisions, set_compute_threads,
 };
+pub use failure::{catching_failure, listen_to_drivers, read, read_one};
 use layer::Normalised;
 pub use layer::{Conv, ConvNorm, GradientMark, Marks, Residual, SoFar, Source};
 pub use precision::Precision;

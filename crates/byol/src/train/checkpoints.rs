@@ -27,12 +27,15 @@ pub(super) fn device_failed(problem: &str, config: &Config, folder: &Path) -> Er
         None => "there is no checkpoint yet (none was due)".to_owned(),
     };
     let (micro, passes) = (config.micro_batch_size(), config.train.accumulation_steps);
-    // A card that runs out of memory leaves buffers unwritten, and what is asked for later says only that.
-    let line_with = |word: &str| problem.lines().find(|line| line.contains(word));
-    let Some(shortage) = ["memory", "allocate", "never written"].into_iter().find_map(line_with) else {
-        let problem = problem.lines().next().unwrap_or("it does not answer").to_owned();
+    // What is asked of a card after it ran out of memory fails for want of what was never written.
+    let is_lost = ["is lost", "poisoned"].iter().any(|word| problem.contains(word));
+    let is_shortage = ["out of memory", "allocate", "never written", "memory left"]
+        .iter()
+        .any(|words| problem.to_lowercase().contains(words));
+    let problem = problem.to_owned();
+    if is_lost || !is_shortage {
         return Error::Device { device: engine(), problem, remedy: kept };
-    };
+    }
     let remedy = format!(
         "a pass of {micro} pictures of {} px was too much (one layer alone takes {} MiB). In {} passes of {} it needs about half: \
          --set train.accumulation_steps={}, for the same batch of {}. Of the run, {kept}",
@@ -43,7 +46,7 @@ pub(super) fn device_failed(problem: &str, config: &Config, folder: &Path) -> Er
         2 * passes,
         config.train.batch_size,
     );
-    Error::Device { device: engine(), problem: shortage.trim().to_owned(), remedy }
+    Error::Device { device: engine(), problem, remedy }
 }
 
 /// Bytes of the largest activation of `pictures` pictures: the stem's output, or that of the first group.

@@ -45,7 +45,7 @@ impl Sums {
     fn add_part(&mut self, losses: &Losses, micro_batches: usize, part: &Part) {
         let [z1, z2] = losses.projections.clone();
         let weight = f64::from(part.share) / micro_batches as f64;
-        let number = |value: Tensor<1>| f64::from(value.into_scalar::<f32>()) * weight;
+        let number = |value: Tensor<1>| f64::from(ops::read_one(value)) * weight;
         if self.parts.is_empty() {
             self.parts = vec![0.0; 2];
         }
@@ -69,34 +69,25 @@ impl Sums {
     /// The one moment of a step at which this thread waits for the device. `gradients` are those of all ranks.
     ///
     /// # Errors
-    /// The ranks cannot talk to each other; within, what the device says.
-    pub fn read(
-        self,
-        gradients: &NamedGradients,
-        size: usize,
-        ranks: &dyn Communicator,
-    ) -> Result<std::result::Result<Measured, String>> {
+    /// The ranks cannot talk to each other.
+    pub fn read(self, gradients: &NamedGradients, size: usize, ranks: &dyn Communicator) -> Result<Measured> {
         let squares = ops::sum_of_squares(gradients.values().cloned().collect());
         let all = self.means.into_iter().chain([squares]).collect();
-        let data = match Tensor::cat(all, 0).try_into_data() {
-            Ok(data) => data,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        let values: Vec<f32> = data.try_into_vec().expect("values of f32");
+        let values = ops::read(Tensor::cat(all, 0));
         if let [loss, projection_std, positive_cosine, squares] = values[..] {
-            return Ok(Ok(Measured { loss, projection_std, positive_cosine, grad_norm: squares.sqrt() }));
+            return Ok(Measured { loss, projection_std, positive_cosine, grad_norm: squares.sqrt() });
         }
         let mut parts = self.parts;
         ranks.sum(&mut parts)?;
         let (means, micro_batches) = parts.split_at(2);
         let spreads = micro_batches.chunks_exact(1 + 4 * size).map(|sums| spread(sums[0], &sums[1..], size));
         let count = micro_batches.len() / (1 + 4 * size);
-        Ok(Ok(Measured {
+        Ok(Measured {
             loss: means[0] as f32,
             projection_std: (spreads.sum::<f64>() / count as f64) as f32,
             positive_cosine: means[1] as f32,
             grad_norm: values[0].sqrt(),
-        }))
+        })
     }
 }
 

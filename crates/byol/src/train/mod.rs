@@ -26,7 +26,7 @@ use byol_data::views::Views;
 use byol_data::{Batch, Dataset, LoaderOptions, PairLoader};
 use byol_nn::dist::{Alone, Communicator, GradientSums, Ranks, agree};
 use byol_nn::model::NamedGradients;
-use byol_nn::ops;
+use byol_nn::ops::{self, catching_failure};
 use byol_nn::optim::Schedule;
 use byol_nn::{Error, Result};
 
@@ -101,8 +101,8 @@ pub struct TrainReport {
 /// disk is full it waits.
 ///
 /// # Errors
-/// Data errors, file errors, a run that another process trains, [`Error::NonFinite`] when the loss or a weight is NaN
-/// or infinite, [`Error::NoRoom`] when the next checkpoint would not fit, and [`Error::DiskFull`] when it is stopped while it
+/// Data errors, file errors, a run that another process trains, [`Error::Device`] when a graphics card gives up, [`Error::NonFinite`] when
+/// the loss or a weight is NaN or infinite, [`Error::NoRoom`] when the next checkpoint would not fit, and [`Error::DiskFull`] when it is stopped while it
 /// waits for room.
 pub fn train(
     run: &RunFolder,
@@ -122,6 +122,21 @@ pub fn train(
 /// Those of [`train`]; what stops one rank is [`Error::OnRank`] there and [`Error::Elsewhere`] on all others. Any other error
 /// is one that the others do not know of: they must be ended.
 pub fn train_on_ranks(
+    run: Option<&RunFolder>,
+    config: &Config,
+    dataset: Arc<Dataset>,
+    device: &Device,
+    requests: &Requests,
+    ranks: &Ranks,
+) -> Result<Option<TrainReport>> {
+    let work = || steps(run, config, dataset, device, requests, ranks);
+    match run {
+        Some(run) => catching_failure(work, |words| checkpoints::device_failed(words, config, &run.checkpoints())),
+        None => work(),
+    }
+}
+
+fn steps(
     run: Option<&RunFolder>,
     config: &Config,
     dataset: Arc<Dataset>,
@@ -212,10 +227,7 @@ pub fn train_on_ranks(
         let sums = Arc::into_inner(sums).expect("the passes of the step have ended");
         let gradients = sums.finish(gradients)?;
         let asked = Instant::now();
-        let measured = measured.read(&gradients, config.model.projection_size, &**ranks)?.map_err(|problem| {
-            let failed = |record: &Record| record.device_failed(&problem);
-            record.as_ref().map_or_else(|| Error::Ranks(problem.clone()), failed)
-        })?;
+        let measured = measured.read(&gradients, config.model.projection_size, &**ranks)?;
         // A device that answers at once was idle: the pictures came too late.
         let waited = feed.waited();
         if !ops::is_processor(device) && asked.elapsed() < IDLE {

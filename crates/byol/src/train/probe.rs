@@ -115,7 +115,7 @@ impl Probe {
         self.optimizer.step(&mut self.layer, mean, learning_rate);
         let mut tensors = Vec::new();
         visit_tensors(&self.layer, |tensor| tensors.push(tensor.values));
-        if !ops::sum_of_squares(tensors).into_scalar::<f32>().is_finite() {
+        if !ops::read_one(ops::sum_of_squares(tensors)).is_finite() {
             (self.layer, self.optimizer) = (self.start.clone(), Optimizer::new(self.rule.clone()));
         }
         Some(ProbeMetrics { loss: loss / images as f64, top1: 100.0 * right as f64 / images as f64 })

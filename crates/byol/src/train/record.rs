@@ -187,11 +187,6 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// A device that failed, in words that say what is saved.
-    pub fn device_failed(&self, problem: &str) -> Error {
-        checkpoints::device_failed(problem, self.config, &self.run.checkpoints())
-    }
-
     /// Says that the step has no finite loss, and gives the error that ends the run.
     pub fn not_finite(&mut self, what: &str, step: u64) -> Result<Error> {
         let good = checkpoints(&self.run.checkpoints())?.pop();

@@ -68,7 +68,7 @@ pub fn first_non_finite(byol: &Byol, losses: &Losses, gradients: &NamedGradients
 }
 
 fn squares(values: Tensor<1>) -> f32 {
-    ops::sum_of_squares(vec![values]).into_scalar()
+    ops::read_one(ops::sum_of_squares(vec![values]))
 }
 
 /// The first tensor of a network, in the order of a pass through it.
