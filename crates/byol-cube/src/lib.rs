@@ -6,6 +6,7 @@
 //! whoever reads waits.
 #![cfg(feature = "device")]
 
+mod arena;
 mod array;
 mod device;
 mod kernel_times;

@@ -12,6 +12,7 @@ use self::kernels::{
     Gate, add_neighbours, finish_gradient, finish_moments, fold_norm, input_gradient_rows, normalise_rows, sum_rows,
 };
 use self::rows::Rows;
+use crate::arena::Arena;
 use crate::array::{Array, Kind};
 use crate::tile::{UNITS, grid};
 
@@ -66,7 +67,8 @@ pub fn statistics(x: &Array, channels: usize) -> Statistics {
 pub(crate) fn statistics_of_parts(parts: &Array, channels: usize, rows: usize) -> Statistics {
     let client = &parts.client;
     let parts = fewer_parts(parts, 2 * channels);
-    let [mean, variance] = [(); 2].map(|()| Array::empty(client, channels, Kind::F32));
+    // One after the other, as the running averages will be that both move.
+    let [mean, variance] = Arena::pair(client, channels);
     let (cubes, dim) = by_channel(channels);
     // SAFETY: the kernel checks its channel.
     #[expect(unsafe_code, reason = "bounds are checked by shape, not for every access")]

@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use super::arena::{BLOCK, PER_UNIT, array_of, values_left};
+use crate::arena::{BLOCK, PER_UNIT, array_of, values_left};
 use crate::tile::UNITS;
 
 /// Numbers of a step with momentum: lr, λ, μ, trust scaling (0 or 1), η, Nesterov (0 or 1).

@@ -2,7 +2,6 @@
 //! tensors of a network at once: results lie one after the other in memory (see [`Arena`]), and lists that do are not copied together
 //! first, so that a step over a network launches a handful of kernels however many tensors it has.
 
-mod arena;
 mod kernels;
 
 use std::ops::Range;
@@ -10,9 +9,9 @@ use std::ops::Range;
 use byol_kernels::{Adam, Lars, Momentum, Sgd};
 use cubecl::prelude::*;
 
+use crate::arena::{Arena, division, memory_of};
 use crate::array::{Array, Kind};
 use crate::tile::{UNITS, grid};
-use arena::{Arena, division, memory_of};
 
 /// Steps with momentum, one for each parameter: `u = g + λp`; `r = η‖p‖/‖u‖` with LARS (1 where a norm is 0), 1 without; `m ← μm + r·u`;
 /// `p ← p − lr·m`, or `p − lr·(r·u + μm)` with Nesterov's variant. Returns all `p` and all `m`.

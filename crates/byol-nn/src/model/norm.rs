@@ -207,15 +207,17 @@ impl Norm {
     }
 
     fn average(&mut self, mean: Tensor<1>, variance: Tensor<1>, running_weight: f64) {
-        average_into(&mut self.running_mean, mean, running_weight);
-        average_into(&mut self.running_var, variance, running_weight);
+        let averages = [&mut self.running_mean, &mut self.running_var].map(|average| {
+            let average = average.take().expect("a batch norm has averages");
+            (average.id, average.into_value())
+        });
+        let [(mean_id, running_mean), (variance_id, running_var)] = averages;
+        // The move of the target towards the online network is the same formula.
+        let moved = ops::target_ema(vec![mean, variance], vec![running_mean, running_var], 1.0 - running_weight);
+        let mut moved =
+            moved.into_iter().zip([mean_id, variance_id]).map(|(average, id)| Param::initialized(id, average));
+        (self.running_mean, self.running_var) = (moved.next(), moved.next());
     }
-}
-
-fn average_into(average: &mut Option<Param<Tensor<1>>>, batch: Tensor<1>, weight: f64) {
-    // The move of the target towards the online network is the same formula, in one pass.
-    let moved = |average: Tensor<1>| ops::target_ema(vec![batch], vec![average], 1.0 - weight).remove(0);
-    *average = average.take().map(|average| average.map(moved));
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ use crate::tile::{UNITS, grid};
 
 /// Values of a block; every array begins with a block of its own, so that a cube has values of one array. Devices bind memory at multiples of
 /// at most 256 bytes.
-pub(super) const BLOCK: usize = 1024;
+pub(crate) const BLOCK: usize = 1024;
 
 /// Values that a unit has of a block.
-pub(super) const PER_UNIT: usize = BLOCK / UNITS;
+pub(crate) const PER_UNIT: usize = BLOCK / UNITS;
 
 /// Values of an arena: what every device binds at once. Only a larger array makes a larger one.
 const MAX_LEN: usize = 16 << 20;
@@ -21,7 +21,7 @@ const MAX_LEN: usize = 16 << 20;
 const MAX_PARTS: usize = 16;
 
 /// Arrays of `f32` one after the other. Between them lies nothing that counts.
-pub(super) struct Arena {
+pub(crate) struct Arena {
     pub client: Client,
     handle: Handle,
     /// Number of values of each array.
@@ -32,6 +32,13 @@ impl Arena {
     /// Room for arrays of these lengths, not written yet.
     pub fn empty(client: &Client, lens: &[usize]) -> Self {
         Self { client: client.clone(), handle: client.empty(end(lens) * 4), lens: lens.to_vec() }
+    }
+
+    /// Two arrays of one length, not written yet.
+    pub fn pair(client: &Client, len: usize) -> [Array; 2] {
+        let arena = Self::empty(client, &[len; 2]);
+        let mut arrays = arena.arrays();
+        [(); 2].map(|()| arrays.next().expect("two"))
     }
 
     /// Room for arrays of the same lengths.
@@ -136,7 +143,7 @@ impl Arena {
 }
 
 /// See [`Arena::places`].
-pub(super) struct Places {
+pub(crate) struct Places {
     handle: Handle,
     len: usize,
 }
@@ -151,7 +158,7 @@ impl Places {
 
 /// How a list of arrays of these lengths is divided into arenas: the number of arrays of each. The same for a list and for the beginning of
 /// it, but for the last.
-pub(super) fn division(lens: impl Iterator<Item = usize>) -> Vec<usize> {
+pub(crate) fn division(lens: impl Iterator<Item = usize>) -> Vec<usize> {
     let (mut counts, mut room) = (Vec::new(), 0);
     for len in lens {
         let len = len.next_multiple_of(BLOCK);
@@ -179,7 +186,7 @@ fn end(lens: &[usize]) -> usize {
 }
 
 /// Which memory a handle shows a part of.
-pub(super) fn memory_of(handle: &Handle) -> impl Ord + use<> {
+pub(crate) fn memory_of(handle: &Handle) -> impl Ord + use<> {
     handle.memory.clone().binding().id()
 }
 
@@ -198,7 +205,7 @@ fn whole_size(handle: &Handle) -> u64 {
 
 /// The array that a block belongs to: the last whose first block is not behind it.
 #[cube]
-pub(super) fn array_of(block: u32, places: &[u32]) -> u32 {
+pub(crate) fn array_of(block: u32, places: &[u32]) -> u32 {
     let mut low = 0u32;
     let mut high = places.len() as u32 / 2;
     while high - low > 1 {
@@ -214,7 +221,7 @@ pub(super) fn array_of(block: u32, places: &[u32]) -> u32 {
 
 /// How many values of its array a block holds, from its first on; more than [`BLOCK`] means all.
 #[cube]
-pub(super) fn values_left(block: u32, array: u32, places: &[u32]) -> u32 {
+pub(crate) fn values_left(block: u32, array: u32, places: &[u32]) -> u32 {
     let count = places.len() as u32 / 2;
     places[(count + array) as usize] - (block - places[array as usize]) * comptime!(BLOCK as u32)
 }
