@@ -5,7 +5,7 @@ BENCH_VENV ?= $(HOME)/.cache/byol-bench
 
 PREFIX ?= /usr/local
 
-.PHONY: check test test-gpu test-mpi test-remote test-arm torture asan golden fuzz bench-vs-pytorch bench-gpu install
+.PHONY: check test test-gpu test-mpi test-remote test-arm torture asan golden fuzz bench-vs-pytorch bench-gpu gpu-kit install
 
 check:
 	cargo fmt --all --check
@@ -87,12 +87,21 @@ bench-vs-pytorch:
 	"$(BENCH_VENV)/bin/python" -B bench/compare.py target/release/byol --isa avx2 --work step-resnet18
 	target/release/byol bench peak
 
-# Training steps and inference beside PyTorch on a machine with an NVIDIA card and a Python that has PyTorch, in less than ten minutes and
-# without network: BYOL names a program built elsewhere with `cargo build --release --features cuda`.
-BYOL ?= target/release/byol
+# What `bench-gpu` needs on a machine that builds nothing: the program and the tests for an NVIDIA card, in target/gpu-kit.
+gpu-kit:
+	mkdir -p target/gpu-kit/tests
+	CARGO_TARGET_DIR=target/gpu cargo build --locked --release -p byol-cli --features cuda
+	cp target/gpu/release/byol target/gpu-kit
+	CARGO_TARGET_DIR=target/gpu cargo test --locked --release --workspace --features cuda --test parity --test golden --no-run 2>&1 \
+		| sed -n 's|.*Executable tests/\(.*\)\.rs (\(.*\))|\2 target/gpu-kit/tests/\1|p' | xargs -n 2 cp
+
+# Tests, shares of busy time, training steps and inference beside PyTorch, and a training on DATA (CIFAR-10), on a machine with an NVIDIA card and a
+# Python that has PyTorch; in less than ten minutes, without network, from what `make gpu-kit` left.
+KIT ?= target/gpu-kit
+DATA ?= ../shared/data/cifar10-jpg.tar.xz
 bench-gpu:
-	$(BYOL) devices
-	python3 -B bench/gpu.py $(BYOL) --json gpu.json
+	$(KIT)/byol devices
+	python3 -B bench/gpu.py $(KIT)/byol --tests $(KIT)/tests --data $(DATA) --json gpu.json
 
 # The program, its completions and its manual pages below PREFIX, and that below DESTDIR, which packagers set. Build first as the
 # user who owns target/; what is built is not built again.

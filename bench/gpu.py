@@ -1,7 +1,8 @@
 """Runs `byol bench --device cuda:0` and PyTorch in turn (A B C A B C …) on this machine's GPU and prints the ratios as a
-Markdown table.
+Markdown table; before it the tests of `--tests` and which share of a step the GPU is busy with what, after it, with `--data`, as many
+epochs of CIFAR-10 as the minutes allow.
 
-usage: gpu.py BYOL_BINARY [--quick] [--seconds N] [--json FILE]
+usage: gpu.py BYOL_BINARY [--quick] [--seconds N] [--tests FOLDER] [--data CIFAR-10] [--json FILE]
 
 Every measurement is a process of its own; a figure is the median over the rounds. The rounds go over all work, so that every
 kind has been measured once before any is repeated: when the time is up, later rounds are left out and the table says how many
@@ -35,6 +36,10 @@ PRECISION = "bf16"
 PROGRAMS = {"byol": 120, "PyTorch eager": 90, "PyTorch compile": 150}
 # For everything, since machines with a GPU are often lent for ten minutes.
 TOTAL_SECS = 540
+# One program of tests compiles some hundred kernels.
+TEST_SECS = 180
+# Of a training, of which that share trains and the rest starts, measures and lets k-NN tell what was learned.
+TRAINING_SECS, TRAINING_SHARE = 150, 0.5
 SAMPLE_SECS = 0.05
 STDERR_LINES, STDERR_CHARACTERS = 4, 400
 
@@ -65,14 +70,25 @@ class Memory:
 
 def run(command: list, timeout_secs: float, memory: Memory) -> dict:
     """The JSON object that `command` prints and the memory it took on the device; with `error` if it fails or takes longer."""
+    printed, result = execute(command, timeout_secs, memory)
+    if "error" in result:
+        return result
+    try:
+        return result | json.loads(printed)
+    except ValueError:
+        return result | {"error": f"printed no JSON: {printed[:STDERR_CHARACTERS]}"}
+
+
+def execute(command: list, timeout_secs: float, memory: Memory, **how) -> tuple:
+    """What `command` prints, and its seconds and the memory it took on the device; with `error` if it fails or takes longer."""
     before, peak = memory.used(), 0
     start = time.monotonic()
     # Files, since what a killed process leaves behind (compilers) could keep pipes open.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:
-            process = subprocess.Popen(command, stdout=out, stderr=err, start_new_session=True)
+            process = subprocess.Popen(command, stdout=out, stderr=err, start_new_session=True, **how)
         except OSError as error:
-            return {"error": str(error)}
+            return "", {"error": str(error)}
         try:
             while process.poll() is None and time.monotonic() - start < timeout_secs:
                 peak = max(peak, memory.used() or 0)
@@ -89,14 +105,10 @@ def run(command: list, timeout_secs: float, memory: Memory) -> dict:
     result = {"wall_seconds": time.monotonic() - start}
     said = " / ".join(lines[-STDERR_LINES:])[-STDERR_CHARACTERS:]
     if late:
-        return result | {"error": f"not done within {timeout_secs:.0f} s: {said}"}
+        return printed, result | {"error": f"not done within {timeout_secs:.0f} s: {said}"}
     if process.returncode != 0:
-        return result | {"error": f"exit code {process.returncode}: {said}"}
-    try:
-        result |= json.loads(printed)
-    except ValueError:
-        return result | {"error": f"printed no JSON: {printed[:STDERR_CHARACTERS]} {said}"}
-    return result | ({"device_memory_bytes": peak - before} if before is not None and peak > before else {})
+        return printed, result | {"error": f"exit code {process.returncode}: {said}"}
+    return printed, result | ({"device_memory_bytes": peak - before} if before is not None and peak > before else {})
 
 
 def command_of(program: str, binary: str, work: tuple) -> list:
@@ -110,10 +122,56 @@ def command_of(program: str, binary: str, work: tuple) -> list:
     return [str(part) for part in command]
 
 
-def measure(options) -> list:
+def check(options, memory: Memory):
+    """Runs the programs of tests in a folder; prints what they come to."""
+    environment = os.environ | {"CARGO_MANIFEST_DIR": str(HERE.parent / "crates" / "byol")}
+    for program in sorted(Path(options.tests).iterdir()):
+        printed, result = execute([str(program.absolute())], TEST_SECS, memory, env=environment)
+        outcome = [line for line in printed.splitlines() if line.startswith("test result:") or line.endswith("FAILED")]
+        print(f"{program.name}: {'; '.join(outcome) or result.get('error', 'printed nothing')}")
+
+
+def profile(options, memory: Memory):
+    """Prints which share of a step the GPU is busy, and with which kernels."""
+    steps = {name: work for name, work in WORK.items() if work[0] == "step"}
+    for name, work in steps.items():
+        result = run(command_of("byol", options.binary, work) + ["--kernels"], PROGRAMS["byol"], memory)
+        if "error" in result:
+            print(f"{name}: {result['error']}")
+            continue
+        busy = sum(kernel["seconds"] for kernel in result["kernels"])
+        launches = sum(kernel["launches"] for kernel in result["kernels"])
+        print(f"\n{name}: busy {busy / result['seconds_median']:.1%} of {1e3 * result['seconds_median']:.1f} ms, {launches} launches\n")
+        print("| kernel | launches | ms | share |\n|---|---|---|---|")
+        for kernel in result["kernels"]:
+            if kernel["seconds"] >= busy / 100:
+                print(f"| {kernel['name']} | {kernel['launches']} | {1e3 * kernel['seconds']:.2f} | {kernel['seconds'] / busy:.1%} |")
+
+
+def train(options, memory: Memory, seconds: float):
+    """Trains on CIFAR-10 and prints what k-NN says of it, beside random weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        run_folder = str(Path(folder) / "run")
+        common = ["--device", "cuda:0"]
+        minutes = f"{TRAINING_SHARE * seconds / 60:.2f}"
+        settings = ["--preset", "cifar10", "--minutes", minutes, "--set", "eval.every_epochs=0", "--split", "train", "--out", run_folder]
+        for command in ["pretrain", options.data, *common, *settings], ["eval", "knn", run_folder, options.data, *common, "--json"]:
+            printed, result = execute([options.binary, *command], seconds, memory)
+            # 1 is a bar that byol states itself and that a short training may miss.
+            if "error" in result and not result["error"].startswith("exit code 1:"):
+                return print(f"byol {command[0]}: {result['error']}")
+        log = [json.loads(line) for line in (Path(run_folder) / "metrics.jsonl").read_text().splitlines()]
+        steps = [line for line in log if "images_per_second" in line]
+        waits = statistics.median(line["data_wait"] for line in steps)
+        speed = statistics.median(line["images_per_second"] for line in steps)
+        print(f"\nCIFAR-10, {steps[-1]['epoch']:.1f} epochs: {speed:.0f} images/s, waiting for pictures {waits:.2%} (medians)")
+        for row in json.loads(printed)["rows"]:
+            print(f"k-NN, {row['name']}: {row['numbers']['top1']['mean']:.1f} %")
+
+
+def measure(options, memory: Memory, end: float) -> list:
     """Every single result, in the order of measuring."""
-    end = time.monotonic() + options.seconds
-    memory, results, last = Memory(), [], {}
+    results, last = [], {}
     for round_number in range(1, options.rounds + 1):
         for name, work in WORK.items():
             for program, limit_secs in PROGRAMS.items():
@@ -166,18 +224,26 @@ def main():
     parser.add_argument("binary")
     parser.add_argument("--quick", action="store_true", help="two rounds in place of three")
     parser.add_argument("--seconds", type=int, default=TOTAL_SECS, help="for everything")
+    parser.add_argument("--tests", metavar="FOLDER", help="programs of tests to run first, as `make gpu-kit` leaves them")
+    parser.add_argument("--data", metavar="CIFAR-10", help="what to train on at the end")
     parser.add_argument("--json", metavar="FILE", help="where every single result goes")
     options = parser.parse_args()
     options.rounds = 2 if options.quick else 3
-    results = measure(options)
+    memory, end = Memory(), time.monotonic() + options.seconds
+    if options.tests:
+        check(options, memory)
+    profile(options, memory)
+    results = measure(options, memory, end - (TRAINING_SECS if options.data else 0))
     peer = next((r for r in results if "tool" in r), {"device": "unknown GPU", "tool": "no PyTorch"})
-    print(f"{peer['device']}, {peer['tool']}, {platform.machine()}, {datetime.date.today()}, medians of up to {options.rounds} rounds\n")
+    print(f"\n{peer['device']}, {peer['tool']}, {platform.machine()}, {datetime.date.today()}, medians of up to {options.rounds} rounds\n")
     print("| work | " + " | ".join(PROGRAMS) + " | ratio to the best | memory ratio |\n|---|---|---|---|---|---|")
     for name in WORK:
         for row in rows_of(name, results):
             print("| " + " | ".join(row) + " |")
     print("\nRatios are those of byol to the faster one of PyTorch's two; memory is what the driver counts, with what allocators keep.")
     print("PyTorch's step has LARS, byol's (`byol bench step`) SGD with momentum, which is less work by a few passes over the weights.")
+    if options.data:
+        train(options, memory, max(end - time.monotonic(), TRAINING_SECS / 2))
 
 
 if __name__ == "__main__":

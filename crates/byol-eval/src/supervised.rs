@@ -95,6 +95,11 @@ impl Classifier {
             weight_decay: setting.weight_decay,
             ..OptimizerConfig::default()
         });
+        let precision = match possible_precision(start.info.precision) {
+            // Its gradients need a loss scale, which only pretraining has.
+            Precision::F16 => Precision::F32,
+            precision => precision,
+        };
         let mut loader = load(dataset, &start.info, &setting, fixed)?;
         for step in 0..setting.steps {
             let batch = loader.next().expect("the loader holds every step")?;
@@ -102,8 +107,7 @@ impl Classifier {
             let learning_rate = setting.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
             let pass = start.info.batch_norm_updates + step + 1;
             let mode = BatchNormMode::batch(running_weight(fixed.batch_norm_decay, pass));
-            let logits =
-                network.forward(images(&batch, &start.info, device), &mode, possible_precision(start.info.precision));
+            let logits = network.forward(images(&batch, &start.info, device), &mode, precision);
             let loss = loss(logits, &truth.of(dataset, &batch.images)?, device);
             let mut gradients = NamedGradients::new();
             add_gradients(&network, &mut loss.backward(), 1.0, &mut gradients);

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use byol_data::{Batch, DataError, PairLoader};
-use byol_nn::ops;
+use byol_nn::ops::{self, Precision};
 
+use super::stager::{Staged, Stager, data};
 use crate::config::Config;
 
 /// What a micro-batch is made of.
@@ -18,31 +19,35 @@ pub struct Meal {
 
 /// The batches of a run, in order.
 ///
-/// A graphics card computes behind the calls: while it does, [`Feed::prepare`] brings it the next batch. On the processor that would only
-/// hold memory.
+/// A graphics card computes behind the calls: while it does, [`Feed::prepare`] brings it the next batch, which a [`Stager`] has made ready. On
+/// the processor that would only hold memory.
 pub struct Feed {
-    loader: PairLoader,
+    batches: Batches,
     next: Option<Result<Meal, DataError>>,
     device: Device,
-    /// Height, width and channels.
-    picture: [usize; 3],
     left: u64,
     /// How long [`Feed::prepare`] waited for pictures since it was last asked.
     waited: Duration,
+}
+
+/// Where batches come from.
+enum Batches {
+    /// For the processor, with pictures of this height, width and channels.
+    Loaded(PairLoader, [usize; 3]),
+    /// For a card.
+    Staged(Stager),
 }
 
 impl Feed {
     /// The batches of `loader`, of which `count` will be asked for.
     pub fn start(loader: PairLoader, count: u64, config: &Config, device: &Device) -> Self {
         let (size, channels) = (config.views.size_px, config.data.channels);
-        Self {
-            loader,
-            next: None,
-            device: device.clone(),
-            picture: [size, size, channels],
-            left: count,
-            waited: Duration::ZERO,
-        }
+        let picture = [size, size, channels];
+        let batches = match ops::is_processor(device) {
+            true => Batches::Loaded(loader, picture),
+            false => Batches::Staged(Stager::start(loader, count, picture, config.precision)),
+        };
+        Self { batches, next: None, device: device.clone(), left: count, waited: Duration::ZERO }
     }
 
     /// The next batch. What went wrong while it was prepared is said here, when it is needed.
@@ -55,7 +60,7 @@ impl Feed {
 
     /// Brings the batch after this one to a device that is busy by now.
     pub fn prepare(&mut self) {
-        if self.next.is_none() && self.left > 0 && !ops::is_processor(&self.device) {
+        if self.next.is_none() && self.left > 0 && matches!(self.batches, Batches::Staged(_)) {
             self.next = Some(self.load().map(|(meal, waited)| {
                 self.waited += waited;
                 meal
@@ -70,22 +75,30 @@ impl Feed {
 
     /// Gives a batch back so that its memory is used again.
     pub fn recycle(&self, batch: Batch) {
-        self.loader.recycle(batch);
+        if let Batches::Loaded(loader, _) = &self.batches {
+            loader.recycle(batch);
+        }
     }
 
     /// The next batch on the device, and how long the pictures took to come.
     fn load(&mut self) -> Result<(Meal, Duration), DataError> {
         self.left = self.left.saturating_sub(1);
         let start = Instant::now();
-        let batch = self.loader.next().expect("the loader holds every sample of the schedule")?;
-        let waited = start.elapsed();
-        let views = [&batch.view1, &batch.view2].map(|pixels| self.tensor(pixels));
+        let (batch, waited, views) = match &mut self.batches {
+            Batches::Loaded(loader, picture) => {
+                let batch = loader.next().expect(EVERY_SAMPLE)?;
+                let views = [&batch.view1, &batch.view2].map(|pixels| data(pixels, *picture, Precision::F32));
+                (batch, start.elapsed(), views)
+            }
+            Batches::Staged(stager) => {
+                let Staged { batch, views } = stager.next().expect(EVERY_SAMPLE)?;
+                (batch, start.elapsed(), views)
+            }
+        };
+        let views = views.map(|view| Tensor::from_data(view, &self.device));
         Ok((Meal { batch, views }, waited))
     }
-
-    fn tensor(&self, pixels: &[f32]) -> Tensor<4> {
-        let [height, width, channels] = self.picture;
-        let shape = [pixels.len() / (height * width * channels), height, width, channels];
-        Tensor::from_data(TensorData::new(pixels.to_vec(), shape), &self.device)
-    }
 }
+
+/// See [`start_loader`](super::start_loader).
+const EVERY_SAMPLE: &str = "the loader holds every sample of the schedule";

@@ -10,6 +10,7 @@ mod progress;
 mod record;
 mod rhythm;
 mod saving;
+mod stager;
 mod state;
 mod stopwatch;
 mod tensorboard;

@@ -10,7 +10,9 @@ use byol_nn::weights::{StoredTensors, Values, load};
 
 /// A file of the golden data.
 pub fn data(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+    // Where the tests run, which need not be where they were built.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(package).join("tests/data").join(name)
 }
 
 /// The tensors of a golden file.
