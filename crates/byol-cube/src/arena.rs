@@ -86,7 +86,7 @@ impl Arena {
             // SAFETY: the kernel checks its index.
             #[expect(unsafe_code, reason = "bounds are checked by shape, not for every access")]
             unsafe {
-                gather::launch_unchecked(
+                collect::launch_unchecked(
                     client,
                     grid(block_count, 1),
                     CubeDim::new_1d(UNITS as u32),
@@ -228,7 +228,7 @@ pub(crate) fn values_left(block: u32, array: u32, places: &[u32]) -> u32 {
 
 /// One cube copies a block of one of `parts`, which are the arrays from `first_part` on.
 #[cube(launch_unchecked)]
-fn gather(
+fn collect(
     parts: &Sequence<Box<[f32]>>,
     sum: &[f32],
     out: &mut [f32],

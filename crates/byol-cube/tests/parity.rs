@@ -405,10 +405,10 @@ fn a_step_launches_a_handful_of_kernels() {
         byol_cube::target_ema(&p[..15], &target[..15], 0.5);
     };
     let names = [
-        "Gather",
-        "Gather",
-        "Gather",
-        "Gather",
+        "Collect",
+        "Collect",
+        "Collect",
+        "Collect",
         "BlockSums",
         "Total",
         "BlockSums",
