@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe, Location};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::Tensor;
@@ -14,6 +15,9 @@ struct Unanswered(String);
 
 /// The first thing that a driver's crate panicked with, in whatever thread: closer to the cause than what is seen afterwards.
 static FIRST_WORDS: Mutex<Option<String>> = Mutex::new(None);
+
+/// Whether the last panic of all was one of a driver's crate, so that it is no mistake of ours that unwinds.
+static DRIVER_PANICKED: AtomicBool = AtomicBool::new(false);
 
 /// The values of a flat tensor. Waits for the device.
 pub fn read(tensor: Tensor<1>) -> Vec<f32> {
@@ -36,15 +40,15 @@ pub fn listen_to_drivers() {
     panic::set_hook(Box::new(move |panicked| {
         let words = text(panicked.payload()).unwrap_or("no words");
         // Burn where it reads, wherever it was called from.
-        match panicked.location().is_some_and(is_of_a_driver) || words.contains("Error while reading data") {
-            true => {
-                // Who looks for a mistake sees what they would.
-                if std::env::var_os("RUST_BACKTRACE").is_some() {
-                    told(panicked);
-                }
-                FIRST_WORDS.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(words.to_owned());
-            }
-            false => told(panicked),
+        let is_of_a_driver =
+            panicked.location().is_some_and(is_of_a_driver) || words.contains("Error while reading data");
+        DRIVER_PANICKED.store(is_of_a_driver, Ordering::Relaxed);
+        // Who looks for a mistake sees everything.
+        if !is_of_a_driver || std::env::var_os("RUST_BACKTRACE").is_some() {
+            told(panicked);
+        }
+        if is_of_a_driver {
+            FIRST_WORDS.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(words.to_owned());
         }
     }));
 }
@@ -63,10 +67,10 @@ fn text(payload: &(dyn Any + Send)) -> Option<&str> {
 /// Those of `work`, and that one.
 pub fn catching_failure<T>(work: impl FnOnce() -> Result<T>, failed: impl FnOnce(&str) -> Error) -> Result<T> {
     panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
-        let own = payload.downcast_ref::<Unanswered>().map(|Unanswered(words)| words.clone());
-        match first_words().or(own) {
-            Some(words) => Err(failed(&in_one_line(&words))),
-            None => panic::resume_unwind(payload),
+        let unanswered = payload.downcast_ref::<Unanswered>().map(|Unanswered(words)| words.clone());
+        match unanswered.is_some() || DRIVER_PANICKED.load(Ordering::Relaxed) {
+            true => Err(failed(&in_one_line(&first_words().or(unanswered).unwrap_or_default()))),
+            false => panic::resume_unwind(payload),
         }
     })
 }
