@@ -88,12 +88,13 @@ bench-vs-pytorch:
 	target/release/byol bench peak
 
 # What `bench-gpu` needs on a machine that builds nothing: the program and the tests for an NVIDIA card, in target/gpu-kit.
+KIT_TESTS = --locked --release --workspace --exclude byol-index --features cuda --test parity --test golden
 gpu-kit:
 	mkdir -p target/gpu-kit/tests
 	CARGO_TARGET_DIR=target/gpu cargo build --locked --release -p byol-cli --features cuda
 	cp target/gpu/release/byol target/gpu-kit
-	CARGO_TARGET_DIR=target/gpu cargo test --locked --release --workspace --features cuda --test parity --test golden --no-run 2>&1 \
-		| sed -n 's|.*Executable tests/\(.*\)\.rs (\(.*\))|\2 target/gpu-kit/tests/\1|p' | xargs -n 2 cp
+	CARGO_TARGET_DIR=target/gpu cargo test $(KIT_TESTS) --no-run
+	CARGO_TARGET_DIR=target/gpu cargo test $(KIT_TESTS) --no-run 2>&1 | sed -n 's|.*Executable tests/\(.*\)\.rs (\(.*\))|\2 target/gpu-kit/tests/\1|p' | xargs -n 2 cp
 
 # Tests, shares of busy time, training steps and inference beside PyTorch, and a training on DATA (CIFAR-10), on a machine with an NVIDIA card and a
 # Python that has PyTorch; in less than ten minutes, without network, from what `make gpu-kit` left.

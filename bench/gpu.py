@@ -37,7 +37,9 @@ PROGRAMS = {"byol": 120, "PyTorch eager": 90, "PyTorch compile": 150}
 # For everything, since machines with a GPU are often lent for ten minutes.
 TOTAL_SECS = 540
 # One program of tests compiles some hundred kernels.
-TEST_SECS = 180
+TEST_SECS = 90
+# What one round of the table is left at least.
+TABLE_SECS = 150
 # Of a training, of which that share trains and the rest starts, measures and lets k-NN tell what was learned.
 TRAINING_SECS, TRAINING_SHARE = 150, 0.5
 SAMPLE_SECS = 0.05
@@ -122,20 +124,23 @@ def command_of(program: str, binary: str, work: tuple) -> list:
     return [str(part) for part in command]
 
 
-def check(options, memory: Memory):
-    """Runs the programs of tests in a folder; prints what they come to."""
+def check(options, memory: Memory, end: float) -> bool:
+    """Runs the programs of tests in a folder; prints what they come to, and says whether all passed."""
+    passed = True
     environment = os.environ | {"CARGO_MANIFEST_DIR": str(HERE.parent / "crates" / "byol")}
     for program in sorted(Path(options.tests).iterdir()):
-        printed, result = execute([str(program.absolute())], TEST_SECS, memory, env=environment)
+        printed, result = execute([str(program.absolute())], min(TEST_SECS, end - time.monotonic()), memory, env=environment)
+        passed &= "error" not in result
         outcome = [line for line in printed.splitlines() if line.startswith("test result:") or line.endswith("FAILED")]
         print(f"{program.name}: {'; '.join(outcome) or result.get('error', 'printed nothing')}")
+    return passed
 
 
-def profile(options, memory: Memory):
+def profile(options, memory: Memory, end: float):
     """Prints which share of a step the GPU is busy, and with which kernels."""
     steps = {name: work for name, work in WORK.items() if work[0] == "step"}
     for name, work in steps.items():
-        result = run(command_of("byol", options.binary, work) + ["--kernels"], PROGRAMS["byol"], memory)
+        result = run(command_of("byol", options.binary, work) + ["--kernels"], min(PROGRAMS["byol"], end - time.monotonic()), memory)
         if "error" in result:
             print(f"{name}: {result['error']}")
             continue
@@ -148,15 +153,15 @@ def profile(options, memory: Memory):
                 print(f"| {kernel['name']} | {kernel['launches']} | {1e3 * kernel['seconds']:.2f} | {kernel['seconds'] / busy:.1%} |")
 
 
-def train(options, memory: Memory, seconds: float):
+def train(options, memory: Memory, end: float):
     """Trains on CIFAR-10 and prints what k-NN says of it, beside random weights."""
     with tempfile.TemporaryDirectory() as folder:
         run_folder = str(Path(folder) / "run")
         common = ["--device", "cuda:0"]
-        minutes = f"{TRAINING_SHARE * seconds / 60:.2f}"
+        minutes = f"{max(TRAINING_SHARE * (end - time.monotonic()), 15) / 60:.2f}"
         settings = ["--preset", "cifar10", "--minutes", minutes, "--set", "eval.every_epochs=0", "--split", "train", "--out", run_folder]
         for command in ["pretrain", options.data, *common, *settings], ["eval", "knn", run_folder, options.data, *common, "--json"]:
-            printed, result = execute([options.binary, *command], seconds, memory)
+            printed, result = execute([options.binary, *command], end - time.monotonic(), memory)
             # 1 is a bar that byol states itself and that a short training may miss.
             if "error" in result and not result["error"].startswith("exit code 1:"):
                 return print(f"byol {command[0]}: {result['error']}")
@@ -230,10 +235,11 @@ def main():
     options = parser.parse_args()
     options.rounds = 2 if options.quick else 3
     memory, end = Memory(), time.monotonic() + options.seconds
-    if options.tests:
-        check(options, memory)
-    profile(options, memory)
-    results = measure(options, memory, end - (TRAINING_SECS if options.data else 0))
+    # Each part leaves what the later ones need at least.
+    end_of_table = end - (TRAINING_SECS if options.data else 0)
+    passed = not options.tests or check(options, memory, end_of_table - 2 * TABLE_SECS)
+    profile(options, memory, end_of_table - TABLE_SECS)
+    results = measure(options, memory, end_of_table)
     peer = next((r for r in results if "tool" in r), {"device": "unknown GPU", "tool": "no PyTorch"})
     print(f"\n{peer['device']}, {peer['tool']}, {platform.machine()}, {datetime.date.today()}, medians of up to {options.rounds} rounds\n")
     print("| work | " + " | ".join(PROGRAMS) + " | ratio to the best | memory ratio |\n|---|---|---|---|---|---|")
@@ -243,7 +249,9 @@ def main():
     print("\nRatios are those of byol to the faster one of PyTorch's two; memory is what the driver counts, with what allocators keep.")
     print("PyTorch's step has LARS, byol's (`byol bench step`) SGD with momentum, which is less work by a few passes over the weights.")
     if options.data:
-        train(options, memory, max(end - time.monotonic(), TRAINING_SECS / 2))
+        train(options, memory, end)
+    if not passed:
+        sys.exit("a test failed, see above")
 
 
 if __name__ == "__main__":

@@ -239,4 +239,11 @@ fn tell_kernels(kernels: &[KernelTime], seconds_median: f64) {
         let launches = small.iter().map(|kernel| kernel.launches).sum();
         line(&format!("{} others", small.len()), launches, sum(|kernel| kernel.seconds));
     }
+    let untimed = launches - kernels.iter().map(|kernel| kernel.timed_launches).sum::<usize>();
+    if untimed > 0 {
+        state!("  {untimed} launches were not timed");
+    }
+    if kernels.iter().any(|kernel| kernel.by_host_clock) {
+        state!("  not all by the card's clock: launching and waiting are in these times");
+    }
 }

@@ -52,6 +52,7 @@ impl Arena {
     }
 
     fn in_place(arrays: &[Array]) -> Option<Self> {
+        assert!(arrays.iter().all(|array| array.kind == Kind::F32), "arenas are of f32");
         let first = &arrays[0].handle;
         let from = first.offset_start.unwrap_or(0);
         let lens: Vec<usize> = arrays.iter().map(|array| array.len).collect();
@@ -71,6 +72,8 @@ impl Arena {
     pub fn gathered(x: &[Array], scale: f32, sum: Option<&Self>) -> Self {
         let client = &x[0].client;
         let lens: Vec<usize> = x.iter().map(|array| array.len).collect();
+        assert!(sum.is_none_or(|sum| sum.lens == lens), "sums of other tensors");
+        assert!(x.iter().all(|array| array.kind == Kind::F32), "arenas are of f32");
         let out = Self::empty(client, &lens);
         let places = out.places();
         let sum_values = sum.map_or_else(|| Array::empty(client, 4, Kind::F32), Self::values);
@@ -83,7 +86,7 @@ impl Arena {
             for part in parts {
                 arguments.push(part.arg());
             }
-            // SAFETY: the kernel checks its index.
+            // SAFETY: the kernel checks its index against the lengths, which sum and output have as well.
             #[expect(unsafe_code, reason = "bounds are checked by shape, not for every access")]
             unsafe {
                 collect::launch_unchecked(
@@ -104,6 +107,11 @@ impl Arena {
             first_block += block_count;
         }
         out
+    }
+
+    /// Number of values of each array.
+    pub fn lens(&self) -> &[usize] {
+        &self.lens
     }
 
     /// Number of blocks.

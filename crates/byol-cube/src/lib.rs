@@ -25,6 +25,8 @@ pub use kernel_times::{KernelTime, kernel_times};
 pub use norm::{Folded, NormGradient, Statistics, fold, norm_gradient, normalise, statistics};
 pub use pack::cast;
 pub use pool::{average_pool, average_pool_gradient, max_pool, max_pool_gradient};
-pub use products::{Affine, forward, forward_with_statistics, input_gradient, weight_gradient};
+pub use products::{
+    Affine, PackedWeight, forward, forward_packed, forward_with_statistics, input_gradient, weight_gradient,
+};
 pub use tile::has_matrix_units;
 pub use update::{adam, add_scaled, momentum, sum_of_squares, target_ema};

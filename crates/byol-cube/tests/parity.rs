@@ -361,6 +361,8 @@ fn results_are_new_memory_and_large_networks_are_divided() {
     let before: Vec<Vec<f32>> = online.iter().map(Array::to_f32).collect();
     let target = byol_cube::target_ema(&online, &x, 0.5);
     let doubled = byol_cube::add_scaled(&online, &online, 1.0);
+    let moved = launches(|| drop(byol_cube::target_ema(&online, &target, 0.5)));
+    assert_eq!(moved, ["EmaStep", "EmaStep"], "two pieces of memory, both as they lie");
     for i in 0..lens.len() {
         assert_eq!(online[i].to_f32(), before[i], "tensor {i} was changed by a step that reads it");
         assert_eq!(target[i].to_f32(), before[i], "halfway between equals");

@@ -196,6 +196,8 @@ pub fn step_of(config: &ModelConfig, workload: &Workload, device: &Device, ranks
     };
     let own = Workload { batch_size: pictures, ..*workload };
     let mut byol = Byol::new(config, 3, workload.precision, 0, device);
+    // No step is to be lost to finding the scale.
+    byol.loss_scale = byol.loss_scale.min(1024.0);
     let rule = OptimizerConfig { kind: OptimizerKind::Sgd, weight_decay: 1e-6, ..OptimizerConfig::default() };
     let mut optimizer = Optimizer::new(rule);
     let views = [1, 2].map(|view| own.images(view, device));

@@ -10,7 +10,8 @@ use byol::method::{Byol, ModelConfig, Part, PassModes, TargetKind};
 use byol::train::TrainState;
 use byol_kernels::Isa;
 use byol_nn::model::{
-    Arch, BatchNormMode, NamedGradients, ResNet, ResNetConfig, Role, Stem, add_gradients, running_weight, visit_tensors,
+    Arch, BatchNormMode, FrozenResNet, NamedGradients, ResNet, ResNetConfig, Role, Stem, add_gradients, running_weight,
+    visit_tensors,
 };
 use byol_nn::ops::{Precision, choose_isa, has_precision, open_device};
 use byol_nn::optim::{Optimizer, OptimizerConfig, OptimizerKind, RunLength, Schedule};
@@ -63,15 +64,19 @@ fn check_features(device: &Device) {
         let mut network =
             filled(ResNet::new(&ResNetConfig::torchvision(arch.parse::<Arch>().unwrap(), stem), 3, device), "");
         let images = input("input", 2, side, device);
-        let modes = [("running", BatchNormMode::Running), ("batch", BatchNormMode::batch(1.0))];
-        for (mode_name, mode) in modes {
-            let features = network.forward(images.clone(), &mode, Precision::F32);
+        let check = |features: Tensor<2>, mode_name: &str, what: &str| {
             let count = features.shape().num_elements();
-            let error = relative_error(
-                &to_vec(features.reshape([count])),
-                &values(&golden, &format!("{arch}.{stem_name}.{mode_name}")),
-            );
-            assert!(error <= 1e-4, "{arch} {stem_name} {mode_name}: {error}");
+            let expected = values(&golden, &format!("{arch}.{stem_name}.{mode_name}"));
+            let error = relative_error(&to_vec(features.reshape([count])), &expected);
+            assert!(error <= 1e-4, "{arch} {stem_name} {mode_name}, {what}: {error}");
+        };
+        // The first batch folds and packs what the second finds.
+        let mut frozen = FrozenResNet::new(&mut network, Precision::F32);
+        for what in ["first frozen batch", "second frozen batch"] {
+            check(frozen.forward(images.clone()), "running", what);
+        }
+        for (mode_name, mode) in [("running", BatchNormMode::Running), ("batch", BatchNormMode::batch(1.0))] {
+            check(network.forward(images.clone(), &mode, Precision::F32), mode_name, "the network");
         }
     }
 }

@@ -37,6 +37,7 @@ fn step(step: u64, loss: f32, projection_std: f32) -> StepMetrics {
         probe_loss: None,
         probe_top1: None,
         loss_scale: None,
+        skipped_steps: None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The products as operations on arrays.
 
+use std::fmt;
+
 use byol_kernels::ConvShape;
 use cubecl::client::Client;
 use cubecl::prelude::*;
@@ -25,6 +27,28 @@ pub struct Affine {
 /// `conv(x, weight)`: `x [images, height, width, inputs]`, `weight f32 [outputs, inputs, kernel, kernel]`, of which the products take
 /// values rounded to the type of `x` → `[images, height′, width′, outputs]` of type `to`.
 pub fn forward(x: &Array, weight: &Array, shape: &ConvShape, to: Kind, affine: &Affine) -> Array {
+    forward_packed(x, &PackedWeight::of(weight, shape, x.kind), shape, to, affine)
+}
+
+/// A weight as [`forward`] reads it: for inference, where it stays as it is.
+#[derive(Clone)]
+pub struct PackedWeight(Array);
+
+impl fmt::Debug for PackedWeight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PackedWeight").field("len", &self.0.len).field("kind", &self.0.kind).finish()
+    }
+}
+
+impl PackedWeight {
+    /// Of `weight` for inputs of type `kind`; the same for pictures of any size and number.
+    pub fn of(weight: &Array, shape: &ConvShape, kind: Kind) -> Self {
+        Self(pack_weight(weight, shape, Order::OutputTapInput, kind))
+    }
+}
+
+/// [`forward`] with a weight that was packed for the type of `x`.
+pub fn forward_packed(x: &Array, weight: &PackedWeight, shape: &ConvShape, to: Kind, affine: &Affine) -> Array {
     forward_with(x, weight, shape, to, affine, None)
 }
 
@@ -39,22 +63,22 @@ pub fn forward_with_statistics(x: &Array, weight: &Array, shape: &ConvShape) -> 
         return (z, statistics);
     }
     let parts = Array::empty(&x.client, rows.div_ceil(tile.rows) * 2 * shape.outputs, Kind::F32);
-    let z = forward_with(x, weight, shape, x.kind, &affine, Some(&parts));
+    let z = forward_with(x, &PackedWeight::of(weight, shape, x.kind), shape, x.kind, &affine, Some(&parts));
     (z, statistics_of_parts(&parts, shape.outputs, rows))
 }
 
 fn forward_with(
     x: &Array,
-    weight: &Array,
+    PackedWeight(packed): &PackedWeight,
     shape: &ConvShape,
     to: Kind,
     affine: &Affine,
     statistics: Option<&Array>,
 ) -> Array {
     assert_eq!(x.len, shape.input_len(), "the input of {shape:?}");
-    let packed = pack_weight(weight, shape, Order::OutputTapInput, x.kind);
+    assert_eq!((packed.len, packed.kind), (shape.weight_len(), x.kind), "the weight of {shape:?}");
     let out = Array::empty(&x.client, shape.output_len(), to);
-    launch_gather(x, &packed, &out, forward_window(shape), [shape.inputs, shape.outputs], affine, statistics);
+    launch_gather(x, packed, &out, forward_window(shape), [shape.inputs, shape.outputs], affine, statistics);
     out
 }
 

@@ -5,4 +5,6 @@ mod launch;
 mod sums;
 mod weight_gradient;
 
-pub use launch::{Affine, forward, forward_with_statistics, input_gradient, weight_gradient};
+pub use launch::{
+    Affine, PackedWeight, forward, forward_packed, forward_with_statistics, input_gradient, weight_gradient,
+};

@@ -18,7 +18,7 @@ use crate::tile::{UNITS, grid};
 pub fn momentum(p: &[Array], g: &[Array], m: &[Array], steps: &[Momentum]) -> [Vec<Array>; 2] {
     let mut results = [Vec::new(), Vec::new()];
     for range in ranges(p) {
-        let [p, g, m] = [p, g, m].map(|arrays| Arena::of(&arrays[range.clone()]));
+        let [p, g, m] = arenas([p, g, m], &range);
         let steps = &steps[range];
         let (client, places) = (&p.client, p.places());
         let numbers = Array::from_f32(client, &steps.iter().flat_map(momentum_numbers).collect::<Vec<_>>());
@@ -26,7 +26,7 @@ pub fn momentum(p: &[Array], g: &[Array], m: &[Array], steps: &[Momentum]) -> [V
             let sums = Array::empty(client, 2 * p.blocks(), Kind::F32);
             block_sums(&p, &g, Some(&numbers), &sums, 0);
             let ratios = Array::empty(client, steps.len(), Kind::F32);
-            // SAFETY: the kernel checks its index.
+            // SAFETY: the kernel checks its index against the lengths of one arena, which all have.
             #[expect(unsafe_code, reason = "bounds are checked by shape, not for every access")]
             unsafe {
                 kernels::trust_ratios::launch_unchecked(
@@ -44,7 +44,7 @@ pub fn momentum(p: &[Array], g: &[Array], m: &[Array], steps: &[Momentum]) -> [V
             Array::from_f32(client, &vec![1.0; steps.len()])
         };
         let [new_p, new_m] = [&p, &m].map(Arena::empty_like);
-        // SAFETY: the kernel checks its index.
+        // SAFETY: the kernel checks its index against the lengths of one arena, which all have.
         #[expect(unsafe_code, reason = "bounds are checked by shape, not for every access")]
         unsafe {
             kernels::momentum_step::launch_unchecked(
@@ -74,11 +74,11 @@ pub fn momentum(p: &[Array], g: &[Array], m: &[Array], steps: &[Momentum]) -> [V
 pub fn adam(p: &[Array], g: &[Array], m: &[Array], v: &[Array], steps: &[Adam]) -> [Vec<Array>; 3] {
     let mut results = [Vec::new(), Vec::new(), Vec::new()];
     for range in ranges(p) {
-        let [p, g, m, v] = [p, g, m, v].map(|arrays| Arena::of(&arrays[range.clone()]));
+        let [p, g, m, v] = arenas([p, g, m, v], &range);
         let client = &p.client;
         let numbers = Array::from_f32(client, &steps[range].iter().flat_map(adam_numbers).collect::<Vec<_>>());
         let [new_p, new_m, new_v] = [&p, &m, &v].map(Arena::empty_like);
-        // SAFETY: the kernel checks its index.
+        // SAFETY: the kernel checks its index against the lengths of one arena, which all have.
         #[expect(unsafe_code, reason = "bounds are checked by shape, not for every access")]
         unsafe {
             kernels::adam_step::launch_unchecked(
@@ -108,10 +108,10 @@ pub fn adam(p: &[Array], g: &[Array], m: &[Array], v: &[Array], steps: &[Adam]) 
 pub fn target_ema(online: &[Array], target: &[Array], tau: f64) -> Vec<Array> {
     let mut results = Vec::new();
     for range in ranges(target) {
-        let [online, target] = [online, target].map(|arrays| Arena::of(&arrays[range.clone()]));
+        let [online, target] = arenas([online, target], &range);
         let out = target.empty_like();
         let values = out.values();
-        // SAFETY: the kernel checks its index.
+        // SAFETY: the kernel checks its index against the lengths of one arena, which all have.
         #[expect(unsafe_code, reason = "bounds are checked by shape, not for every access")]
         unsafe {
             kernels::ema_step::launch_unchecked(
@@ -168,7 +168,7 @@ pub fn sum_of_squares(x: &[Array]) -> Array {
 
 /// `Σp²` and `Σ(g + λp)²` of every block, `[blocks, 2]`, written to `sums` from `first_block` on; without numbers λ is 0.
 fn block_sums(p: &Arena, g: &Arena, numbers: Option<&Array>, sums: &Array, first_block: usize) {
-    // SAFETY: the kernel checks its index.
+    // SAFETY: the kernel checks its index against the lengths of one arena, which all have.
     #[expect(unsafe_code, reason = "bounds are checked by shape, not for every access")]
     unsafe {
         kernels::block_sums::launch_unchecked(
@@ -185,6 +185,16 @@ fn block_sums(p: &Arena, g: &Arena, numbers: Option<&Array>, sums: &Array, first
             numbers.is_some(),
         );
     }
+}
+
+/// These arrays of every list.
+///
+/// # Panics
+/// If they have not the same lengths in all.
+fn arenas<const N: usize>(lists: [&[Array]; N], range: &Range<usize>) -> [Arena; N] {
+    let arenas = lists.map(|arrays| Arena::of(&arrays[range.clone()]));
+    assert!(arenas.iter().all(|arena| arena.lens() == arenas[0].lens()), "lists of other tensors");
+    arenas
 }
 
 /// The arrays of every arena that such a list is divided into.

@@ -7,9 +7,9 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, TensorMetadata};
-use byol_kernels::{KeptWeight, Padding};
+use byol_kernels::Padding;
 
-use super::layer::{Conv, ConvNorm, Marks, Normalised, Residual, SoFar, Source};
+use super::layer::{Conv, ConvNorm, Kept, Marks, Normalised, Residual, SoFar, Source};
 use super::precision::Precision;
 use super::vision::VisionOps;
 use crate::dist::Across;
@@ -87,7 +87,7 @@ impl<B: VisionOps, C: CheckpointStrategy> VisionOps for Autodiff<B, C> {
         bias: FloatTensor<Self>,
         residual: Residual<Self>,
         options: ConvNorm,
-        kept: Arc<KeptWeight>,
+        kept: Arc<Kept>,
     ) -> FloatTensor<Self> {
         let residual = match residual {
             Residual::None => Residual::None,

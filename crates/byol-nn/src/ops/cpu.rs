@@ -10,7 +10,7 @@ use byol_kernels::{
 };
 
 use super::device::isa;
-use super::layer::{Conv, ConvNorm, Marks, Normalised, Residual, SoFar, Source};
+use super::layer::{Conv, ConvNorm, Kept, Marks, Normalised, Residual, SoFar, Source};
 use super::precision::Precision;
 use super::vision::VisionOps;
 use crate::dist::Across;
@@ -80,11 +80,11 @@ impl VisionOps for Flex {
         bias: FlexTensor,
         residual: Residual<Self>,
         options: ConvNorm,
-        kept: Arc<KeptWeight>,
+        kept: Arc<Kept>,
     ) -> FlexTensor {
         match x.dtype() {
-            DType::BF16 => conv_affine::<bf16>(x, weight, bias, residual, options, &kept),
-            _ => conv_affine::<f32>(x, weight, bias, residual, options, &kept),
+            DType::BF16 => conv_affine::<bf16>(x, weight, bias, residual, options, &kept.on_processor),
+            _ => conv_affine::<f32>(x, weight, bias, residual, options, &kept.on_processor),
         }
     }
 

@@ -6,11 +6,11 @@ use burn::tensor::{DType, Shape};
 use burn_cubecl::Cube;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
-use byol_cube::{Affine, Array, Folded, Kind, Statistics};
-use byol_kernels::{Adam, ConvShape, KeptWeight, MaxPool, Momentum, Padding};
+use byol_cube::{Affine, Array, Folded, Kind, PackedWeight, Statistics};
+use byol_kernels::{Adam, ConvShape, MaxPool, Momentum, Padding};
 
 use super::composed;
-use super::layer::{Conv, ConvNorm, Marks, Normalised, Residual, SoFar, Source};
+use super::layer::{Conv, ConvNorm, Kept, Marks, Normalised, Residual, SoFar, Source};
 use super::precision::Precision;
 use super::update::{Tensors, UpdateOps};
 use super::vision::{VisionOps, only_here};
@@ -111,13 +111,14 @@ impl VisionOps for Cube {
         bias: CubeTensor,
         residual: Residual<Self>,
         options: ConvNorm,
-        _: Arc<KeptWeight>,
+        kept: Arc<Kept>,
     ) -> CubeTensor {
         let shape = conv_shape(&x, &weight, options.conv);
         let place = Place::of(&x);
         let x = array(x);
         let affine = Affine { bias: Some(array(bias)), residual: shortcut(residual), relu: options.relu };
-        place.tensor(byol_cube::forward(&x, &array(weight), &shape, x.kind, &affine), output_shape(&shape))
+        let packed = kept.on_card.get_or_init(|| PackedWeight::of(&array(weight), &shape, x.kind));
+        place.tensor(byol_cube::forward_packed(&x, packed, &shape, x.kind, &affine), output_shape(&shape))
     }
 
     fn dense(x: CubeTensor, weight: CubeTensor, precision: Precision) -> CubeTensor {

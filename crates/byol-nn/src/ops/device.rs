@@ -100,8 +100,12 @@ pub struct KernelTime {
     pub name: String,
     /// How often it was launched.
     pub launches: usize,
-    /// The time of all launches together, in seconds.
+    /// How many of these were timed.
+    pub timed_launches: usize,
+    /// The time of those together, in seconds.
     pub seconds: f64,
+    /// Whether some of it is the host's: launch, waiting and compilation are in it then.
+    pub by_host_clock: bool,
 }
 
 /// Runs `work` and times every kernel that it launches on a graphics card, the one that takes longest first; none on the processor.
@@ -109,7 +113,13 @@ pub fn kernel_times(work: impl FnOnce()) -> Vec<KernelTime> {
     #[cfg(feature = "gpu")]
     return byol_cube::kernel_times(work)
         .into_iter()
-        .map(|byol_cube::KernelTime { name, launches, seconds }| KernelTime { name, launches, seconds })
+        .map(|byol_cube::KernelTime { name, launches, timed_launches, seconds, by_host_clock }| KernelTime {
+            name,
+            launches,
+            timed_launches,
+            seconds,
+            by_host_clock,
+        })
         .collect();
     #[cfg(not(feature = "gpu"))]
     {

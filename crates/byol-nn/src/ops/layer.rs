@@ -1,11 +1,13 @@
 //! What the heavy operations take besides tensors: the numbers of a layer, and how its backward pass gets its input again.
 
 use std::sync::Arc;
+#[cfg(feature = "gpu")]
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, ExtensionType};
-use byol_kernels::Padding;
+use byol_kernels::{KeptWeight, Padding};
 
 /// What is added after a batch norm and before its ReLU.
 #[derive(Clone, Debug, ExtensionType)]
@@ -73,6 +75,16 @@ pub struct Normalised<B: Backend> {
     pub gamma: FloatTensor<B>,
     /// Learned offset β.
     pub beta: FloatTensor<B>,
+}
+
+/// A weight as a device wants it, made by the first pass and kept for the others: for inference, where weights stay as they are.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// On the processor.
+    pub on_processor: KeptWeight,
+    /// On a graphics card.
+    #[cfg(feature = "gpu")]
+    pub on_card: OnceLock<byol_cube::PackedWeight>,
 }
 
 /// The plain numbers of a convolution.

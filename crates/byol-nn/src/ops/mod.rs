@@ -21,7 +21,6 @@ use std::sync::Arc;
 use burn::backend::Dispatch;
 pub use burn::tensor::Device;
 use burn::tensor::Tensor;
-use byol_kernels::KeptWeight;
 pub use byol_kernels::Padding;
 
 pub use device::{
@@ -29,8 +28,8 @@ pub use device::{
     open_device, possible_precision, precisions, set_compute_threads,
 };
 pub use failure::{catching_failure, listen_to_drivers, read, read_one};
-use layer::Normalised;
 pub use layer::{Conv, ConvNorm, GradientMark, Marks, Residual, SoFar, Source};
+use layer::{Kept, Normalised};
 pub use precision::Precision;
 pub use update::{Adam, Lars, Momentum, Sgd, UpdateOps, adam, add_scaled, momentum, sum_of_squares, target_ema};
 pub use vision::VisionOps;
@@ -152,7 +151,7 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, options: Conv) -> Tensor<4> {
 pub struct Folded {
     weight: Tensor<4>,
     bias: Tensor<1>,
-    kept: Arc<KeptWeight>,
+    kept: Arc<Kept>,
 }
 
 impl Folded {

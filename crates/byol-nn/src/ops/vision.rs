@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
-use byol_kernels::{KeptWeight, Padding};
+use byol_kernels::Padding;
 
 use super::composed;
-use super::layer::{Conv, ConvNorm, Marks, Normalised, Residual, SoFar, Source};
+use super::layer::{Conv, ConvNorm, Kept, Marks, Normalised, Residual, SoFar, Source};
 use super::precision::Precision;
 use crate::dist::Across;
 
@@ -92,7 +92,7 @@ pub trait VisionOps: Backend {
         bias: FloatTensor<Self>,
         #[extension_type] residual: Residual<Self>,
         options: ConvNorm,
-        kept: Arc<KeptWeight>,
+        kept: Arc<Kept>,
     ) -> FloatTensor<Self> {
         let _ = kept; // nothing is packed here
         composed::conv_affine::<Self>(x, weight, bias, residual, options)

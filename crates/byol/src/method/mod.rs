@@ -9,7 +9,7 @@ mod step;
 
 pub use config::{ModelConfig, PredictorKind, TargetKind};
 pub use loss::{LossNormalisation, negatives, positive_cosine, projection_std, regression_loss};
-pub use networks::{Byol, Online, Target};
+pub use networks::{Byol, FIRST_LOSS_SCALE, Online, Target};
 pub use optimal_predictor::optimal_prediction;
 pub use part::Part;
 pub use step::{Losses, PassModes, Passes};

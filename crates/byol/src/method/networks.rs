@@ -44,6 +44,9 @@ pub struct Byol {
     pub(super) precision: Precision,
 }
 
+/// [`Byol::loss_scale`] of the first step in `f16`; a power of two.
+pub const FIRST_LOSS_SCALE: f32 = 65536.0;
+
 /// How a prediction is compared with the target.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Comparison {
@@ -78,7 +81,7 @@ impl Byol {
         let mut byol = Self {
             online: initialize_by(online, seed, "online", rule),
             target: initialize_by(target, seed, target_name, rule),
-            loss_scale: 1.0,
+            loss_scale: if precision == Precision::F16 { FIRST_LOSS_SCALE } else { 1.0 },
             target_kind: config.target,
             comparison: Comparison { predictor: config.predictor, normalisation: config.loss_normalisation, negatives },
             precision,

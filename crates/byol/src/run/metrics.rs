@@ -44,6 +44,9 @@ pub struct StepMetrics {
     /// What the loss was multiplied by for the pass back; only in `f16`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<f32>,
+    /// Steps of the run so far that were not taken because a gradient left the range of `f16`; they have no line. Only in `f16`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped_steps: Option<u64>,
 }
 
 /// The line that each process which trains a run begins with: what computed the steps after it.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use byol_nn::model::Stem;
-use byol_nn::ops::engine;
+use byol_nn::ops::{Precision, engine};
 use byol_nn::{Error, Result};
 
 use super::progress;
@@ -23,7 +23,10 @@ pub(super) fn non_finite(what: &str, step: u64, folder: &Path) -> Error {
 pub(super) fn device_failed(problem: &str, config: &Config, folder: &Path) -> Error {
     let newest = checkpoints(folder).unwrap_or_default().pop();
     let kept = match newest {
-        Some(path) => format!("the last good state is {}; `byol resume` goes on from it", path.display()),
+        Some(path) => {
+            let on = if config.precision == Precision::F16 { ", on a card that has f16" } else { "" };
+            format!("the last good state is {}; `byol resume` goes on from it{on}", path.display())
+        }
         None => "there is no checkpoint yet (none was due)".to_owned(),
     };
     let (micro, passes) = (config.micro_batch_size(), config.train.accumulation_steps);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use byol_data::{Batch, DataError, PairLoader};
 use byol_nn::ops::{self, Precision};
 
@@ -95,10 +95,30 @@ impl Feed {
                 (batch, start.elapsed(), views)
             }
         };
-        let views = views.map(|view| Tensor::from_data(view, &self.device));
+        let views = views.map(|view| brought(view, &self.device));
         Ok((Meal { batch, views }, waited))
     }
 }
 
+/// On the device in the type that it has; Burn would make its default type of it, here and not there.
+fn brought(view: TensorData, device: &Device) -> Tensor<4> {
+    let dtype = view.dtype();
+    Tensor::from_data(view, (device, dtype))
+}
+
 /// See [`start_loader`](super::start_loader).
 const EVERY_SAMPLE: &str = "the loader holds every sample of the schedule";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_keep_the_type_that_they_were_rounded_to() {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let view = data(&[0.5; 12], [2, 2, 3], precision);
+            let dtype = view.dtype();
+            assert_eq!(brought(view, &Device::flex()).dtype(), dtype, "{precision}");
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! What the loss is multiplied by in `f16`.
 
+use crate::method::FIRST_LOSS_SCALE;
+
 /// The smallest number of `f16` is 6e-8, and gradients of a mean over a batch are smaller: they would be rounded to 0. So the loss is multiplied
 /// before the pass back, and the gradients, which are `f32`, are divided afterwards (Micikevicius et al. 2018, section 3.2). Where a gradient
 /// leaves the range of `f16`, which ends at 65504, the factor is halved and the step is not taken; after [`GROWTH_STEPS`] steps without that
@@ -22,7 +24,7 @@ const LARGEST: f32 = (1u64 << 40) as f32;
 impl Default for LossScale {
     /// Before the first step.
     fn default() -> Self {
-        Self { factor: 65536.0, steps: 0, skipped_steps: 0 }
+        Self { factor: FIRST_LOSS_SCALE, steps: 0, skipped_steps: 0 }
     }
 }
 

@@ -265,6 +265,7 @@ fn steps(
             probe_loss: probe.map(|probe| probe.loss),
             probe_top1: probe.map(|probe| probe.top1),
             loss_scale: state.loss_scale.map(|_| state.byol.loss_scale),
+            skipped_steps: state.loss_scale.map(|scale| scale.skipped_steps()),
         });
 
         if is_taken {

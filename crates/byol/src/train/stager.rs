@@ -1,7 +1,8 @@
 //! Batches made ready for a graphics card by a thread of their own.
 
+use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use burn::tensor::{TensorData, bf16, f16};
 use byol_data::{Batch, DataError, PairLoader};
@@ -18,8 +19,12 @@ pub struct Staged {
 
 /// Takes batches from the loader ahead of the training thread and rounds their pixels, which halves what is brought to the card and is the same
 /// rounding that the card would do.
+///
+/// Dropping it waits for the batch that is being made.
 pub struct Stager {
-    staged: Receiver<Result<Staged, DataError>>,
+    /// Nothing once the thread is waited for.
+    staged: Option<Receiver<Result<Staged, DataError>>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Stager {
@@ -27,7 +32,7 @@ impl Stager {
     pub fn start(mut loader: PairLoader, count: u64, picture: [usize; 3], precision: Precision) -> Self {
         let (sender, staged) = sync_channel(1);
         // Not in the pool of compute threads, where with one thread nobody would go on.
-        thread::spawn(move || {
+        let staging = move || {
             for _ in 0..count {
                 let Some(batch) = loader.next() else { return };
                 let staged = batch.map(|batch| stage(batch, &loader, picture, precision));
@@ -37,8 +42,25 @@ impl Stager {
                     return;
                 }
             }
-        });
-        Self { staged }
+        };
+        match thread::Builder::new().spawn(staging) {
+            Ok(thread) => Self { staged: Some(staged), thread: Some(thread) },
+            Err(error) => {
+                let (sender, staged) = sync_channel(1);
+                let message = format!("the system starts no more threads ({error}); see `ulimit -u`");
+                // There is room for it, and its reader is right here.
+                let _ = sender.send(Err(DataError::WorkerFailed { message }));
+                Self { staged: Some(staged), thread: None }
+            }
+        }
+    }
+}
+
+impl Drop for Stager {
+    fn drop(&mut self) {
+        drop(self.staged.take());
+        // A panic of it was passed on where its batch was missed.
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
@@ -47,7 +69,13 @@ impl Iterator for Stager {
     type Item = Result<Staged, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.staged.recv().ok()
+        let next = self.staged.as_ref()?.recv().ok();
+        if next.is_none()
+            && let Some(Err(panicked)) = self.thread.take().map(JoinHandle::join)
+        {
+            resume_unwind(panicked);
+        }
+        next
     }
 }
 
