@@ -9,7 +9,7 @@ use std::ops::Range;
 use byol_kernels::{Adam, Lars, Momentum, Sgd};
 use cubecl::prelude::*;
 
-use crate::arena::{Arena, division, memory_of};
+use crate::arena::{Arena, Places, division, memory_of};
 use crate::array::{Array, Kind};
 use crate::tile::{UNITS, grid};
 
@@ -24,7 +24,7 @@ pub fn momentum(p: &[Array], g: &[Array], m: &[Array], steps: &[Momentum]) -> [V
         let numbers = Array::from_f32(client, &steps.iter().flat_map(momentum_numbers).collect::<Vec<_>>());
         let ratios = if steps.iter().any(|step| matches!(step, Momentum::Lars(_))) {
             let sums = Array::empty(client, 2 * p.blocks(), Kind::F32);
-            block_sums(&p, &g, Some(&numbers), &sums, 0);
+            block_sums([&p, &g], &places, Some(&numbers), &sums, 0);
             let ratios = Array::empty(client, steps.len(), Kind::F32);
             // SAFETY: the kernel checks its index against the lengths of one arena, which all have.
             #[expect(unsafe_code, reason = "bounds are checked by shape, not for every access")]
@@ -148,7 +148,7 @@ pub fn sum_of_squares(x: &[Array]) -> Array {
     let sums = Array::empty(client, 2 * arenas.iter().map(Arena::blocks).sum::<usize>(), Kind::F32);
     let mut first_block = 0;
     for arena in &arenas {
-        block_sums(arena, arena, None, &sums, first_block);
+        block_sums([arena; 2], &arena.places(), None, &sums, first_block);
         first_block += arena.blocks();
     }
     let out = Array::empty(client, 1, Kind::F32);
@@ -167,7 +167,7 @@ pub fn sum_of_squares(x: &[Array]) -> Array {
 }
 
 /// `Σp²` and `Σ(g + λp)²` of every block, `[blocks, 2]`, written to `sums` from `first_block` on; without numbers λ is 0.
-fn block_sums(p: &Arena, g: &Arena, numbers: Option<&Array>, sums: &Array, first_block: usize) {
+fn block_sums([p, g]: [&Arena; 2], places: &Places, numbers: Option<&Array>, sums: &Array, first_block: usize) {
     // SAFETY: the kernel checks its index against the lengths of one arena, which all have.
     #[expect(unsafe_code, reason = "bounds are checked by shape, not for every access")]
     unsafe {
@@ -177,7 +177,7 @@ fn block_sums(p: &Arena, g: &Arena, numbers: Option<&Array>, sums: &Array, first
             CubeDim::new_1d(UNITS as u32),
             p.values().arg(),
             g.values().arg(),
-            p.places().arg(),
+            places.arg(),
             numbers.unwrap_or(sums).arg(),
             sums.arg(),
             first_block as u32,

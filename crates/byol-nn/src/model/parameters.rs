@@ -1,7 +1,7 @@
 //! Walking over the tensors of a network by name, whatever their rank.
 
 use std::collections::BTreeMap;
-use std::iter::Peekable;
+use std::vec;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Shape, Tensor};
@@ -119,9 +119,7 @@ pub fn update_tensors<M: Module>(
     let Taker { named, forms, values, .. } = taker;
     let updated = update(&named, values);
     assert_eq!(updated.len(), named.len(), "as many tensors as there were");
-    let names = named.into_iter().map(|(name, _)| name);
-    let mut giver = Giver { path: Vec::new(), next: names.zip(forms.into_iter().zip(updated)).peekable() };
-    *module = module.clone().map(&mut giver);
+    *module = module.clone().map(&mut Giver { forms: forms.into_iter(), values: updated.into_iter() });
 }
 
 /// What a flat tensor is made into again: its shape, whether it has autodiff, and whether it is trained.
@@ -132,7 +130,8 @@ struct Taker<W> {
     path: Vec<String>,
     wants: W,
     named: Vec<(String, Role)>,
-    forms: Vec<Form>,
+    /// Of every tensor of the module; none of what stays.
+    forms: Vec<Option<Form>>,
     values: Vec<Tensor<1>>,
 }
 
@@ -147,38 +146,30 @@ impl<W: FnMut(&str, Role) -> bool> ModuleMapper for Taker<W> {
         let name = self.path.join(".");
         let role = Role::of(&name, D);
         if !(self.wants)(&name, role) {
+            self.forms.push(None);
             return param;
         }
         self.named.push((name, role));
         param.map(|tensor| {
             let shape = tensor.shape();
             let (count, device) = (shape.num_elements(), tensor.device());
-            self.forms.push((shape, tensor.is_autodiff(), tensor.is_require_grad()));
+            self.forms.push(Some((shape, tensor.is_autodiff(), tensor.is_require_grad())));
             self.values.push(tensor.without_autodiff().reshape([count]));
             Tensor::empty([0; D], &device)
         })
     }
 }
 
-/// Puts tensors where a [`Taker`] took them.
-struct Giver<I: Iterator<Item = (String, (Form, Tensor<1>))>> {
-    path: Vec<String>,
-    next: Peekable<I>,
+/// Puts tensors where a [`Taker`] took them: modules are walked in one order.
+struct Giver {
+    forms: vec::IntoIter<Option<Form>>,
+    values: vec::IntoIter<Tensor<1>>,
 }
 
-impl<I: Iterator<Item = (String, (Form, Tensor<1>))>> ModuleMapper for Giver<I> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
+impl ModuleMapper for Giver {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.join(".");
-        let Some((_, ((shape, autodiff, trained), values))) = self.next.next_if(|(next, _)| *next == name) else {
-            return param;
-        };
-        let tensor = values.reshape(shape);
+        let Some((shape, autodiff, trained)) = self.forms.next().flatten() else { return param };
+        let tensor = self.values.next().expect("one for each form").reshape(shape);
         param.map(|_| if autodiff { tensor.autodiff().set_require_grad(trained) } else { tensor })
     }
 }

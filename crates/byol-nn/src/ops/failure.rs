@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn drivers_are_known_by_the_folders_of_their_crates() {
-        assert!(is_of_a_driver("/root/.cargo/registry/src/index/cubecl-wgpu-0.11.3/src/compute/stream.rs"));
+        assert!(is_of_a_driver("registry/src/index/cubecl-wgpu-0.11.3/src/compute/stream.rs"));
         assert!(is_of_a_driver("C:\\cargo\\registry\\src\\wgpu-30.0.1\\src\\lib.rs"));
         assert!(!is_of_a_driver("crates/byol-cube/src/arena.rs"));
     }
